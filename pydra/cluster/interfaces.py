@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""
+The seams, as Protocols named by plain nouns.
+
+Who meets here: the daemons and the store (``Store``); the daemons and the machine that runs user code
+(``Workers``, ``WorkerProcess``, ``WorkerListener``); master and node (``Link``, ``LinkUser``, ``Bulk``,
+``BulkSink``); the controller API and the master (``Commands``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from pydra.model.changes import Change, Committed
+from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey
+from pydra.model.instance import Instance
+from pydra.model.node import Node
+from pydra.model.package import PackageDescription
+
+if TYPE_CHECKING:
+    from pydra.cluster.wire.messages import ToMaster, ToNode
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """Ten instances of a task, newest first; ``page`` was clipped to 1..``pages``."""
+
+    instances: tuple[Instance, ...]
+    page: int
+    pages: int
+
+
+class Store(Protocol):
+    """What the master remembers. Every coroutine may be awaited in the reactor; none blocks it."""
+
+    epoch: int
+    """Raised by one each time the store is opened for writing."""
+
+    async def commit(self, changes: Sequence[Change]) -> list[Committed]:
+        """
+        Commit the changes, all in one transaction, and tell the outcome of each.
+
+        Commits take effect in the order of the calls; many calls may share one transaction.
+        `StoreError` if nothing was changed.
+        """
+        ...
+
+    async def instance(self, instance: InstanceId) -> Instance | None: ...
+
+    async def unfinished(self) -> list[Instance]:
+        """All instances that are not final, by id."""
+        ...
+
+    async def history(self, task_key: TaskKey, page: int) -> HistoryPage: ...
+
+    async def recent(self, limit: int) -> list[Instance]:
+        """The newest instances of all tasks, newest first."""
+        ...
+
+    async def last_runs(self) -> dict[TaskKey, float]:
+        """When the latest complete instance of each task ended, UTC seconds."""
+        ...
+
+    async def highest_instance(self) -> InstanceId:
+        """The highest id ever given; 0 if none."""
+        ...
+
+    async def nodes(self) -> list[Node]: ...
+
+    async def package(self, package: PackageName, version: PackageVersion) -> PackageDescription | None: ...
+
+
+class WorkerExit(msgspec.Struct, frozen=True):
+    """How a worker ended: 128 + signal, or its exit code; ``reason`` is a sentence for people."""
+
+    status: int
+    reason: str
+
+
+class WorkerListener(Protocol):
+    """What is told of one worker. After ``exited`` nothing follows, and no process of it is alive."""
+
+    def frame_received(self, frame: list[object]) -> None:
+        """A frame (see ``wire.frames``); its contents are untrusted."""
+        ...
+
+    def output_received(self, data: bytes) -> None:
+        """Bytes that its processes wrote to descriptors 1 and 2."""
+        ...
+
+    def exited(self, ending: WorkerExit) -> None: ...
+
+
+class WorkerProcess(Protocol):
+    """One sandboxed worker, used once."""
+
+    def send(self, frame: list[object]) -> None: ...
+
+    def kill(self) -> None:
+        """End it and every process it started; ``exited`` follows."""
+        ...
+
+    def pause_output(self, paused: bool) -> None:  # noqa: FBT001 - a state, not an option
+        """Stop (or go on) reading from it; a paused worker blocks when its pipes are full."""
+        ...
+
+
+class Workers(Protocol):
+    """Where sandboxed workers come from: a pool of warm, unused ones."""
+
+    isolation: str
+
+    async def take(
+        self, listener: WorkerListener, package: PackageName | None, version: PackageVersion | None
+    ) -> WorkerProcess:
+        """
+        A worker that said READY, with the package (if any) mounted.
+
+        The package version must be in the cache directory that this was made for. `SandboxError` if no
+        sandbox can be made.
+        """
+        ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Kill all workers, taken ones too."""
+        ...
+
+
+class Link(Protocol):
+    """The live control connection to a peer."""
+
+    def send(self, message: ToNode | ToMaster) -> None:
+        """Queue a message; all of one reactor turn leave as one batch, in order."""
+        ...
+
+    def close(self, reason: str) -> None: ...
+
+
+class Bulk(Protocol):
+    """The live bulk connection to a peer, with flow control by credit."""
+
+    async def send(self, kind: str, detail: str, chunks: AsyncIterator[bytes]) -> None:
+        """Send a stream; returns when the peer has taken all of it. `LinkLost` or `RemoteFault` if it has not."""
+        ...
+
+
+class BulkSink(Protocol):
+    """Where one incoming stream goes; the sender gets new credit when ``write`` returns."""
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def finish(self) -> None:
+        """All bytes are here; an exception tells the sender that they were not good."""
+        ...
+
+    def abort(self, reason: str) -> None: ...
+
+
+class LinkUser(Protocol):
+    """What is told of one peer. ``link_up`` and ``link_down`` alternate."""
+
+    def link_up(self, link: Link, bulk: Bulk) -> None: ...
+
+    def messages_received(self, messages: Sequence[ToNode | ToMaster]) -> None: ...
+
+    def stream_opened(self, kind: str, detail: str) -> BulkSink:
+        """The peer begins a stream; `WireError` refuses it."""
+        ...
+
+    def link_down(self, reason: str) -> None: ...
+
+
+Commands = Mapping[str, Callable[..., Awaitable[Any]]]
+"""What a controller may ask the master, by function name; arguments and results are JSON, hence Any."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What a running attempt told last."""
+
+    attempt: Attempt
+    percent: int = -1
+    message: str | None = None

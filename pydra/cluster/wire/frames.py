@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""
+Length-prefixed frames between node (or master) and worker, over one inherited socketpair.
+
+A frame is four bytes of length, big-endian, and a MessagePack array whose first item is one of the numbers below.
+The worker says ``READY`` once; then it is sent exactly one of ``RUN``, ``DESCRIBE``, or any number of ``VALIDATE``.
+Payloads above one frame come as ``PART`` frames that belong to the answer after them.
+
+The worker loads this module, so it imports nothing but the C part of msgpack.
+"""
+
+from __future__ import annotations
+
+import msgpack
+
+from pydra.errors import WireError
+
+FRAME_LIMIT = 1024 * 1024
+"""Bytes of a frame after its length; a longer announcement is refused from the header alone."""
+
+PART_SIZE = 512 * 1024
+"""Bytes of payload in one ``PART``."""
+
+ANSWER_LIMIT = 8 * 1024 * 1024
+"""Bytes of a whole payload in parts."""
+
+# To the worker.
+RUN = 1
+"""[RUN, attempt: str, instance: int, task_key: str, package: str, args: bytes]"""
+STOP = 2
+"""[STOP]: set the stop flag."""
+DESCRIBE = 3
+"""[DESCRIBE, package: str, version: str]"""
+VALIDATE = 4
+"""[VALIDATE, request: int, package: str, task_key: str, args: bytes]"""
+MORE = 5
+"""[MORE, bytes]: a part of the arguments of the next RUN or VALIDATE."""
+
+# From the worker.
+READY = 16
+"""[READY]: the runtime is loaded; a package may be mounted and work sent."""
+PROGRESS = 17
+"""[PROGRESS, percent: int, message: str | None]"""
+LOG = 18
+"""[LOG, [[time: float, level: str, stream: str, text: str], ...]]"""
+PART = 19
+"""[PART, bytes]: a part of the payload of the next answer."""
+RESULT = 20
+"""[RESULT, bytes]: the (rest of the) result; the unit is complete."""
+FAILED = 21
+"""[FAILED, code: str, message: str, traceback: str]"""
+STOPPED = 22
+"""[STOPPED]: the task ended after its stop flag was set; there is no result."""
+DESCRIBED = 23
+"""[DESCRIBED, bytes]: the (rest of the) MessagePack of a ``PackageDescription``."""
+VALIDATED = 24
+"""[VALIDATED, request: int, valid: bool, bytes]: the cleaned arguments, or a map of field to messages."""
+
+
+def encode(frame: list[object]) -> bytes:
+    """A frame with its length in front; `WireError` if it is above the limit."""
+    body: bytes = msgpack.packb(frame, use_bin_type=True)
+    if len(body) > FRAME_LIMIT:
+        raise WireError(f"A frame of {len(body)} bytes is too large; the limit is {FRAME_LIMIT}.")
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameReader:
+    """Takes bytes as they come and gives whole frames; it never holds more than one frame and one read."""
+
+    def __init__(self, limit: int = FRAME_LIMIT) -> None:
+        self._limit = limit
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> list[list[object]]:
+        """The frames that ``data`` completes; `WireError` on anything that is not a frame."""
+        held = self._held
+        held += data
+        frames: list[list[object]] = []
+        start = 0
+        while len(held) - start >= 4:
+            size = int.from_bytes(held[start : start + 4], "big")
+            if size > self._limit:
+                raise WireError(f"A frame of {size} bytes was announced; the limit is {self._limit}.")
+            if len(held) - start - 4 < size:
+                break
+            frames.append(_decode(bytes(held[start + 4 : start + 4 + size])))
+            start += 4 + size
+        del held[:start]
+        return frames
+
+
+def _decode(body: bytes) -> list[object]:
+    try:
+        frame = msgpack.unpackb(body, raw=False, strict_map_key=True)
+    except Exception as fault:  # noqa: BLE001 - msgpack raises a dozen kinds, and hostile bytes find them all
+        raise WireError(f"This is no frame: {type(fault).__name__}") from None
+    if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):
+        raise WireError("A frame is an array that begins with a number.")
+    return frame

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""
+Typed messages between master and node, as MessagePack.
+
+On each new link the master says ``MasterHello`` and the node answers ``NodeHello``, which lists what it runs and
+what it has finished but not seen recorded; only then work is sent. Unknown fields are ignored, so a newer peer
+may add some; unknown messages are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pydra.errors import WireError
+from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey
+from pydra.model.instance import Failure, LogLine, Payload
+from pydra.model.node import NodeInformation
+
+PROTOCOL = 1
+"""Number of this protocol; both hellos carry it, and a link between different ones is refused in words."""
+
+BATCH_LIMIT = 384 * 1024
+"""Bytes of one batch; PB refuses values above 640 KiB, and our guard messages above 512 KiB."""
+
+COMPLETE, FAILED, STOPPED, LOST = "complete", "failed", "stopped", "lost"
+"""Outcomes of an attempt: a result; an exception; it stopped when asked; its worker is gone without an answer."""
+
+
+class MasterHello(msgspec.Struct, frozen=True, tag="master_hello"):
+    """The master greets; a node refuses an epoch lower than the highest it has seen."""
+
+    protocol: int
+    epoch: int
+    version: str
+    host: str = ""
+    """The address under which the master dialled the node: the first part of its worker keys."""
+    port: int = 0
+
+
+class RunUnit(msgspec.Struct, frozen=True, tag="run"):
+    """Run the root of an instance in a worker of its own."""
+
+    attempt: Attempt
+    instance: InstanceId
+    task_key: TaskKey
+    package: PackageName
+    version: PackageVersion
+    args: Payload
+    slot: int
+
+
+class StopUnit(msgspec.Struct, frozen=True, tag="stop"):
+    """Set the stop flag of the task."""
+
+    attempt: Attempt
+
+
+class KillUnit(msgspec.Struct, frozen=True, tag="kill"):
+    """Kill the worker and all its processes; the answer is a ``UnitFinished``."""
+
+    attempt: Attempt
+
+
+class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
+    """The outcomes of these attempts are committed, or not wanted: forget them."""
+
+    attempts: tuple[Attempt, ...]
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
+    """Sent by both sides every few seconds; a node names the attempts that it holds, which renews their leases."""
+
+    held: tuple[Attempt, ...] = ()
+
+
+class NodeHello(msgspec.Struct, frozen=True, tag="node_hello"):
+    """The node answers; ``incarnation`` is new at each start of its daemon."""
+
+    protocol: int
+    incarnation: str
+    slots: int
+    information: NodeInformation
+    running: tuple[Attempt, ...] = ()
+    finished: tuple[Attempt, ...] = ()
+    """Outcomes that were not acknowledged; their ``UnitFinished`` messages follow."""
+
+
+class UnitFinished(msgspec.Struct, frozen=True, tag="finished"):
+    """An attempt ended; sent again on each new link until it is ``Recorded``."""
+
+    attempt: Attempt
+    outcome: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class UnitProgress(msgspec.Struct, frozen=True, tag="progress"):
+    """Progress of a running attempt: 0 to 100, or -1 for unknown."""
+
+    attempt: Attempt
+    percent: int
+    message: str | None = None
+
+
+class UnitLog(msgspec.Struct, frozen=True, tag="log"):
+    """Lines that a task wrote."""
+
+    attempt: Attempt
+    instance: InstanceId
+    lines: tuple[LogLine, ...]
+
+
+class PackageWanted(msgspec.Struct, frozen=True, tag="package_wanted"):
+    """The node lacks this version; the master opens a bulk stream ``package`` to it."""
+
+    package: PackageName
+    version: PackageVersion
+
+
+class BlobWanted(msgspec.Struct, frozen=True, tag="blob_wanted"):
+    """The node lacks this payload; the master opens a bulk stream ``blob`` to it."""
+
+    sha256: str
+
+
+class Unavailable(msgspec.Struct, frozen=True, tag="unavailable"):
+    """The master cannot send what a node wanted: ``name`` is the version or digest."""
+
+    name: str
+    reason: str
+
+
+ToNode = MasterHello | RunUnit | StopUnit | KillUnit | Recorded | Heartbeat | Unavailable
+ToMaster = NodeHello | UnitFinished | UnitProgress | UnitLog | PackageWanted | BlobWanted | Heartbeat
+
+_encoder = msgspec.msgpack.Encoder()
+_to_node = msgspec.msgpack.Decoder(list[ToNode])
+_to_master = msgspec.msgpack.Decoder(list[ToMaster])
+
+
+def encode(message: ToNode | ToMaster) -> bytes:
+    """The MessagePack of one message."""
+    return _encoder.encode(message)
+
+
+def batches(encoded: Sequence[bytes], limit: int = BATCH_LIMIT) -> list[bytes]:
+    """Encoded messages joined, in their order, into as few batches of at most ``limit`` bytes as possible."""
+    made: list[bytes] = []
+    group: list[bytes] = []
+    size = 0
+    for message in encoded:
+        if len(message) > limit:
+            raise WireError(f"A message of {len(message)} bytes is too large to send; the limit is {limit}.")
+        if group and size + len(message) > limit:
+            made.append(_array(group))
+            group, size = [], 0
+        group.append(message)
+        size += len(message)
+    if group:
+        made.append(_array(group))
+    return made
+
+
+def _array(group: list[bytes]) -> bytes:
+    """A MessagePack array (32-bit length form) of items that are encoded already."""
+    return b"\xdd" + len(group).to_bytes(4, "big") + b"".join(group)
+
+
+def decode_to_node(batch: bytes) -> list[ToNode]:
+    """What a master sent; `WireError` if it is not that."""
+    try:
+        return _to_node.decode(batch)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
+        raise WireError(f"This is no batch from a master: {fault}") from None
+
+
+def decode_to_master(batch: bytes) -> list[ToMaster]:
+    """What a node sent; `WireError` if it is not that."""
+    try:
+        return _to_master.decode(batch)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
+        raise WireError(f"This is no batch from a node: {fault}") from None

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""
+What may be committed to the store.
+
+A change is conditional where a late answer could do harm: ``StartAttempt`` needs a queued instance,
+``FinishInstance`` and ``RequeueInstance`` with an attempt need that attempt to be the recorded one and the
+instance not to be final. A change whose condition does not hold changes nothing, and its outcome says so.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
+from pydra.model.instance import Failure, Instance, Payload
+from pydra.model.node import Node
+from pydra.model.package import PackageDescription
+from pydra.model.status import Status
+
+
+class InsertInstance(msgspec.Struct, frozen=True):
+    """A new instance; with a known request key nothing is inserted and the outcome holds the first id."""
+
+    instance: Instance
+
+
+class StartAttempt(msgspec.Struct, frozen=True):
+    """A queued instance runs as ``attempt``; ``started`` is kept from its first attempt."""
+
+    instance: InstanceId
+    attempt: Attempt
+    node: NodeId
+    worker: WorkerKey
+    at: float
+
+
+class MarkCancelling(msgspec.Struct, frozen=True):
+    """A running instance was asked to stop."""
+
+    instance: InstanceId
+
+
+class RequeueInstance(msgspec.Struct, frozen=True):
+    """The attempt was lost and the instance waits again."""
+
+    instance: InstanceId
+    attempt: Attempt
+    losses: int
+
+
+class FinishInstance(msgspec.Struct, frozen=True):
+    """The instance is final; ``attempt`` is None if it never ran."""
+
+    instance: InstanceId
+    attempt: Attempt | None
+    status: Status
+    at: float
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class PutNode(msgspec.Struct, frozen=True):
+    """The record of a node, whole; it is found by its id."""
+
+    node: Node
+
+
+class PutPackage(msgspec.Struct, frozen=True):
+    """The description of a package version; a version that is known is left as it is."""
+
+    description: PackageDescription
+
+
+Change = (
+    InsertInstance | StartAttempt | MarkCancelling | RequeueInstance | FinishInstance | PutNode | PutPackage
+)
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The outcome of one change: whether it changed anything, and the id of the instance that it concerned."""
+
+    applied: bool
+    instance: InstanceId | None = None

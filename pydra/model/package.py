@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""A version of a package of tasks, as its sandboxed describe run told."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pydra.model.ids import PackageName, PackageVersion, TaskKey
+
+
+class FormField(msgspec.Struct, frozen=True):
+    """
+    One declared argument of a task.
+
+    ``kind`` is integer, float, decimal, boolean, text, choice, date, or other: the first seven are checked by
+    the master by itself; ``other`` (and a form with ``needs_sandbox``) is checked in a validator sandbox.
+    """
+
+    name: str
+    kind: str
+    label: str = ""
+    help: str = ""
+    required: bool = True
+    initial: str | None = None
+    choices: tuple[tuple[str, str], ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    max_digits: int | None = None
+    decimal_places: int | None = None
+    strip: bool = True
+    empty_value: str | None = ""
+    messages: dict[str, str] = {}
+    """Error messages of the field, by Django's codes (required, invalid, min_value, ...)."""
+
+
+class Form(msgspec.Struct, frozen=True):
+    """The arguments that a task declares."""
+
+    fields: tuple[FormField, ...]
+    needs_sandbox: bool
+    """The form has ``clean`` methods, own validators or fields that only its own code can check."""
+    html: str = ""
+
+
+class TaskDescription(msgspec.Struct, frozen=True):
+    """What is known of a task without importing it."""
+
+    key: TaskKey
+    description: str
+    form: Form | None = None
+
+
+class FileError(msgspec.Struct, frozen=True):
+    """A file of a package that cannot be used, and why."""
+
+    file: str
+    message: str
+
+
+class PackageDescription(msgspec.Struct, frozen=True):
+    """A package version: its tasks, and the files that hid themselves by being broken."""
+
+    package: PackageName
+    version: PackageVersion
+    tasks: tuple[TaskDescription, ...]
+    errors: tuple[FileError, ...] = ()
+    described: float = 0.0
