@@ -47,13 +47,17 @@ class Store(Protocol):
         """
         ...
 
-    async def instance(self, instance: InstanceId) -> Instance | None: ...
+    async def instance(self, instance: InstanceId) -> Instance | None:
+        """The instance as it was committed last, or None."""
+        ...
 
     async def unfinished(self) -> list[Instance]:
         """All instances that are not final, by id."""
         ...
 
-    async def history(self, task_key: TaskKey, page: int) -> HistoryPage: ...
+    async def history(self, task_key: TaskKey, page: int) -> HistoryPage:
+        """One page of the instances of a task; a page out of range is clipped."""
+        ...
 
     async def recent(self, limit: int) -> list[Instance]:
         """The newest instances of all tasks, newest first."""
@@ -67,9 +71,13 @@ class Store(Protocol):
         """The highest id ever given; 0 if none."""
         ...
 
-    async def nodes(self) -> list[Node]: ...
+    async def nodes(self) -> list[Node]:
+        """All node records, deleted ones too, by id."""
+        ...
 
-    async def package(self, package: PackageName, version: PackageVersion) -> PackageDescription | None: ...
+    async def package(self, package: PackageName, version: PackageVersion) -> PackageDescription | None:
+        """What the describe run of this version told, or None."""
+        ...
 
 
 class WorkerExit(msgspec.Struct, frozen=True):
@@ -90,19 +98,23 @@ class WorkerListener(Protocol):
         """Bytes that its processes wrote to descriptors 1 and 2."""
         ...
 
-    def exited(self, ending: WorkerExit) -> None: ...
+    def exited(self, ending: WorkerExit) -> None:
+        """The worker and all its processes are gone."""
+        ...
 
 
 class WorkerProcess(Protocol):
     """One sandboxed worker, used once."""
 
-    def send(self, frame: list[object]) -> None: ...
+    def send(self, frame: list[object]) -> None:
+        """Send a frame; after the worker is gone this does nothing."""
+        ...
 
     def kill(self) -> None:
         """End it and every process it started; ``exited`` follows."""
         ...
 
-    def pause_output(self, paused: bool) -> None:  # noqa: FBT001 - a state, not an option
+    def pause_output(self, paused: bool) -> None:
         """Stop (or go on) reading from it; a paused worker blocks when its pipes are full."""
         ...
 
@@ -123,7 +135,9 @@ class Workers(Protocol):
         """
         ...
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Begin to keep workers warm."""
+        ...
 
     async def stop(self) -> None:
         """Kill all workers, taken ones too."""
@@ -137,41 +151,57 @@ class Link(Protocol):
         """Queue a message; all of one reactor turn leave as one batch, in order."""
         ...
 
-    def close(self, reason: str) -> None: ...
+    def close(self, reason: str) -> None:
+        """Drop the connection; ``link_down`` follows."""
+        ...
 
 
 class Bulk(Protocol):
     """The live bulk connection to a peer, with flow control by credit."""
 
     async def send(self, kind: str, detail: str, chunks: AsyncIterator[bytes]) -> None:
-        """Send a stream; returns when the peer has taken all of it. `LinkLost` or `RemoteFault` if it has not."""
+        """
+        Send a stream; returns when the peer has taken all of it.
+
+        `LinkLost` or `RemoteFault` if it has not.
+        """
         ...
 
 
 class BulkSink(Protocol):
     """Where one incoming stream goes; the sender gets new credit when ``write`` returns."""
 
-    async def write(self, data: bytes) -> None: ...
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        ...
 
     async def finish(self) -> None:
         """All bytes are here; an exception tells the sender that they were not good."""
         ...
 
-    def abort(self, reason: str) -> None: ...
+    def abort(self, reason: str) -> None:
+        """Nothing more comes; drop what came."""
+        ...
 
 
 class LinkUser(Protocol):
     """What is told of one peer. ``link_up`` and ``link_down`` alternate."""
 
-    def link_up(self, link: Link, bulk: Bulk) -> None: ...
+    def link_up(self, link: Link, bulk: Bulk) -> None:
+        """Both connections to the peer are there."""
+        ...
 
-    def messages_received(self, messages: Sequence[ToNode | ToMaster]) -> None: ...
+    def messages_received(self, messages: Sequence[ToNode | ToMaster]) -> None:
+        """A batch, in the order of sending."""
+        ...
 
     def stream_opened(self, kind: str, detail: str) -> BulkSink:
         """The peer begins a stream; `WireError` refuses it."""
         ...
 
-    def link_down(self, reason: str) -> None: ...
+    def link_down(self, reason: str) -> None:
+        """The link is gone; ``reason`` is a sentence."""
+        ...
 
 
 Commands = Mapping[str, Callable[..., Awaitable[Any]]]

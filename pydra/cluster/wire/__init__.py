@@ -2,9 +2,9 @@
 """
 What travels, and nothing about why.
 
-Master and node: ``messages`` are typed and travel in batches, one a reactor turn, over ``link`` (Perspective
-Broker, guarded by ``broker``); bytes travel over ``streams`` (the bulk connection). Either side may send at any
-time after both said hello; the master dials.
+Master and node: ``messages`` are typed and travel in batches, one a reactor turn, over ``link``
+(Perspective Broker, guarded by ``broker``); bytes travel over ``streams`` (the bulk connection). Either side
+may send at any time after both said hello; the master dials.
 
 Node and worker: ``frames`` over one inherited socketpair. ``payload`` is the MessagePack of arguments and
 results.

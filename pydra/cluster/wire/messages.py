@@ -2,9 +2,9 @@
 """
 Typed messages between master and node, as MessagePack.
 
-On each new link the master says ``MasterHello`` and the node answers ``NodeHello``, which lists what it runs and
-what it has finished but not seen recorded; only then work is sent. Unknown fields are ignored, so a newer peer
-may add some; unknown messages are refused.
+On each new link the master says ``MasterHello`` and the node answers ``NodeHello``, which lists what it runs
+and what it has finished but not seen recorded; only then work is sent. Unknown fields are ignored, so a newer
+peer may add some; unknown messages are refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH_LIMIT = 384 * 1024
 """Bytes of one batch; PB refuses values above 640 KiB, and our guard messages above 512 KiB."""
 
 COMPLETE, FAILED, STOPPED, LOST = "complete", "failed", "stopped", "lost"
-"""Outcomes of an attempt: a result; an exception; it stopped when asked; its worker is gone without an answer."""
+"""Outcomes of an attempt: a result; an exception; stopped when asked; its worker gone without an answer."""
 
 
 class MasterHello(msgspec.Struct, frozen=True, tag="master_hello"):
@@ -70,7 +70,7 @@ class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    """Sent by both sides every few seconds; a node names the attempts that it holds, which renews their leases."""
+    """Sent by both sides every few seconds; a node names what it holds, which renews the leases."""
 
     held: tuple[Attempt, ...] = ()
 
