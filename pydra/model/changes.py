@@ -77,7 +77,7 @@ Change = (
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The outcome of one change: whether it changed anything, and the id of the instance that it concerned."""
+    """The outcome of one change: whether it changed anything, and which instance it concerned."""
 
     applied: bool
     instance: InstanceId | None = None
