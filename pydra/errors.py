@@ -23,6 +23,8 @@ The whole error tree.
     │   ├── WorkerDied
     │   ├── LimitExceeded
     │   └── LoadError
+    │       └── PackageRefused
+    │           └── PackageChanging
     ├── SandboxError
     │   ├── SandboxToolMissing
     │   └── NamespacesRefused
@@ -169,6 +171,18 @@ class LoadError(TaskError):
     """The code of the task cannot be loaded."""
 
     code = "load"
+
+
+class PackageRefused(LoadError):
+    """The package breaks a rule for its files; rename or remove what is named."""
+
+    code = "package"
+
+
+class PackageChanging(PackageRefused):
+    """The package changed while it was read; it is read again at the next scan."""
+
+    code = "package_changing"
 
 
 class SandboxError(PydraError):
