@@ -26,7 +26,7 @@ ANSWER_LIMIT = 8 * 1024 * 1024
 
 # To the worker.
 RUN = 1
-"""[RUN, attempt: str, instance: int, task_key: str, package: str, args: bytes, worker_key: str (may be left out)]"""
+"""[RUN, attempt: str, instance: int, task_key: str, package: str, args: bytes, worker_key: str (optional)]"""
 STOP = 2
 """[STOP]: set the stop flag."""
 DESCRIBE = 3
