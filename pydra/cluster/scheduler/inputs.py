@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""What may happen, as values that the scheduler is fed with."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.status import Status
+
+
+class Outcome(StrEnum):
+    """How an attempt ended; the words are those of the wire."""
+
+    COMPLETE = "complete"
+    """There is a result."""
+    FAILED = "failed"
+    """The task raised, or was refused."""
+    STOPPED = "stopped"
+    """The task stopped by the stop flag, or was killed when asked."""
+    LOST = "lost"
+    """The worker is gone without an answer."""
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """An instance was accepted and stored; a smaller ``priority`` runs first, then an earlier ``queued``."""
+
+    instance: InstanceId
+    priority: int
+    queued: float
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """
+    The store holds this unfinished instance; fed once for each at start, before any node is ready.
+
+    One that is RUNNING or CANCELLING has an attempt and a node, and keeps its slot until its node is ready
+    and says what it still holds, or until the lease (from now) runs out. For a QUEUED one these are ignored.
+    """
+
+    instance: InstanceId
+    priority: int
+    queued: float
+    status: Status
+    attempt: Attempt | None = None
+    node: NodeId | None = None
+    index: int | None = None
+    losses: int = 0
+
+
+class NodeReady(msgspec.Struct, frozen=True):
+    """A node is linked and said what it offers and holds; ``finished`` ones follow as ``UnitFinished``."""
+
+    node: NodeId
+    slots: int
+    running: tuple[Attempt, ...] = ()
+    finished: tuple[Attempt, ...] = ()
+
+
+class HeartbeatReceived(msgspec.Struct, frozen=True):
+    """A node lives and named the attempts that it holds."""
+
+    node: NodeId
+    held: tuple[Attempt, ...] = ()
+
+
+class NodeSilent(msgspec.Struct, frozen=True):
+    """The link to a node is down; nothing can be sent to it until it is ready again."""
+
+    node: NodeId
+
+
+class UnitFinished(msgspec.Struct, frozen=True):
+    """A node said how an attempt ended; ``reason`` is a sentence for people."""
+
+    attempt: Attempt
+    node: NodeId
+    outcome: Outcome
+    reason: str | None = None
+
+
+class CancelRequested(msgspec.Struct, frozen=True):
+    """Somebody wants an instance to end."""
+
+    instance: InstanceId
+
+
+class TimePassed(msgspec.Struct, frozen=True):
+    """Nothing happened but time."""
+
+
+Input = (
+    Submitted
+    | Restored
+    | NodeReady
+    | HeartbeatReceived
+    | NodeSilent
+    | UnitFinished
+    | CancelRequested
+    | TimePassed
+)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What is true of the tables after every feed, whatever happened."""
+
+from __future__ import annotations
+
+from pydra.cluster.scheduler.deadlines import DueKind, Key
+from pydra.cluster.scheduler.state import NodeRecord, Standing, State
+from pydra.model.status import Status
+
+
+def check(state: State) -> None:
+    """AssertionError, in words, if the tables contradict each other or a decision was left undone."""
+    _check_instances(state)
+    for node in state.nodes.values():
+        _check_slots(state, node)
+    _check_placement(state)
+    _check_deadlines(state)
+
+
+def _check_instances(state: State) -> None:
+    both = [instance for instance in state.assigned if instance in state.queue]
+    assert not both, f"instances {both} wait and run at once"
+    entries = sorted(state.queue.living_entries())
+    waiting = sorted(item.instance for item in state.queue.ordered())
+    assert entries == waiting, f"the queue has entries for {entries}, but {waiting} wait"
+    for item in state.queue.ordered():
+        assert item.losses < state.limits.loss_limit or not item.losses, (
+            f"instance {item.instance} waits after {item.losses} losses"
+        )
+    assert len(state.attempts) == len(state.assigned), "there are more or fewer attempts than assignments"
+    for instance, assigned in state.assigned.items():
+        assert assigned.instance == instance, f"instance {instance} has the record of {assigned.instance}"
+        assert assigned.status in (Status.RUNNING, Status.CANCELLING), (
+            f"instance {instance} is with a node, but {assigned.status.name}"
+        )
+        attempt = assigned.attempt
+        assert state.attempts.get(attempt) is assigned, f"attempt {attempt} leads to another instance"
+        assert attempt.epoch < state.epoch or attempt.number <= state.number, (
+            f"attempt {attempt} is of the future"
+        )
+        node = state.nodes.get(assigned.node)
+        assert node is not None, f"instance {instance} is with node {assigned.node}, which is not known"
+        assert node.holders.get(assigned.index) is assigned, (
+            f"instance {instance} does not hold slot {assigned.index} of node {node.id}"
+        )
+        assert node.standing is not Standing.GONE, (
+            f"instance {instance} is with node {node.id}, which is gone"
+        )
+
+
+def _check_slots(state: State, node: NodeRecord) -> None:
+    name = f"node {node.id}"
+    for index, assigned in node.holders.items():
+        assert state.assigned.get(assigned.instance) is assigned, (
+            f"slot {index} of {name} is held by instance {assigned.instance}, which is not there"
+        )
+    returned = set(node.returned)
+    assert len(returned) == len(node.returned), f"a slot of {name} is free twice"
+    assert 0 <= node.unused <= node.offered, f"{name} has used {node.unused} of {node.offered} slots"
+    assert not returned & set(node.holders), f"a slot of {name} is free and held"
+    assert all(0 <= index < node.unused for index in returned), f"a free slot of {name} is out of range"
+    within = sum(index < node.offered for index in node.holders)
+    assert node.free >= 0, f"{name} has {node.free} free slots"
+    assert node.free + within == node.offered, (
+        f"{name} offers {node.offered} slots, but has {node.free} free and {within} held"
+    )
+
+
+def _check_placement(state: State) -> None:
+    expected = sorted((node.id, node.load) for node in state.nodes.values() if node.is_placeable)
+    entries = sorted(state.placement.living_entries())
+    assert entries == expected, f"placement knows {entries}; with a free slot and ready are {expected}"
+    assert not (expected and len(state.queue)), (
+        f"{len(state.queue)} instances wait although there are free slots (node, load): {expected}"
+    )
+
+
+def _check_deadlines(state: State) -> None:
+    limits = state.limits
+    expected: set[Key] = set()
+    for node in state.nodes.values():
+        if node.standing is not Standing.GONE:
+            wait_s = limits.suspect_s if node.standing is Standing.READY else limits.lease_s
+            key = (DueKind.NODE, node.id)
+            expected.add(key)
+            at = state.deadlines.get(key)
+            assert at == node.heard + wait_s, f"node {node.id} is {node.standing.value} and due at {at}"
+    for instance, assigned in state.assigned.items():
+        connected = state.nodes[assigned.node].standing.is_connected
+        if assigned.status is Status.CANCELLING and connected:
+            expected.add((DueKind.STOP, instance))
+    keys = state.deadlines.keys()
+    assert keys == expected, f"deadlines are kept for {sorted(keys)}; needed are {sorted(expected)}"
+    earliest = min((at for key in keys if (at := state.deadlines.get(key)) is not None), default=None)
+    assert state.deadlines.next_at() == earliest, f"the next deadline is not {earliest}"
+    assert earliest is None or earliest > state.now, f"what was due at {earliest} was not done at {state.now}"

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""How long the scheduler waits, and how often it tries."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Durations in seconds, and one number."""
+
+    suspect_s: float = 15.0
+    """A node that was not heard of for so long gets no new work until it is."""
+    lease_s: float = 60.0
+    """An attempt that its node did not name for so long is lost."""
+    stop_grace_s: float = 10.0
+    """From the stop flag to the kill, and from one kill to the next."""
+    loss_limit: int = 3
+    """An instance that lost so many attempts has failed."""
+
+
+MOST_SLOTS = 65_536
+"""Slots of one node that are used; a node may say more, and they are ignored."""
+
+SHORTEST_REPEAT_S = 1.0
+"""Kills are not repeated faster than this, even without a grace."""
