@@ -208,6 +208,12 @@ Commands = Mapping[str, Callable[..., Awaitable[Any]]]
 """What a controller may ask the master, by function name; arguments and results are JSON, hence Any."""
 
 
+InThread = Callable[..., Awaitable[Any]]
+"""
+Calls a blocking function with the arguments after it in a thread; its result is the function's, hence Any.
+"""
+
+
 class Progress(msgspec.Struct, frozen=True):
     """What a running attempt told last."""
 

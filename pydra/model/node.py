@@ -8,6 +8,10 @@ import msgspec
 from pydra.model.ids import NodeId
 
 
+ISOLATIONS = ("none", "user", "full")
+"""What keeps a task in, from the weakest to the strongest: no sandbox; one uid; a uid for each slot."""
+
+
 class NodeInformation(msgspec.Struct, frozen=True):
     """What a node says of its machine; memory in MB, ``stones`` is the CPU figure of the original."""
 
@@ -16,7 +20,7 @@ class NodeInformation(msgspec.Struct, frozen=True):
     avail_memory: int
     stones: int
     isolation: str
-    """``full`` (a uid per slot), ``user`` (one uid) or ``none`` (no sandbox)."""
+    """One of ``ISOLATIONS``."""
     version: str
     """Version of Pydra that the node runs."""
     python: str

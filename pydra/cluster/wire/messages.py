@@ -100,6 +100,7 @@ class UnitProgress(msgspec.Struct, frozen=True, tag="progress"):
     """Progress of a running attempt: 0 to 100, or -1 for unknown."""
 
     attempt: Attempt
+    instance: InstanceId
     percent: int
     message: str | None = None
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""What runs, what waits, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydra.cluster.interfaces import InThread, Store
+from pydra.cluster.master.commands.objects import JSON, as_json, instance_object, outcome_object, percent
+from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.event_log import EventLog
+from pydra.cluster.scheduler.inputs import CancelRequested
+from pydra.cluster.scheduler.machine import Scheduler
+from pydra.cluster.store.blobs import Blobs
+from pydra.errors import NotFound
+from pydra.model.ids import InstanceId
+from pydra.model.instance import INLINE_LIMIT, Instance
+from pydra.model.status import Status
+
+
+class InstanceCommands:
+    """Instances that live in the dispatcher or rest in the store."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        scheduler: Scheduler,
+        store: Store,
+        events: EventLog,
+        blobs: Blobs,
+        in_thread: InThread,
+        seconds: Callable[[], float],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._scheduler = scheduler
+        self._store = store
+        self._events = events
+        self._blobs = blobs
+        self._in_thread = in_thread
+        self._seconds = seconds
+
+    async def find(self, task_id: int) -> Instance:
+        """An instance; `NotFound` if the id was never given."""
+        instance = self._dispatcher.live.get(InstanceId(task_id))
+        if instance is None:
+            instance = await self._store.instance(InstanceId(task_id))
+        if instance is None:
+            raise NotFound(f"There is no task instance {task_id}.")
+        return instance
+
+    async def cancel_task(self, task_id: int) -> bool:
+        """Cancel; true if the instance was known and is, or soon will be, cancelled."""
+        instance = InstanceId(task_id)
+        if instance in self._dispatcher.live:
+            await self._dispatcher.feed(CancelRequested(instance))
+            return True
+        stored = await self._store.instance(instance)
+        return stored is not None and stored.status is Status.CANCELLED
+
+    async def list_queue(self) -> list[JSON]:
+        """Queued and running instances: first what runs, then what waits, in its order."""
+        return await self.list_running() + [
+            self._object(waiting.instance)
+            for waiting in self._scheduler.queued()
+            if waiting.instance in self._dispatcher.live
+        ]
+
+    async def list_running(self) -> list[JSON]:
+        """Running instances, by id."""
+        return [
+            self._object(running.instance)
+            for running in self._scheduler.running()
+            if running.instance in self._dispatcher.live
+        ]
+
+    async def list_recent(self, limit: int = 20) -> list[JSON]:
+        """The newest instances of all tasks, whatever their status, newest first."""
+        recent = await self._store.recent(limit)
+        progress = self._dispatcher.progress
+        return [
+            instance_object(self._dispatcher.live.get(each.id, each), progress.get(each.id))
+            for each in recent
+        ]
+
+    async def task_statuses(self) -> JSON:
+        """Status, and for what runs also the start (epoch seconds), progress and message, by instance id."""
+        statuses: JSON = {}
+        for instance in self._dispatcher.live.values():
+            status: JSON = {"s": instance.status.api_code}
+            if instance.status is not Status.QUEUED:
+                progress = self._dispatcher.progress.get(instance.id)
+                status["t"] = instance.started
+                status["p"] = percent(instance, progress)
+                if progress is not None and progress.message is not None:
+                    status["m"] = progress.message
+            statuses[str(instance.id)] = status
+        return statuses
+
+    async def task_result(self, task_id: int) -> JSON:
+        """Where an instance stands, and its result if it is complete."""
+        return await self._outcome(await self.find(task_id))
+
+    async def wait_task(self, task_id: int, timeout: float = 25.0, seen: int | None = None) -> JSON:
+        """
+        Like ``task_result``, but answers when the instance is final, or after ``timeout`` seconds.
+
+        With ``seen`` (from the last answer) it also answers as soon as status or progress changed since.
+        """
+        instance = InstanceId(task_id)
+        deadline = self._seconds() + timeout
+        while True:
+            latest = self._events.latest(instance)
+            found = await self.find(task_id)
+            left = deadline - self._seconds()
+            is_news = seen is not None and latest != seen
+            if found.status.is_final or is_news or left <= 0:
+                return await self._outcome(found)
+            if self._events.latest(instance) == latest:
+                await self._events.news(instance, left)
+
+    async def _outcome(self, instance: Instance) -> JSON:
+        latest = self._events.latest(instance.id)
+        progress = self._dispatcher.progress.get(instance.id)
+        return outcome_object(instance, progress, latest, await self._result(instance))
+
+    async def _result(self, instance: Instance) -> object:
+        result = instance.result
+        if result is None:
+            return None
+        if not result.sha256:
+            return as_json(result.inline)
+        assert result.size > INLINE_LIMIT
+        value: object = await self._in_thread(self._read, result.sha256)
+        return value
+
+    def _read(self, digest: str) -> object:
+        return as_json(self._blobs.read(digest))
+
+    def _object(self, instance: InstanceId) -> JSON:
+        return instance_object(self._dispatcher.live[instance], self._dispatcher.progress.get(instance))

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""The JSON shapes of the function API."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+from pydra.cluster.interfaces import Progress
+from pydra.cluster.wire import payload
+from pydra.errors import WireError
+from pydra.model.instance import Instance, Payload
+from pydra.model.status import Status
+
+JSON = dict[str, object]
+
+
+def as_time(instant: float | None) -> str | None:
+    """``YYYY-mm-dd HH:MM:SS`` in UTC, or None."""
+    if instant is None:
+        return None
+    return datetime.datetime.fromtimestamp(instant, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def as_json(data: bytes) -> object:
+    """The JSON of MessagePack bytes that a task or a client made; None if they are none."""
+    try:
+        return payload.to_json(payload.unpack(data))
+    except WireError:
+        return None
+
+
+def value(held: Payload | None) -> object:
+    """The JSON of an inline payload; None for a blob, which only ``task_result`` reads."""
+    return as_json(held.inline) if held is not None and not held.sha256 else None
+
+
+def percent(instance: Instance, progress: Progress | None) -> int:
+    """0 to 100, or -1 for unknown."""
+    if instance.status is Status.COMPLETE:
+        return 100
+    if progress is not None and progress.attempt == instance.attempt:
+        return progress.percent
+    return 0
+
+
+def instance_object(instance: Instance, progress: Progress | None = None) -> JSON:
+    """An instance, as ``list_queue`` and the history show it."""
+    failure = instance.failure
+    return {
+        "id": instance.id,
+        "task_key": instance.task_key,
+        "status": instance.status.api_code,
+        "state": instance.status.name,
+        "args": json.dumps(value(instance.args) or {}),
+        "queued": as_time(instance.queued),
+        "started": as_time(instance.started),
+        "completed": as_time(instance.completed),
+        "worker": instance.worker,
+        "version": instance.version,
+        "progress": percent(instance, progress),
+        "message": progress.message if progress is not None else None,
+        "results": (failure.traceback or failure.message) if failure is not None else value(instance.result),
+        "error": failure.message if failure is not None else None,
+        "error_code": failure.code if failure is not None else None,
+    }
+
+
+def outcome_object(instance: Instance, progress: Progress | None, seen: int, result: object) -> JSON:
+    """Where an instance stands and what came of it, for ``wait_task`` and ``task_result``."""
+    failure = instance.failure
+    return {
+        "id": instance.id,
+        "task_key": instance.task_key,
+        "status": instance.status.api_code,
+        "state": instance.status.name,
+        "final": instance.status.is_final,
+        "percent": percent(instance, progress),
+        "message": progress.message if progress is not None else None,
+        "result": result,
+        "error": failure.message if failure is not None else None,
+        "error_code": failure.code if failure is not None else None,
+        "traceback": failure.traceback if failure is not None else None,
+        "seen": seen,
+    }

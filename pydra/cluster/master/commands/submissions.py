@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""
+Asking for a task to be run: nothing is queued before its arguments were checked, and no id answered before it
+is committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+from pydra.cluster.interfaces import InThread
+from pydra.cluster.master.commands.objects import JSON
+from pydra.cluster.master.describe import Describer
+from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.packages.validation import validate
+from pydra.cluster.store.blobs import Blobs
+from pydra.cluster.wire import payload
+from pydra.errors import InvalidParameters, WireError
+from pydra.model.ids import InstanceId, TaskKey
+from pydra.model.instance import INLINE_LIMIT, Instance, Payload
+from pydra.model.package import PackageDescription, TaskDescription
+from pydra.model.status import Status
+
+
+class Submissions:
+    """Accepts instances; ``highest`` is the highest id that was ever given."""
+
+    def __init__(
+        self,
+        library: PackageLibrary,
+        describer: Describer,
+        dispatcher: Dispatcher,
+        blobs: Blobs,
+        in_thread: InThread,
+        wall_clock: Callable[[], float],
+        highest: InstanceId,
+    ) -> None:
+        self._library = library
+        self._describer = describer
+        self._dispatcher = dispatcher
+        self._blobs = blobs
+        self._in_thread = in_thread
+        self._wall_clock = wall_clock
+        self._highest = highest
+
+    async def queue_task(
+        self, task_key: str, args: Mapping[str, object] | None = None, request_key: str | None = None
+    ) -> JSON:
+        """``{task_key, instance_id, time}``, or ``{task_key, errors}`` if the arguments are not good."""
+        try:
+            instance, queued = await self._submit(task_key, args or {}, request_key or "")
+        except InvalidParameters as fault:
+            return {"task_key": task_key, "errors": fault.errors or {"": [str(fault)]}}
+        return {"task_key": task_key, "instance_id": instance, "time": queued}
+
+    async def run_tasks(
+        self, task_key: str, args: Mapping[str, object] | None = None, request_key: str | None = None
+    ) -> int:
+        """The id of the new instance; `InvalidParameters` with the errors by field."""
+        instance, _ = await self._submit(task_key, args or {}, request_key or "")
+        return instance
+
+    async def _submit(
+        self, task_key: str, args: Mapping[str, object], request_key: str
+    ) -> tuple[InstanceId, float]:
+        description, task = self._library.find(task_key)
+        cleaned = await self._clean(description, task, dict(args))
+        try:
+            packed = payload.pack(cleaned)
+        except WireError as fault:
+            raise InvalidParameters(str(fault)) from None
+        self._highest = InstanceId(self._highest + 1)
+        instance = Instance(
+            id=self._highest,
+            task_key=TaskKey(task_key),
+            package=description.package,
+            version=description.version,
+            args=await self._kept(packed),
+            status=Status.QUEUED,
+            queued=self._wall_clock(),
+            request_key=request_key,
+        )
+        accepted, _ = await self._dispatcher.submit(instance)
+        return accepted, instance.queued
+
+    async def _clean(
+        self, description: PackageDescription, task: TaskDescription, args: dict[str, object]
+    ) -> dict[str, object]:
+        if task.form is None:
+            return args
+        if task.form.needs_sandbox:
+            return await self._describer.validate(description.package, description.version, task.key, args)
+        cleaned, errors = validate(task.form, args)
+        if errors:
+            raise InvalidParameters(errors=errors)
+        return cleaned
+
+    async def _kept(self, packed: bytes) -> Payload:
+        if len(packed) <= INLINE_LIMIT:
+            return Payload(len(packed), inline=packed)
+        digest = hashlib.sha256(packed).hexdigest()
+        await self._in_thread(self._blobs.put, packed)
+        return Payload(len(packed), sha256=digest)

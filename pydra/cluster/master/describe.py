@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: MIT
+"""
+Asks the sandbox what user code says of itself.
+
+A describe run tells the tasks of a package version; a validator holds one package version in a sandbox and
+checks arguments with the form's own code. Both run in the master's own sandbox, never in the master.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import WorkerExit, WorkerProcess, Workers
+from pydra.cluster.wire import frames, payload
+from pydra.errors import InvalidParameters, LimitExceeded, WireError, WorkerDied
+from pydra.model.ids import PackageName, PackageVersion, TaskKey
+from pydra.model.package import FileError, PackageDescription
+
+DESCRIBE_S = 10.0
+"""Seconds that a describe run, or one validation, may take."""
+
+ANSWER_LIMIT = 1024 * 1024
+"""Bytes of one answer."""
+
+VALIDATOR_IDLE_S = 60.0
+"""Seconds that an unused validator is kept."""
+
+OUTPUT_LIMIT = 4 * 1024
+"""Bytes of a failed run's output that its error shows."""
+
+
+class _Conversation:
+    """Sends to one worker and waits for its answers; the first fault ends it."""
+
+    def __init__(self, clock: IReactorTime, ended: Callable[[], None]) -> None:
+        self._clock = clock
+        self._ended = ended
+        self._waiting: dict[int, Deferred[list[object]]] = {}
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._output = b""
+        self.worker: WorkerProcess | None = None
+
+    async def ask(self, number: int, frame: list[object]) -> list[object]:
+        """The answer (RESULT-like frame with its payload whole) to a frame that carries this number."""
+        if self.worker is None:
+            raise WorkerDied
+        answer: Deferred[list[object]] = Deferred()
+        self._waiting[number] = answer
+        answer.addTimeout(DESCRIBE_S, self._clock)
+        self.worker.send(frame)
+        try:
+            return await answer
+        except DeferredTimeout:
+            self.fail(LimitExceeded(f"The package's own code took longer than {DESCRIBE_S:g} s."))
+            raise LimitExceeded(f"The package's own code took longer than {DESCRIBE_S:g} s.") from None
+        finally:
+            self._waiting.pop(number, None)
+
+    def fail(self, fault: Exception) -> None:
+        """Kill the worker and fail all who wait."""
+        worker, self.worker = self.worker, None
+        if worker is not None:
+            worker.kill()
+            self._ended()
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.errback(fault)
+
+    def frame_received(self, frame: list[object]) -> None:
+        """An answer, a part of one, or a line of log (which is dropped)."""
+        match frame:
+            case [frames.LOG | frames.PROGRESS, *_]:
+                return
+            case [frames.PART, bytes() as part] if self._size + len(part) <= ANSWER_LIMIT:
+                self._parts.append(part)
+                self._size += len(part)
+            case [frames.DESCRIBED, bytes() as rest] if self._size + len(rest) <= ANSWER_LIMIT:
+                self._answer(0, [True, self._whole(rest)])
+            case [frames.VALIDATED, int() as number, bool() as valid, bytes() as rest] if (
+                self._size + len(rest) <= ANSWER_LIMIT
+            ):
+                self._answer(number, [valid, self._whole(rest)])
+            case [frames.FAILED, str(), str() as text, str()]:
+                self.fail(WorkerDied(text[:OUTPUT_LIMIT]))
+            case _:
+                self.fail(
+                    WireError("The package's own code broke the protocol, or its answer was too large.")
+                )
+
+    def output_received(self, data: bytes) -> None:
+        """What it prints is kept a little, to explain a crash."""
+        self._output = (self._output + data)[-OUTPUT_LIMIT:]
+
+    def exited(self, ending: WorkerExit) -> None:
+        """The worker is gone."""
+        said = self._output.decode("utf-8", "replace").strip()
+        self.fail(WorkerDied(f"The package's own code ended its process: {ending.reason}. {said}".strip()))
+
+    def _answer(self, number: int, answer: list[object]) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None:
+            waiting.callback(answer)
+
+    def _whole(self, rest: bytes) -> bytes:
+        whole = b"".join([*self._parts, rest])
+        self._parts, self._size = [], 0
+        return whole
+
+
+class Describer:
+    """Describes package versions and validates arguments, in the master's own sandbox."""
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float], workers: Workers) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._workers = workers
+        self._validators: dict[tuple[PackageName, PackageVersion], _Validator] = {}
+
+    async def describe(self, package: PackageName, version: PackageVersion) -> PackageDescription:
+        """
+        What the package says of itself; if its code cannot be asked, a description that says why.
+
+        `SandboxError` if this machine has no sandbox now.
+        """
+        conversation = _Conversation(self._clock, lambda: None)
+        conversation.worker = await self._workers.take(conversation, package, version)
+        try:
+            _, answer = await conversation.ask(0, [frames.DESCRIBE, package, version])
+            description = msgspec.msgpack.decode(answer, type=PackageDescription)  # type: ignore[arg-type]
+        except (WorkerDied, LimitExceeded, WireError, msgspec.MsgspecError) as fault:
+            self.log.warn("Package {package} cannot be described: {fault}", package=package, fault=str(fault))
+            return PackageDescription(
+                package, version, (), (FileError("", str(fault)),), described=self._wall_clock()
+            )
+        finally:
+            conversation.fail(WorkerDied())
+        tasks = tuple(task for task in description.tasks if task.key.startswith(f"{package}."))
+        return PackageDescription(package, version, tasks, description.errors, described=self._wall_clock())
+
+    async def validate(
+        self, package: PackageName, version: PackageVersion, task_key: TaskKey, arguments: dict[str, object]
+    ) -> dict[str, object]:
+        """The arguments as the form's own code cleans them; `InvalidParameters` with its errors by field."""
+        key = (package, version)
+        validator = self._validators.get(key)
+        if validator is None:
+
+            def ended() -> None:
+                self._validators.pop(key, None)
+
+            validator = self._validators[key] = _Validator(self._clock, ended)
+            await validator.start(self._workers, package, version)
+        try:
+            return await validator.validate(package, task_key, arguments)
+        except (WorkerDied, LimitExceeded, WireError) as fault:
+            raise InvalidParameters(f"The arguments could not be checked: {fault}") from None
+
+    def stop(self) -> None:
+        """End all validators."""
+        for validator in list(self._validators.values()):
+            validator.end()
+
+
+class _Validator:
+    """One package version in a sandbox, kept while it is used."""
+
+    def __init__(self, clock: IReactorTime, ended: Callable[[], None]) -> None:
+        self._clock = clock
+        self._conversation = _Conversation(clock, self._forget)
+        self._ended = ended
+        self._number = 0
+        self._idle: IDelayedCall | None = None
+        self._started: list[Deferred[None]] | None = []
+
+    async def start(self, workers: Workers, package: PackageName, version: PackageVersion) -> None:
+        """Take a sandbox for it."""
+        try:
+            self._conversation.worker = await workers.take(self._conversation, package, version)
+        except BaseException as fault:
+            self._ended()
+            self._wake(fault)
+            raise
+        self._wake(None)
+
+    async def validate(
+        self, package: PackageName, task_key: TaskKey, arguments: dict[str, object]
+    ) -> dict[str, object]:
+        """The cleaned arguments; several may be under way at once."""
+        if self._started is not None:
+            waiter: Deferred[None] = Deferred()
+            self._started.append(waiter)
+            await waiter
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+        self._number += 1
+        number = self._number
+        frame: list[object] = [frames.VALIDATE, number, package, task_key, payload.pack(arguments)]
+        valid, answer = await self._conversation.ask(number, frame)
+        self._idle = self._clock.callLater(VALIDATOR_IDLE_S, self.end)
+        value = payload.unpack(answer)  # type: ignore[arg-type]  # the conversation checked its type
+        if not isinstance(value, dict):
+            raise WireError("A validator answers a map.")
+        if not valid:
+            raise InvalidParameters(errors={str(k): [str(text) for text in v] for k, v in value.items()})
+        return {str(name): cleaned for name, cleaned in value.items()}
+
+    def end(self) -> None:
+        """Kill it."""
+        self._conversation.fail(WorkerDied())
+
+    def _forget(self) -> None:
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+        self._ended()
+
+    def _wake(self, fault: BaseException | None) -> None:
+        waiting, self._started = self._started or [], None
+        for waiter in waiting:
+            if fault is None:
+                waiter.callback(None)
+            else:
+                waiter.errback(fault)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""
+Feeds the scheduler and carries out its instructions: persist, then send, then publish.
+
+Each feed becomes one list of changes, committed at once, and one list of steps, taken when that commit and
+all before it are done. So the store groups what comes together, and still nothing is sent or published before
+it is committed, nor out of order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import Progress, Store
+from pydra.cluster.scheduler import inputs, instructions
+from pydra.cluster.scheduler.machine import Scheduler
+from pydra.cluster.wire.messages import (
+    FAILED,
+    KillUnit,
+    Recorded,
+    RunUnit,
+    StopUnit,
+    ToNode,
+    UnitFinished,
+    UnitProgress,
+)
+from pydra.errors import StoreError, WorkerDied
+from pydra.events import Event, InstanceChanged, InstanceProgressed
+from pydra.model.changes import (
+    Change,
+    Committed,
+    FinishInstance,
+    InsertInstance,
+    MarkCancelling,
+    RequeueInstance,
+    StartAttempt,
+)
+from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
+from pydra.model.instance import Failure, Instance
+from pydra.model.status import Status
+
+RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
+"""Seconds between tries to commit while the store refuses, doubling from the first to the last."""
+
+Step = Callable[[], None]
+
+
+@attrs.define
+class _Round:
+    """What one feed asked for: changes to commit, and the steps after them."""
+
+    changes: list[Change] = attrs.field(factory=list)
+    steps: list[Step] = attrs.field(factory=list)
+    done: Deferred[None] = attrs.field(factory=Deferred)
+    is_committed: bool = False
+
+
+class Dispatcher:
+    """Joins scheduler, store, nodes and events; holds every instance that is not final."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+        scheduler: Scheduler,
+        store: Store,
+        send: Callable[[NodeId, ToNode], None],
+        worker_key: Callable[[NodeId, int], WorkerKey],
+        publish: Callable[[Event], int],
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._scheduler = scheduler
+        self._store = store
+        self._send = send
+        self._worker_key = worker_key
+        self._publish = publish
+        self.live: dict[InstanceId, Instance] = {}
+        self.progress: dict[InstanceId, Progress] = {}
+        self._outcomes: dict[Attempt, tuple[NodeId, UnitFinished]] = {}
+        self._rounds: deque[_Round] = deque()
+        self._timer: IDelayedCall | None = None
+        self._stopped = False
+
+    def restore(self, unfinished: Sequence[Instance]) -> None:
+        """Rebuild the scheduler from what the store holds; once, before anything else."""
+        restored: list[inputs.Input] = []
+        for instance in unfinished:
+            self.live[instance.id] = instance
+            slot = int(instance.worker.rpartition(":")[2]) if instance.worker else None
+            restored.append(
+                inputs.Restored(
+                    instance=instance.id,
+                    priority=instance.priority,
+                    queued=instance.queued,
+                    status=instance.status,
+                    attempt=instance.attempt if instance.status is not Status.QUEUED else None,
+                    node=instance.node if instance.status is not Status.QUEUED else None,
+                    index=slot if instance.status is not Status.QUEUED else None,
+                    losses=instance.losses,
+                )
+            )
+        self.feed(*restored)
+
+    async def submit(self, instance: Instance) -> tuple[InstanceId, bool]:
+        """
+        Commit a new instance and queue it; answers its id and whether it is new.
+
+        A request key that is known answers the first id. `StoreError` if it could not be committed.
+        """
+        [committed] = await self._store.commit([InsertInstance(instance)])
+        if committed.instance is None:
+            raise StoreError
+        if not committed.applied:
+            return committed.instance, False
+        if committed.instance != instance.id:
+            raise StoreError("The store gave the instance another id.")
+        self.live[instance.id] = instance
+        self._publish(InstanceChanged(instance.id, Status.QUEUED))
+        self.feed(inputs.Submitted(instance.id, instance.priority, instance.queued))
+        return instance.id, True
+
+    def unit_finished(self, node: NodeId, message: UnitFinished) -> None:
+        """A node tells an outcome."""
+        self._outcomes[message.attempt] = (node, message)
+        reason = message.failure.message if message.failure else None
+        self.feed(inputs.UnitFinished(message.attempt, node, inputs.Outcome(message.outcome), reason))
+        self._outcomes.pop(message.attempt, None)
+
+    def is_held(self, node: NodeId, instance: InstanceId, attempt: Attempt) -> bool:
+        """This attempt is the current one of the instance, and this node runs it."""
+        live = self.live.get(instance)
+        return live is not None and live.attempt == attempt and live.node == node
+
+    def unit_progressed(self, node: NodeId, message: UnitProgress) -> None:
+        """A node tells progress; it counts if the node runs that attempt."""
+        if self.is_held(node, message.instance, message.attempt):
+            self.progress[message.instance] = Progress(message.attempt, message.percent, message.message)
+            self._publish(InstanceProgressed(message.instance, message.percent, message.message))
+
+    def feed(self, *given: inputs.Input) -> Deferred[None]:
+        """Feed the scheduler; the Deferred fires when all that follows is committed and sent."""
+        wanted = self._scheduler.feed(self._clock.seconds(), given)
+        round_ = _Round()
+        for instruction in wanted:
+            self._translate(instruction, round_)
+        self._rounds.append(round_)
+        if round_.changes:
+            self._commit(round_, RETRY_FIRST_S)
+        else:
+            round_.is_committed = True
+            self._take_steps()
+        self._set_timer()
+        return round_.done
+
+    def stop(self) -> None:
+        """Leave no timer behind and take no further step."""
+        self._stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _set_timer(self) -> None:
+        wake_at = self._scheduler.wake_at()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if wake_at is not None and not self._stopped:
+            delay = max(0.0, wake_at - self._clock.seconds())
+            self._timer = self._clock.callLater(delay, self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        self.feed(inputs.TimePassed())
+
+    def _commit(self, round_: _Round, retry_s: float) -> None:
+        """Commit a round's changes; while the store refuses, this round and all after it wait."""
+
+        def committed(outcomes: list[Committed]) -> None:
+            for change, outcome in zip(round_.changes, outcomes, strict=True):
+                if not outcome.applied:
+                    self.log.error("The store did not apply {change}", change=type(change).__name__)
+            round_.is_committed = True
+            self._take_steps()
+
+        def refused(failure: object) -> None:
+            if self._stopped:
+                return
+            self.log.error("The store refused; trying again in {s} s: {fault}", s=retry_s, fault=str(failure))
+            self._clock.callLater(retry_s, self._commit, round_, min(retry_s * 2, RETRY_LAST_S))
+
+        deferred = Deferred.fromCoroutine(self._store.commit(round_.changes))
+        deferred.addCallbacks(committed, refused)
+        deferred.addErrback(lambda fault: self.log.failure("A step after a commit failed", fault))
+
+    def _take_steps(self) -> None:
+        while self._rounds and self._rounds[0].is_committed and not self._stopped:
+            round_ = self._rounds.popleft()
+            for step in round_.steps:
+                step()
+            round_.done.callback(None)
+
+    def _translate(self, instruction: instructions.Instruction, round_: _Round) -> None:
+        match instruction:
+            case instructions.Dispatch():
+                self._dispatch(instruction, round_)
+            case instructions.StopUnit(node=node, attempt=attempt):
+                round_.steps.append(lambda: self._send(node, StopUnit(attempt)))
+            case instructions.KillUnit(node=node, attempt=attempt):
+                round_.steps.append(lambda: self._send(node, KillUnit(attempt)))
+            case instructions.Discard(node=node, attempt=attempt):
+                round_.steps.append(lambda: self._send(node, Recorded((attempt,))))
+            case instructions.BeginCancelling(instance=instance):
+                round_.changes.append(MarkCancelling(instance))
+                self._update(round_, instance, status=Status.CANCELLING)
+            case instructions.Requeue(instance=instance, attempt=attempt, losses=losses):
+                round_.changes.append(RequeueInstance(instance, attempt, losses))
+                self._update(round_, instance, status=Status.QUEUED, losses=losses)
+                self._acknowledge(round_, attempt)
+            case instructions.Finish():
+                self._finish(instruction, round_)
+            case _:
+                assert_never(instruction)
+
+    def _dispatch(self, dispatch: instructions.Dispatch, round_: _Round) -> None:
+        instance, attempt, slot = dispatch.instance, dispatch.attempt, dispatch.slot
+        live = self.live[instance]
+        now = self._wall_clock()
+        worker = self._worker_key(slot.node, slot.index)
+        round_.changes.append(StartAttempt(instance, attempt, slot.node, worker, now))
+        self._update(
+            round_,
+            instance,
+            status=Status.RUNNING,
+            attempt=attempt,
+            node=slot.node,
+            worker=worker,
+            started=live.started or now,
+        )
+        message = RunUnit(
+            attempt, instance, live.task_key, live.package, live.version, live.args, slot=slot.index
+        )
+        round_.steps.append(lambda: self._send(slot.node, message))
+
+    def _finish(self, finish: instructions.Finish, round_: _Round) -> None:
+        instance, attempt, status = finish.instance, finish.attempt, finish.status
+        told = self._outcomes[attempt][1] if attempt in self._outcomes else None
+        result = told.result if told is not None and status is Status.COMPLETE else None
+        failure = _failure(told, finish.reason) if status is Status.FAILED else None
+        now = self._wall_clock()
+        round_.changes.append(FinishInstance(instance, attempt, status, now, result, failure))
+        self._update(round_, instance, status=status)
+        if attempt is not None:
+            self._acknowledge(round_, attempt)
+
+    def _acknowledge(self, round_: _Round, attempt: Attempt) -> None:
+        """Tell the node that told this outcome, if any did, that it is recorded."""
+        if attempt in self._outcomes:
+            node, _ = self._outcomes[attempt]
+            round_.steps.append(lambda: self._send(node, Recorded((attempt,))))
+
+    def _update(self, round_: _Round, instance: InstanceId, *, status: Status, **changes: object) -> None:
+        """After the commit, an instance has another status: show it, and tell those who wait."""
+
+        def update() -> None:
+            if status.is_final:
+                del self.live[instance]
+                self.progress.pop(instance, None)
+            else:
+                self.live[instance] = msgspec.structs.replace(self.live[instance], status=status, **changes)
+            if status in (Status.RUNNING, Status.QUEUED):
+                self.progress.pop(instance, None)
+            self._publish(InstanceChanged(instance, status))
+
+        round_.steps.append(update)
+
+
+def _failure(told: UnitFinished | None, reason: str | None) -> Failure:
+    """Why an instance failed: its own exception, or the reason for which it was given up."""
+    own = told.failure if told is not None else None
+    if own is not None and told is not None and told.outcome == FAILED:
+        return own
+    code = own.code if own is not None else WorkerDied.code
+    return Failure(code, reason or (own.message if own is not None else str(WorkerDied())))

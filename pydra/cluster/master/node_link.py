@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: MIT
+"""
+The master's end of the link to one node.
+
+What a node may say is limited to itself: its identity comes from the pinned key of the connection, and
+attempts are checked to be its own. A large result comes as a blob first; an outcome that names a blob which
+did not come is a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, assert_never
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+import pydra
+from pydra.cluster.interfaces import Bulk, BulkSink, InThread, Link
+from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.task_logs import TaskLogs
+from pydra.cluster.scheduler import inputs
+from pydra.cluster.store.blobs import Blobs, BlobWriter
+from pydra.cluster.wire.messages import (
+    COMPLETE,
+    FAILED,
+    PROTOCOL,
+    BlobWanted,
+    Heartbeat,
+    MasterHello,
+    NodeHello,
+    PackageWanted,
+    RunUnit,
+    ToMaster,
+    ToNode,
+    Unavailable,
+    UnitFinished,
+    UnitLog,
+    UnitProgress,
+)
+from pydra.errors import LinkLost, PydraError, RemoteFault, WireError
+from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
+from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.node import ISOLATIONS, Node, NodeInformation
+
+RESULT_LIMIT = 8 * 1024 * 1024
+"""Bytes of one result; the same limit holds for a worker's answer."""
+
+SLOTS_LIMIT = 4096
+"""Worker slots of one node."""
+
+REMEMBERED = 10_000
+"""Attempts sent to a node whose late log lines are still taken."""
+
+
+class Packages(Protocol):
+    """Where a node's missing packages come from."""
+
+    def stream(self, package: PackageName, version: PackageVersion) -> AsyncIterator[bytes]:
+        """The archive of a version; `NotFound` if there is none."""
+        ...
+
+
+@attrs.frozen
+class Surroundings:
+    """What every node link works with."""
+
+    clock: IReactorTime
+    epoch: int
+    heartbeat_s: float
+    dispatcher: Dispatcher
+    task_logs: TaskLogs
+    packages: Packages
+    blobs: Blobs
+    in_thread: InThread
+    connected: Callable[[NodeId, int, NodeInformation], None]
+    disconnected: Callable[[NodeId], None]
+
+
+class NodeLink:
+    """Speaks with one node, over all connections to it."""
+
+    log = Logger()
+
+    def __init__(self, node: Node, surroundings: Surroundings) -> None:
+        self.node = node
+        self._around = surroundings
+        self._link: Link | None = None
+        self._bulk: Bulk | None = None
+        self._greeted = False
+        self._blobs: set[str] = set()
+        self._sent: dict[Attempt, InstanceId] = {}
+        self._beat: IDelayedCall | None = None
+
+    def send(self, message: ToNode) -> None:
+        """Send; without a link the message is dropped, and the next hello settles what was missed."""
+        if self._link is None or not self._greeted:
+            return
+        if isinstance(message, RunUnit):
+            self._sent[message.attempt] = message.instance
+            if len(self._sent) > REMEMBERED:
+                del self._sent[next(iter(self._sent))]
+        self._link.send(message)
+
+    def link_up(self, link: Link, bulk: Bulk) -> None:
+        """The node is connected: greet it."""
+        self._link, self._bulk, self._greeted = link, bulk, False
+        self._blobs.clear()
+        link.send(
+            MasterHello(PROTOCOL, self._around.epoch, pydra.__version__, self.node.host, self.node.port)
+        )
+
+    def link_down(self, reason: str) -> None:
+        """Nothing more is sent to the node, and its attempts wait for it until their lease ends."""
+        self.log.warn(
+            "Node {host}:{port} is away: {reason}", host=self.node.host, port=self.node.port, reason=reason
+        )
+        greeted, self._greeted = self._greeted, False
+        self._link = self._bulk = None
+        if self._beat is not None and self._beat.active():
+            self._beat.cancel()
+        if greeted:
+            self._around.disconnected(self.node.id)
+            self._around.dispatcher.feed(inputs.NodeSilent(self.node.id))
+
+    def messages_received(self, messages: Sequence[ToNode | ToMaster]) -> None:
+        """Take a batch of the node."""
+        for message in messages:
+            if isinstance(message, NodeHello):
+                self._hello(message)
+            elif self._greeted:
+                self._take(message)  # type: ignore[arg-type]  # the link decodes what nodes may say alone
+
+    def _hello(self, hello: NodeHello) -> None:
+        link = self._link
+        if link is None or self._greeted:
+            return
+        if hello.protocol != PROTOCOL:
+            link.close(
+                f"The node speaks protocol {hello.protocol}, this master {PROTOCOL}: upgrade the older one."
+            )
+            return
+        if not 1 <= hello.slots <= SLOTS_LIMIT or hello.information.isolation not in ISOLATIONS:
+            link.close("The node offers no usable number of slots, or an unknown isolation.")
+            return
+        self._greeted = True
+        self.log.info(
+            "Node {host}:{port} is connected: {slots} slots, isolation {isolation}",
+            host=self.node.host,
+            port=self.node.port,
+            slots=hello.slots,
+            isolation=hello.information.isolation,
+        )
+        self._around.connected(self.node.id, hello.slots, hello.information)
+        self._beat = self._around.clock.callLater(self._around.heartbeat_s, self._send_heartbeat)
+        self._around.dispatcher.feed(
+            inputs.NodeReady(self.node.id, hello.slots, hello.running, hello.finished)
+        )
+
+    def _send_heartbeat(self) -> None:
+        self.send(Heartbeat())
+        self._beat = self._around.clock.callLater(self._around.heartbeat_s, self._send_heartbeat)
+
+    def _take(
+        self, message: UnitFinished | UnitProgress | UnitLog | PackageWanted | BlobWanted | Heartbeat
+    ) -> None:
+        dispatcher = self._around.dispatcher
+        match message:
+            case UnitFinished():
+                dispatcher.unit_finished(self.node.id, self._checked(message))
+            case UnitProgress():
+                dispatcher.unit_progressed(self.node.id, message)
+            case UnitLog():
+                if self._sent.get(message.attempt) == message.instance or dispatcher.is_held(
+                    self.node.id, message.instance, message.attempt
+                ):
+                    self._around.task_logs.append(message.instance, message.lines)
+            case PackageWanted(package=package, version=version):
+                chunks = self._around.packages.stream(package, version)
+                self._stream("package", f"{package}/{version}", version, chunks)
+            case BlobWanted(sha256=digest):
+                self._stream(
+                    "blob", digest, digest, _blob_chunks(self._around.blobs, digest, self._around.in_thread)
+                )
+            case Heartbeat():
+                dispatcher.feed(inputs.HeartbeatReceived(self.node.id, message.held))
+            case _:
+                assert_never(message)
+
+    def _checked(self, message: UnitFinished) -> UnitFinished:
+        """The outcome, with a result that is what it says; otherwise a failure in its place."""
+        result = message.result
+        if message.outcome not in inputs.Outcome or (message.outcome == COMPLETE and result is None):
+            failure = Failure(WireError.code, "The node told of an outcome that does not exist.")
+            return UnitFinished(message.attempt, FAILED, failure=failure)
+        if result is None:
+            return message
+        if not result.sha256 and len(result.inline) <= INLINE_LIMIT:
+            return _with_result(message, Payload(len(result.inline), inline=result.inline))
+        if result.sha256 in self._blobs:
+            return message
+        failure = Failure(WireError.code, "The node told of a result that it did not send.")
+        return UnitFinished(message.attempt, FAILED, failure=failure)
+
+    def _stream(self, kind: str, detail: str, name: str, chunks: AsyncIterator[bytes]) -> None:
+        bulk = self._bulk
+        if bulk is None:
+            return
+        sent = Deferred.fromCoroutine(self._send_stream(bulk, kind, detail, name, chunks))
+        sent.addErrback(
+            lambda fault: self.log.failure("Sending {kind} {detail} failed", fault, kind=kind, detail=detail)
+        )
+
+    async def _send_stream(
+        self, bulk: Bulk, kind: str, detail: str, name: str, chunks: AsyncIterator[bytes]
+    ) -> None:
+        try:
+            await bulk.send(kind, detail, chunks)
+        except LinkLost:
+            return
+        except RemoteFault as fault:
+            self.log.error(
+                "The node refused {kind} {detail}: {fault}", kind=kind, detail=detail, fault=str(fault)
+            )
+        except (PydraError, OSError) as fault:
+            self.send(Unavailable(name, f"The master cannot send it: {fault}"))
+
+    def stream_opened(self, kind: str, detail: str) -> BulkSink:
+        """A node may send large results, named by their digest."""
+        if kind != "blob":
+            raise WireError(f"A master takes no stream of kind {kind[:40]!r}.")
+        return _BlobSink(self._around.blobs.writer(), detail, self._around.in_thread, self._blobs.add)
+
+
+class _BlobSink:
+    """Writes one large result into the blobs."""
+
+    def __init__(
+        self, writer: BlobWriter, digest: str, in_thread: InThread, taken: Callable[[str], None]
+    ) -> None:
+        self._writer = writer
+        self._digest = digest
+        self._in_thread = in_thread
+        self._taken = taken
+        self._size = 0
+
+    async def write(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > RESULT_LIMIT:
+            raise WireError(f"A result above {RESULT_LIMIT} bytes is refused.")
+        await self._in_thread(self._writer.write, data)
+
+    async def finish(self) -> None:
+        await self._in_thread(self._writer.finish, self._digest)
+        self._taken(self._digest)
+
+    def abort(self, reason: str) -> None:
+        self._writer.abort()
+
+
+def _with_result(message: UnitFinished, result: Payload) -> UnitFinished:
+    return UnitFinished(message.attempt, message.outcome, result, message.failure)
+
+
+async def _blob_chunks(blobs: Blobs, digest: str, in_thread: InThread) -> AsyncIterator[bytes]:
+    data: bytes = await in_thread(blobs.read, digest)
+    for start in range(0, len(data), 64 * 1024):
+        yield data[start : start + 64 * 1024]

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""
+Looks after ``TASKS_DIR``: every version of every package, kept, described and ready to be sent.
+
+A look compares what ``stat`` says of each package's files with the last look, and reads only what changed. A
+new version becomes the current one when it is described; instances that were accepted before keep theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import InThread, Store
+from pydra.cluster.master.describe import Describer
+from pydra.cluster.packages import archive
+from pydra.cluster.packages.repository import Repository
+from pydra.cluster.packages.scan import scan
+from pydra.errors import NotFound, PydraError
+from pydra.events import Event, PackageChanged
+from pydra.model.changes import PutPackage
+from pydra.model.ids import PackageName, PackageVersion, TaskKey
+from pydra.model.package import FileError, PackageDescription, TaskDescription
+
+Signature = tuple[tuple[str, int, int, int], ...]
+"""Path, size, time of change and inode of each file."""
+
+
+class PackageLibrary:
+    """The packages of the cluster and the current version of each."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        tasks_dir: Path,
+        repository: Repository,
+        store: Store,
+        describer: Describer,
+        in_thread: InThread,
+        publish: Callable[[Event], int],
+        scan_s: float,
+    ) -> None:
+        self._clock = clock
+        self._tasks_dir = tasks_dir
+        self._repository = repository
+        self._store = store
+        self._describer = describer
+        self._in_thread = in_thread
+        self._publish = publish
+        self._scan_s = scan_s
+        self._signatures: dict[PackageName, Signature] = {}
+        self._current: dict[PackageName, PackageDescription] = {}
+        self._timer: IDelayedCall | None = None
+        self._looking: Deferred[None] | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Look now, and again and again."""
+        self._timer = None
+        self._looking = Deferred.fromCoroutine(self.look())
+        self._looking.addErrback(lambda fault: self.log.failure("Looking at the packages failed", fault))
+        self._looking.addCallback(lambda _: self._again())
+
+    def _again(self) -> None:
+        if not self._stopped:
+            self._timer = self._clock.callLater(self._scan_s, self.start)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def packages(self) -> list[PackageDescription]:
+        """The current version of each package, by name."""
+        return sorted(self._current.values(), key=lambda description: description.package)
+
+    def tasks(self) -> Iterator[tuple[PackageDescription, TaskDescription]]:
+        """Every task that can be run, with its package."""
+        for description in self.packages():
+            for task in description.tasks:
+                yield description, task
+
+    def find(self, task_key: str) -> tuple[PackageDescription, TaskDescription]:
+        """A task and the current version of its package; `NotFound` with the nearest reason."""
+        package, _, rest = task_key.partition(".")
+        description = self._current.get(PackageName(package))
+        if description is None:
+            raise NotFound(f"There is no task {task_key!r}: no package {package!r} is in TASKS_DIR.")
+        for task in description.tasks:
+            if task.key == task_key:
+                return description, task
+        file = rest.partition(".")[0] + ".py"
+        for error in description.errors:
+            if error.file in ("", file):
+                raise NotFound(f"There is no task {task_key!r}: {error.file or package}: {error.message}")
+        raise NotFound(f"There is no task {task_key!r} in package {package!r}.")
+
+    async def description(self, package: PackageName, version: PackageVersion, key: TaskKey) -> str:
+        """The description of a task in the version that an instance ran with; empty if it is not known."""
+        found = await self._store.package(package, version)
+        return next((task.description for task in found.tasks if task.key == key), "") if found else ""
+
+    async def stream(self, package: PackageName, version: PackageVersion) -> AsyncIterator[bytes]:
+        """The archive of a version, for a node; `NotFound` if there is none."""
+        if not await self._in_thread(self._repository.has, package, version):
+            raise NotFound(f"There is no version {version[:12]} of package {package}.")
+        chunks = archive.pack(self._repository.path(package, version))
+        while (chunk := await self._in_thread(next, chunks, None)) is not None:
+            yield chunk
+
+    async def look(self) -> None:
+        """Find packages that are new, changed or gone."""
+        found: dict[PackageName, Signature] = await self._in_thread(_signatures, self._tasks_dir)
+        for package in set(self._signatures) - set(found):
+            del self._signatures[package]
+            if self._current.pop(package, None) is not None:
+                self.log.info("Package {package} is gone", package=package)
+                self._publish(PackageChanged(package, None))
+        for package, signature in sorted(found.items()):
+            if self._signatures.get(package) != signature and await self._take(package):
+                self._signatures[package] = signature
+
+    async def _take(self, package: PackageName) -> bool:
+        """Keep and describe the present version of a package; False if it should be tried again."""
+        try:
+            version: PackageVersion = await self._in_thread(self._repository.add, self._tasks_dir / package)
+        except (PydraError, OSError) as fault:
+            self._refuse(package, str(fault))
+            return not isinstance(fault, OSError)
+        description = await self._store.package(package, version)
+        if description is None:
+            try:
+                description = await self._describer.describe(package, version)
+            except PydraError as fault:
+                self.log.error(
+                    "Package {package} waits for a sandbox: {fault}", package=package, fault=str(fault)
+                )
+                return False
+            await self._store.commit([PutPackage(description)])
+        self._current[package] = description
+        self.log.info(
+            "Package {package} is at version {version}: {tasks} tasks, {errors} broken files",
+            package=package,
+            version=version[:12],
+            tasks=len(description.tasks),
+            errors=len(description.errors),
+        )
+        self._publish(PackageChanged(package, version))
+        return True
+
+    def _refuse(self, package: PackageName, reason: str) -> None:
+        """The files cannot be taken: show why; a version that was good before stays current."""
+        self.log.warn("Package {package} cannot be taken: {reason}", package=package, reason=reason)
+        before = self._current.get(package)
+        if before is None or not before.tasks:
+            self._current[package] = PackageDescription(
+                package, PackageVersion(""), (), (FileError("", reason),)
+            )
+
+
+def _signatures(tasks_dir: Path) -> dict[PackageName, Signature]:
+    """What ``stat`` says of every file of every package; blocking."""
+    signatures: dict[PackageName, Signature] = {}
+    for directory in scan(tasks_dir):
+        rows: list[tuple[str, int, int, int]] = []
+        for root, directories, names in os.walk(directory):
+            directories[:] = sorted(name for name in directories if name != "__pycache__")
+            for name in sorted(names):
+                path = os.path.join(root, name)
+                try:
+                    facts = os.lstat(path)
+                except FileNotFoundError:
+                    continue
+                rows.append((path, facts.st_size, facts.st_mtime_ns, facts.st_ino))
+        signatures[PackageName(directory.name)] = tuple(rows)
+    return signatures

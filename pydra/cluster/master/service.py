@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""The composition root of the master: it makes everything and hands it what it needs."""
+
+from __future__ import annotations
+
+import functools
+import random
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from pydra.cluster.auth.identity import Identity
+from pydra.cluster.controller.web.authentication import Authentication
+from pydra.cluster.controller.web.interface import ControllerService
+from pydra.cluster.interfaces import Commands, InThread, LinkUser, Store
+from pydra.cluster.master.commands.history import HistoryCommands
+from pydra.cluster.master.commands.instances import InstanceCommands
+from pydra.cluster.master.commands.nodes import NodeCommands
+from pydra.cluster.master.commands.submissions import Submissions
+from pydra.cluster.master.commands.tasks import TaskCommands
+from pydra.cluster.master.describe import Describer
+from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.event_log import EventLog
+from pydra.cluster.master.node_link import NodeLink, Surroundings
+from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.master.roster import Dialer, Roster
+from pydra.cluster.master.task_logs import TaskLogs
+from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.warm_pool import WarmPool
+from pydra.cluster.scheduler.limits import Limits
+from pydra.cluster.scheduler.machine import Scheduler
+from pydra.cluster.store.blobs import Blobs
+from pydra.cluster.store.store import DjangoStore
+from pydra.cluster.wire.dial import NodeDialer
+from pydra.config import Settings
+from pydra.model.node import Node
+
+FILE_THREADS = 2
+"""Threads for packages and blobs; task logs have one of their own, which keeps their order."""
+
+
+class MasterService:
+    """A master from its start to its stop."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,  # IReactorTime, IReactorTCP, IReactorThreads, IReactorFDSet and IReactorCore at once
+        settings: Settings,
+        identity: Identity,
+        administrator: bytes,
+        launcher: socket.socket,
+        isolation: str,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._identity = identity
+        self._administrator = administrator
+        self._isolation = isolation
+        self._pools = [ThreadPool(0, FILE_THREADS, "files"), ThreadPool(0, 1, "task logs")]
+        self._workers = WarmPool(reactor, launcher, isolation, size=1)
+        self._wall_clock = time.time  # noqa: TID251 - the one wall clock of this daemon
+
+    async def start(self) -> int:
+        """
+        Open the store, rebuild what was unfinished, connect to the nodes, serve; answers the API's port.
+        """
+        for pool in self._pools:
+            pool.start()
+        self._store = await DjangoStore.open(self._settings.database, self._reactor, self._fatal)
+        await self._make(self._store)
+        await self._workers.start()
+        self._library.start()
+        self._roster.start(self._link)
+        port = await self._controller.start()
+        self.log.info(
+            "The controller API listens on port {port} (epoch {epoch})", port=port, epoch=self._store.epoch
+        )
+        return port
+
+    async def stop(self) -> None:
+        """Take no more calls, drop the links (nodes go on with their work), and close the store."""
+        await self._controller.stop()
+        self._library.stop()
+        self._describer.stop()
+        await self._roster.stop()
+        self._dispatcher.stop()
+        await self._workers.stop()
+        for pool in self._pools:
+            pool.stop()
+        await self._store.close()
+
+    async def _make(self, store: DjangoStore) -> None:
+        reactor, settings, wall_clock = self._reactor, self._settings, self._wall_clock
+        files, log_file = (self._in_thread(pool) for pool in self._pools)
+        limits = Limits(
+            suspect_s=settings.SUSPECT_S,
+            lease_s=settings.LEASE_S,
+            stop_grace_s=settings.STOP_GRACE_S,
+            loss_limit=settings.LOSS_LIMIT,
+        )
+        self._events = EventLog(reactor)
+        self._scheduler = Scheduler(store.epoch, limits)
+        self._blobs = Blobs(settings.runtime / "blobs")
+        self._roster = Roster(store, wall_clock, self._events.publish, self._dial)
+        await self._roster.load(settings.NODES)
+        self._dispatcher = Dispatcher(
+            reactor,
+            wall_clock,
+            self._scheduler,
+            store,
+            self._roster.send,
+            self._roster.worker_key,
+            self._events.publish,
+        )
+        self._describer = Describer(reactor, wall_clock, self._workers)
+        self._library = PackageLibrary(
+            reactor,
+            settings.tasks_dir,
+            Repository(cache_directory(settings)),
+            store,
+            self._describer,
+            files,
+            self._events.publish,
+            settings.SCAN_S,
+        )
+        self._task_logs = TaskLogs(
+            settings.runtime / "task_logs", log_file, self._events.wake, settings.LOG_LIMIT
+        )
+        self._files = files
+        self._dispatcher.restore(await store.unfinished())
+        authentication = Authentication(reactor, secrets.token_bytes, self._administrator, self._identity)
+        self._controller = ControllerService(
+            reactor,
+            self._identity,
+            settings.HOST,
+            settings.CONTROLLER_PORT,
+            await self._commands(store, files),
+            authentication,
+        )
+
+    async def _commands(self, store: Store, files: InThread) -> Commands:
+        seconds = self._reactor.seconds
+        tasks = TaskCommands(self._library, store)
+        submissions = Submissions(
+            self._library,
+            self._describer,
+            self._dispatcher,
+            self._blobs,
+            files,
+            self._wall_clock,
+            await store.highest_instance(),
+        )
+        instances = InstanceCommands(
+            self._dispatcher, self._scheduler, store, self._events, self._blobs, files, seconds
+        )
+        history = HistoryCommands(store, instances, self._library, self._task_logs, self._events, seconds)
+        nodes = NodeCommands(
+            self._roster, self._scheduler, self._dispatcher, self._store.epoch, self._isolation
+        )
+        return {
+            method.__name__: method
+            for method in (
+                tasks.list_tasks,
+                tasks.task_form,
+                tasks.package_list,
+                submissions.queue_task,
+                submissions.run_tasks,
+                instances.cancel_task,
+                instances.list_queue,
+                instances.list_running,
+                instances.list_recent,
+                instances.task_statuses,
+                instances.task_result,
+                instances.wait_task,
+                history.task_history,
+                history.task_history_detail,
+                history.task_log,
+                history.task_lines,
+                nodes.node_list,
+                nodes.node_detail,
+                nodes.node_status,
+                nodes.cluster_info,
+            )
+        }
+
+    def _link(self, node: Node) -> NodeLink:
+        return NodeLink(
+            node,
+            Surroundings(
+                clock=self._reactor,
+                epoch=self._store.epoch,
+                heartbeat_s=self._settings.HEARTBEAT_S,
+                dispatcher=self._dispatcher,
+                task_logs=self._task_logs,
+                packages=self._library,
+                blobs=self._blobs,
+                in_thread=self._files,
+                connected=self._roster.connected,
+                disconnected=self._roster.disconnected,
+            ),
+        )
+
+    def _dial(self, node: Node, user: LinkUser) -> Dialer:
+        return NodeDialer(
+            self._reactor,
+            self._identity,
+            node.host,
+            node.port,
+            node.fingerprint,
+            user,
+            random.SystemRandom(),
+        )
+
+    def _in_thread(self, pool: ThreadPool) -> InThread:
+        return functools.partial(deferToThreadPool, self._reactor, pool)
+
+    def _fatal(self, reason: str) -> None:
+        """The disk failed under the store: what it holds is only sure after a clean start."""
+        self.log.critical("The store cannot be relied on any more, the master stops: {reason}", reason=reason)
+        self._reactor.stop()
+
+
+def cache_directory(settings: Settings) -> Path:
+    """Where the master keeps package versions; its launcher fills sandboxes from there."""
+    return settings.runtime / "packages"

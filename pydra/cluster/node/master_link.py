@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""
+What the master may ask, and what the node tells it.
+
+The master says ``MasterHello``; the node answers ``NodeHello`` with what it runs and what it holds, and sends
+each held outcome again. Until then, nothing that the master says is carried out. A lower epoch than the
+highest one seen is an old master: its link is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import assert_never
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import Bulk, BulkSink, Link
+from pydra.cluster.node.outbox import Outbox, Outcome
+from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.units import Units
+from pydra.cluster.wire.messages import (
+    PROTOCOL,
+    Heartbeat,
+    KillUnit,
+    MasterHello,
+    NodeHello,
+    Recorded,
+    RunUnit,
+    StopUnit,
+    ToMaster,
+    ToNode,
+    Unavailable,
+)
+from pydra.errors import LinkLost, RemoteFault, WireError
+from pydra.model.node import NodeInformation
+
+BLOB_CHUNK = 64 * 1024
+
+
+class MasterLink:
+    """The node's end of the link, over all connections of the master to it."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        incarnation: str,
+        slots: int,
+        describe_node: Callable[[], NodeInformation],
+        outbox: Outbox,
+        accept_epoch: Callable[[int], bool],
+        heartbeat_s: float,
+        orphan_grace_s: float,
+    ) -> None:
+        self._clock = clock
+        self._incarnation = incarnation
+        self._slots = slots
+        self._describe_node = describe_node
+        self._outbox = outbox
+        self._accept_epoch = accept_epoch
+        self._heartbeat_s = heartbeat_s
+        self._orphan_grace_s = orphan_grace_s
+        self._link: Link | None = None
+        self._bulk: Bulk | None = None
+        self._greeted = False
+        self._beat: IDelayedCall | None = None
+        self._orphaned: IDelayedCall | None = None
+
+    def serve(self, units: Units, packages: PackageCache, arguments: ArgumentCache) -> None:
+        """Name those whom the master's words are for; called once, before there can be a link."""
+        self._units = units
+        self._packages = packages
+        self._arguments = arguments
+
+    def tell(self, message: ToMaster) -> bool:
+        """Send a message; False if there is no master to send it to."""
+        if self._link is None or not self._greeted:
+            return False
+        self._link.send(message)
+        return True
+
+    def tell_outcome(self, outcome: Outcome) -> None:
+        """Send an outcome, after its large result if it has one; without a link it waits in the outbox."""
+        if self._link is None or not self._greeted:
+            return
+        if outcome.blob is None:
+            self._link.send(outcome.message)
+            return
+        sent = Deferred.fromCoroutine(self._send_with_blob(outcome, outcome.blob))
+        sent.addErrback(lambda fault: self.log.failure("An outcome could not be sent", fault))
+
+    async def _send_with_blob(self, outcome: Outcome, blob: bytes) -> None:
+        link, bulk, result = self._link, self._bulk, outcome.message.result
+        if bulk is None or link is None or result is None:
+            return
+        try:
+            await bulk.send("blob", result.sha256, _chunks(blob))
+        except LinkLost:
+            return
+        except RemoteFault as fault:
+            # The master cannot take it now (its disk may be full): the next link brings it again.
+            self.log.warn("The master refused a result: {fault}", fault=str(fault))
+            link.close("a result was refused")
+            return
+        if link is self._link:
+            link.send(outcome.message)
+
+    def link_up(self, link: Link, bulk: Bulk) -> None:
+        """The pinned master is connected; its hello follows."""
+        self._link, self._bulk, self._greeted = link, bulk, False
+        if self._orphaned is not None:
+            self._orphaned.cancel()
+            self._orphaned = None
+
+    def link_down(self, reason: str) -> None:
+        """Work goes on without a master for the orphan grace, then it is ended."""
+        self.log.warn("The link to the master is down: {reason}", reason=reason)
+        self._link = self._bulk = None
+        self._greeted = False
+        self.stop()
+        self._orphaned = self._clock.callLater(self._orphan_grace_s, self._abandon)
+
+    def stop(self) -> None:
+        """Leave no timer behind."""
+        for timer in (self._beat, self._orphaned):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._beat = self._orphaned = None
+
+    def _abandon(self) -> None:
+        self._orphaned = None
+        self._units.kill_all(f"The node had no master for {self._orphan_grace_s:g} s.")
+
+    def messages_received(self, messages: Sequence[ToNode | ToMaster]) -> None:
+        """Carry out a batch of the master."""
+        for message in messages:
+            if isinstance(message, MasterHello):
+                self._greet(message)
+            elif self._greeted:
+                self._carry_out(message)  # type: ignore[arg-type]  # the link decodes what masters may say alone
+            if self._link is None:
+                return
+
+    def _carry_out(self, message: RunUnit | StopUnit | KillUnit | Recorded | Heartbeat | Unavailable) -> None:
+        match message:
+            case RunUnit():
+                self._units.run(message)
+            case StopUnit():
+                self._units.stop(message.attempt)
+            case KillUnit():
+                self._units.kill(message.attempt)
+            case Recorded():
+                for attempt in message.attempts:
+                    self._outbox.forget(attempt)
+            case Heartbeat():
+                pass
+            case Unavailable():
+                self._packages.unavailable(message.name, message.reason)
+                self._arguments.unavailable(message.name, message.reason)
+            case _:
+                assert_never(message)
+
+    def _greet(self, hello: MasterHello) -> None:
+        link = self._link
+        if link is None or self._greeted:
+            return
+        if hello.protocol != PROTOCOL:
+            link.close(
+                f"The master speaks protocol {hello.protocol}, this node {PROTOCOL}: upgrade the older one."
+            )
+            return
+        if not self._accept_epoch(hello.epoch):
+            link.close(f"A master with epoch {hello.epoch} is an old one; there was a newer.")
+            return
+        self._greeted = True
+        self.log.info("The master is connected (epoch {epoch})", epoch=hello.epoch)
+        link.send(
+            NodeHello(
+                protocol=PROTOCOL,
+                incarnation=self._incarnation,
+                slots=self._slots,
+                information=self._describe_node(),
+                running=self._units.running(),
+                finished=self._outbox.attempts(),
+            )
+        )
+        for outcome in self._outbox:
+            self.tell_outcome(outcome)
+        self._packages.ask_again()
+        self._arguments.ask_again()
+        self._beat = self._clock.callLater(self._heartbeat_s, self._send_heartbeat)
+
+    def _send_heartbeat(self) -> None:
+        self.tell(Heartbeat(self._units.running() + self._outbox.attempts()))
+        self._beat = self._clock.callLater(self._heartbeat_s, self._send_heartbeat)
+
+    def stream_opened(self, kind: str, detail: str) -> BulkSink:
+        """What the master may send by bulk: packages and arguments that were asked for."""
+        if kind == "package":
+            return self._packages.sink(detail)
+        if kind == "blob":
+            return self._arguments.sink(detail)
+        raise WireError(f"A node takes no stream of kind {kind[:40]!r}.")
+
+
+async def _chunks(blob: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(blob), BLOB_CHUNK):
+        yield blob[start : start + BLOB_CHUNK]

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""The composition root of the node: it makes everything and hands it what it needs."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from pydra.cluster.auth.identity import Identity
+from pydra.cluster.node.epoch import EpochFile
+from pydra.cluster.node.information import available_cores, information, stones
+from pydra.cluster.node.master_link import MasterLink
+from pydra.cluster.node.outbox import Outbox
+from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.units import Units
+from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.warm_pool import WarmPool
+from pydra.cluster.wire.listen import MasterListener
+from pydra.config import Settings
+
+FILE_THREADS = 2
+
+
+class NodeService:
+    """A node from its start to its stop."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,  # IReactorTime, IReactorTCP, IReactorThreads, IReactorFDSet and IReactorCore at once
+        settings: Settings,
+        identity: Identity,
+        launcher: socket.socket,
+        isolation: str,
+    ) -> None:
+        self._reactor = reactor
+        self._files = ThreadPool(0, FILE_THREADS, "files")
+        in_thread = functools.partial(deferToThreadPool, reactor, self._files)
+        slots = settings.WORKERS or available_cores()
+        self._workers = WarmPool(reactor, launcher, isolation, size=slots)
+        outbox = Outbox()
+        self._master_link = MasterLink(
+            reactor,
+            incarnation=secrets.token_hex(16),
+            slots=slots,
+            describe_node=functools.partial(information, isolation, stones()),
+            outbox=outbox,
+            accept_epoch=EpochFile(settings.runtime / "epoch").accept,
+            heartbeat_s=settings.HEARTBEAT_S,
+            orphan_grace_s=settings.ORPHAN_GRACE_S,
+        )
+        tell = self._master_link.tell
+        packages = PackageCache(Repository(cache_directory(settings)), in_thread, tell)
+        arguments = ArgumentCache(tell)
+        self._units = Units(
+            reactor,
+            time.time,  # noqa: TID251 - the one wall clock of this daemon
+            self._workers,
+            packages,
+            arguments,
+            outbox,
+            tell,
+            self._master_link.tell_outcome,
+            settings.LOG_LIMIT,
+        )
+        self._master_link.serve(self._units, packages, arguments)
+        self._listener = MasterListener(
+            reactor,
+            identity,
+            settings.NODE_INTERFACE,
+            settings.PORT,
+            settings.MASTER_FINGERPRINT,
+            self._master_link,
+        )
+
+    async def start(self) -> int:
+        """Keep workers warm and listen for the master; answers the port."""
+        self._files.start()
+        await self._workers.start()
+        port = await self._listener.start()
+        self.log.info("The node listens on port {port}", port=port)
+        return port
+
+    async def stop(self) -> None:
+        """End all workers and every connection."""
+        await self._listener.stop()
+        self._master_link.stop()
+        await self._workers.stop()
+        self._files.stop()
+
+
+def cache_directory(settings: Settings) -> Path:
+    """Where a node keeps package versions; its launcher fills sandboxes from there."""
+    return settings.runtime / "packages"

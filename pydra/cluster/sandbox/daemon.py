@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""
+How a daemon begins, the same for master and node.
+
+Its command line is ``--settings FILE`` and ``--ready-file FILE``. Before Twisted is loaded it enters the
+neutral view (see ``entry``), which, as root, starts the program a second time under the reserved uid, with
+``--entered`` and what was read before. Faults of the settings, of bubblewrap and of namespaces are one
+sentence, and exit codes 2, 3 and 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from pydra.cluster.sandbox.entry import Entry, enter
+from pydra.config import SYSTEM_DIRECTORY, Settings, load_settings
+from pydra.errors import ConfigError, NamespacesRefused, PydraError, SandboxToolMissing
+
+EXIT_FAILED, EXIT_SETTINGS, EXIT_TOOL_MISSING, EXIT_NAMESPACES = 1, 2, 3, 4
+_ENTERED = "--entered"
+
+Prepare = Callable[[Settings], dict[str, str]]
+"""
+Makes what must be there before privileges are dropped (keys), and answers what the daemon needs to know of
+it.
+"""
+
+
+class _Start(msgspec.Struct, frozen=True):
+    """What the first start hands to the second."""
+
+    settings: Settings
+    directories: dict[str, str]
+    ready_file: str | None
+    facts: dict[str, str]
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """What a daemon has when it begins: settings with the paths as it sees them, and its sandbox."""
+
+    settings: Settings
+    entry: Entry
+    ready_file: Path | None
+    facts: dict[str, str]
+    """The answer of ``prepare``."""
+
+    def ready(self, **facts: object) -> None:
+        """Tell who waits that the daemon listens: the ready file appears, whole, with these facts."""
+        if self.ready_file is None:
+            return
+        new = self.ready_file.with_suffix(".new")
+        new.write_text(json.dumps({"pid": os.getpid(), "isolation": self.entry.isolation, **facts}))
+        new.replace(self.ready_file)
+
+
+def begin(role: str, module: str, argv: list[str] | None, prepare: Prepare) -> Beginning:
+    """
+    Read the settings, prepare the runtime directory, enter the neutral view.
+
+    As root this does not return the first time: the program starts again under the reserved uid, and returns
+    there.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        if given[:1] == [_ENTERED]:
+            start = msgspec.json.decode(given[1], type=_Start)
+        else:
+            options = _parser(role).parse_args(given)
+            start = _first_start(options.settings, options.ready_file, prepare)
+        directories = {name: Path(path) for name, path in start.directories.items()}
+        again = [_ENTERED, msgspec.json.encode(start).decode()]
+        entry = enter(role, module, again, directories, start.settings)
+    except SandboxToolMissing as fault:
+        die(role, fault, EXIT_TOOL_MISSING)
+    except NamespacesRefused as fault:
+        die(role, fault, EXIT_NAMESPACES)
+    except ConfigError as fault:
+        die(role, fault, EXIT_SETTINGS)
+    except PydraError as fault:
+        die(role, fault, EXIT_FAILED)
+    moved = {directories[name]: visible for name, visible in entry.directories.items()}
+    ready_file = _moved(Path(start.ready_file), moved) if start.ready_file else None
+    return Beginning(_relocated(start.settings, moved), entry, ready_file, start.facts)
+
+
+def _first_start(settings_file: Path | None, ready_file: Path | None, prepare: Prepare) -> _Start:
+    settings = load_settings(settings_file, daemon=True)
+    directories = {"runtime": settings.runtime, "tasks": settings.tasks_dir}
+    outside = {"logs": settings.log_dir, "database": settings.database.parent}
+    directories |= {name: path for name, path in outside.items() if not path.is_relative_to(settings.runtime)}
+    if ready_file is not None:
+        ready_file = ready_file.absolute()
+        if not ready_file.is_relative_to(settings.runtime):
+            raise ConfigError(
+                f"--ready-file must be in RUNTIME_FILES_DIR ({settings.runtime}), not {ready_file}."
+            )
+        ready_file.unlink(missing_ok=True)
+    for path, mode in (
+        (settings.runtime, 0o700),
+        (settings.log_dir, 0o700),
+        (settings.database.parent, 0o700),
+        (settings.tasks_dir, 0o755),
+    ):
+        try:
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+        except OSError as fault:
+            raise ConfigError(f"{path} cannot be made: {fault.strerror}.") from None
+    facts = prepare(settings)
+    named = {name: str(path) for name, path in directories.items()}
+    return _Start(settings, named, str(ready_file) if ready_file else None, facts)
+
+
+def _relocated(settings: Settings, moved: dict[Path, Path]) -> Settings:
+    """The same settings, with every path as it is seen in the neutral view."""
+    return msgspec.structs.replace(
+        settings,
+        RUNTIME_FILES_DIR=str(_moved(settings.runtime, moved)),
+        TASKS_DIR=str(_moved(settings.tasks_dir, moved)),
+        LOG_DIR=str(_moved(settings.log_dir, moved)),
+        DATABASE=str(_moved(settings.database, moved)),
+    )
+
+
+def _moved(path: Path, moved: dict[Path, Path]) -> Path:
+    """Where a path is seen: under the longest of the directories that hold it."""
+    holders = [directory for directory in moved if path.is_relative_to(directory)]
+    if not holders:
+        return path
+    holder = max(holders, key=lambda directory: len(directory.parts))
+    return moved[holder] / path.relative_to(holder)
+
+
+def _parser(role: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"pydra_{role}", description=f"The {role} daemon of a Pydra cluster; it runs in the foreground."
+    )
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help=f"the pydra_settings.py to read (default: $PYDRA_SETTINGS, or the one in {SYSTEM_DIRECTORY})",
+    )
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help="a file below RUNTIME_FILES_DIR to write, as JSON, when the daemon listens",
+    )
+    return parser
+
+
+def die(role: str, fault: PydraError | str, status: int) -> NoReturn:
+    """Say in one sentence why the daemon cannot go on, and end it."""
+    sys.stderr.write(f"pydra_{role}: {fault}\n")
+    sys.stderr.flush()
+    raise SystemExit(status)

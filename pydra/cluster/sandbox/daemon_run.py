@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""
+How a daemon runs under the reactor, the same for master and node: start, serve, stop on SIGTERM or Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pydra.cluster.sandbox.daemon import EXIT_FAILED, Beginning, die
+from pydra.errors import PydraError
+
+STOP_S = 8.0
+"""Seconds that stopping may take before the process ends all the same."""
+
+
+class Service(Protocol):
+    """What a daemon is made of."""
+
+    async def start(self) -> int:
+        """Serve; answers the port that it listens on."""
+        ...
+
+    async def stop(self) -> None:
+        """Leave nothing behind."""
+        ...
+
+
+def use_monotonic_time(reactor: Any) -> None:  # the reactor's clock is an attribute that no interface names
+    """Timers follow the monotonic clock, so that setting the wall clock neither renews nor ends a lease."""
+    reactor.seconds = time.monotonic
+
+
+def run(reactor: Any, role: str, service: Service, beginning: Beginning, **facts: object) -> None:
+    """Run the service until the process is asked to end; `SystemExit` 1 if it could not start."""
+    log = Logger(namespace=f"pydra.{role}")
+    faults: list[Failure] = []
+
+    def failed(fault: Failure) -> None:
+        faults.append(fault)
+        if not fault.check(PydraError, OSError):
+            log.failure("The {role} failed to start", fault, role=role)
+        reactor.stop()
+
+    def started(port: int) -> None:
+        beginning.ready(port=port, **facts)
+
+    def begin() -> None:
+        Deferred.fromCoroutine(service.start()).addCallback(started).addErrback(failed)
+
+    def end() -> Deferred[None]:
+        return Deferred.fromCoroutine(_ended(reactor, log, service.stop()))
+
+    reactor.callWhenRunning(begin)
+    reactor.addSystemEventTrigger("before", "shutdown", end)
+    reactor.run()
+    if faults:
+        die(role, f"it could not start: {faults[0].getErrorMessage()}", EXIT_FAILED)
+
+
+async def _ended(reactor: Any, log: Logger, stopping: Coroutine[Deferred[Any], Any, None]) -> None:
+    try:
+        await Deferred.fromCoroutine(stopping).addTimeout(STOP_S, reactor)
+    except Exception:  # noqa: BLE001 - the last edge: the process ends whatever stands in its way
+        log.failure("Stopping was not clean")
