@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""An exception of a task in words: a code, one sentence, and a traceback of the author's frames only."""
+
+from __future__ import annotations
+
+import os
+
+from pydra.errors import PydraError, TaskError
+
+TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
+if TYPE_CHECKING:
+    from traceback import TracebackException
+    from types import TracebackType
+
+MESSAGE_LIMIT = 4096
+"""Characters of a message."""
+
+TRACEBACK_LIMIT = 64 * 1024
+"""Bytes of a traceback; its beginning is cut, since its end says most."""
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""The directory that holds ``worker`` and ``tasks``."""
+
+
+class RunFailure:
+    """Why a run failed, ready to be sent."""
+
+    __slots__ = ("code", "message", "traceback")
+
+    def __init__(self, code: str, message: str, traceback: str = "") -> None:
+        self.code = code
+        self.message = _sendable(message)[:MESSAGE_LIMIT]
+        self.traceback = traceback
+
+
+def failure_of(fault: BaseException) -> RunFailure:
+    """What a task raised; never raises, whatever the exception does when it is looked at."""
+    try:
+        return RunFailure(*_told(fault), traceback_of(fault))
+    except BaseException:  # noqa: BLE001 - the exception is the author's code, its text too
+        return RunFailure(TaskError.code, type(fault).__name__)
+
+
+def words_of(fault: BaseException) -> str:
+    """``ValueError: text``; never raises."""
+    try:
+        return _sendable(_told(fault)[1])[:MESSAGE_LIMIT]
+    except BaseException:  # noqa: BLE001 - the text is the author's code
+        return type(fault).__name__
+
+
+def traceback_of(fault: BaseException) -> str:
+    """The traceback without our own frames, cut to the limit; empty if it cannot be told."""
+    import traceback  # noqa: PLC0415 - only a failure pays for it
+
+    try:
+        told = traceback.TracebackException(type(fault), fault, fault.__traceback__, compact=True)
+        _without_ours(told, 0)
+        data = "".join(told.format()).encode("utf-8", "backslashreplace")
+    except BaseException:  # noqa: BLE001 - the author's exceptions may fail in any way when printed
+        return ""
+    if len(data) > TRACEBACK_LIMIT:
+        data = b"...\n" + data[-TRACEBACK_LIMIT + 4 :]
+    return data.decode("utf-8", "ignore")
+
+
+def raised_by_call(fault: BaseException) -> bool:
+    """True if the call of ``work`` itself failed, so no line of the author's code had run."""
+    where: TracebackType | None = fault.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    return where is not None and where.tb_frame.f_code.co_filename.startswith(_OURS + os.sep)
+
+
+def _told(fault: BaseException) -> tuple[str, str]:
+    if isinstance(fault, SystemExit):
+        code = "" if fault.code is None else repr(fault.code)
+        return "failed", f"The task called sys.exit({code})."
+    if isinstance(fault, KeyboardInterrupt):
+        return "failed", "The task was interrupted (KeyboardInterrupt)."
+    if isinstance(fault, TypeError) and raised_by_call(fault):
+        return "invalid_parameters", f"The arguments do not fit the task: {fault}."
+    if isinstance(fault, PydraError):
+        code = fault.code if isinstance(fault, TaskError) and isinstance(fault.code, str) else "failed"
+        return ("failed" if code == "cancelled" else code), str(fault)
+    text = str(fault)
+    return "failed", f"{type(fault).__name__}: {text}" if text else type(fault).__name__
+
+
+def _without_ours(told: TracebackException, depth: int) -> None:
+    """Remove our frames, and those of the import system, from an exception and what it came from."""
+    stack = [
+        frame for frame in told.stack if not frame.filename.startswith((_OURS + os.sep, "<frozen importlib"))
+    ]
+    told.stack[:] = stack
+    if depth > 100:
+        told.__cause__ = told.__context__ = None
+    inner = [
+        told.__cause__,
+        told.__context__,
+        *(told.exceptions or () if hasattr(told, "exceptions") else ()),
+    ]
+    for one in inner:
+        if one is not None:
+            _without_ours(one, depth + 1)
+
+
+def _sendable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""
+The one place that imports user code.
+
+A module of a package is imported as ``package.module``. Found in this order: the package itself, Python's
+own modules, the package's directory and its ``lib``, and what is installed beside Python; so a file of a
+package never replaces a module that Python needs, and does replace one that merely happens to be
+installed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pydra.cluster.tasks.container import TaskContainer
+from pydra.cluster.tasks.task import Task
+from pydra.cluster.worker.failure import traceback_of, words_of
+from pydra.errors import LoadError
+
+TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class CodeFault(LoadError):
+    """User code failed while it was loaded; ``traceback`` has its own frames."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        self.traceback = traceback
+        super().__init__(message)
+
+
+def open_package(packages: str, package: str) -> None:
+    """Put the directories of a package on ``sys.path``; done once in a process."""
+    directory = f"{packages}/{package}"
+    installed = [n for n, path in enumerate(sys.path) if "site-packages" in path or "dist-packages" in path]
+    place = installed[0] if installed else len(sys.path)
+    sys.path[place:place] = [directory, f"{directory}/lib"]
+    sys.path.insert(0, packages)
+    sys.path_importer_cache.pop(packages, None)  # the mount came after the interpreter may have looked there
+
+
+def load_module(package: str, module: str) -> ModuleType:
+    """Import ``package.module``; `CodeFault` in words, whatever its code does."""
+    name = f"{package}.{module}"
+    if package.partition(".")[0] in sys.modules and not _is_package(package):
+        raise CodeFault(f"The package name {package!r} belongs to a module of Python; rename the package.")
+    try:
+        __import__(name)
+        return sys.modules[name]
+    except ModuleNotFoundError as fault:
+        if fault.name in (package, name):
+            raise CodeFault(f"There is no module {module!r} in the package {package!r}.") from None
+        raise CodeFault(f"{name} cannot be imported: {words_of(fault)}", traceback_of(fault)) from None
+    except BaseException as fault:  # noqa: BLE001 - user code may raise anything, SystemExit included
+        raise CodeFault(f"{name} cannot be imported: {_exit_words(fault)}", traceback_of(fault)) from None
+
+
+def load_class(package: str, task_key: str) -> type[Task]:
+    """The class of a task key; `CodeFault` if there is none that is a task."""
+    parts = task_key.split(".")
+    if len(parts) < 3 or parts[0] != package or not all(parts):
+        raise CodeFault(f"{task_key!r} is no task key of the package {package!r}: package.module.Class.")
+    module, name = ".".join(parts[1:-1]), parts[-1]
+    found = getattr(load_module(package, module), name, None)
+    if found is None:
+        raise CodeFault(f"There is no class {name!r} in {package}.{module}.")
+    if not is_task(found):
+        raise CodeFault(f"{task_key} is not a class of tasks with a work() of its own.")
+    return found  # type: ignore[no-any-return]  # is_task has looked
+
+
+def make_task(task_class: type[Task], task_key: str) -> Task:
+    """A task of the class; `CodeFault` if it cannot be made without arguments."""
+    try:
+        task = task_class()
+    except BaseException as fault:  # noqa: BLE001 - user code may raise anything, SystemExit included
+        raise CodeFault(f"{task_key} cannot be made: {_exit_words(fault)}", traceback_of(fault)) from None
+    if not isinstance(task, Task):
+        raise CodeFault(f"{task_key} makes a {type(task).__name__}, which is not a task.")
+    return task
+
+
+def form_of(task_class: type[Task], package: str) -> object | None:
+    """The class of the form that a task declares, imported if it is named; None if it has none."""
+    form: object = task_class.form
+    if not isinstance(form, str):
+        return form
+    module, _, name = form.rpartition(".")
+    if not module:
+        raise CodeFault(f"The form {form!r} of {task_class.__name__} is not named as module.Class.")
+    found: object = getattr(load_module(package, module), name, None)
+    if found is None:
+        raise CodeFault(f"There is no form {name!r} in {package}.{module}.")
+    return found
+
+
+def is_task(found: object) -> bool:
+    """True for a class of tasks that can work: not `Task`, not `TaskContainer`, nothing abstract."""
+    return (
+        isinstance(found, type)
+        and issubclass(found, Task)
+        and found not in (Task, TaskContainer)
+        and found.work is not Task.work
+        and not getattr(found, "__abstractmethods__", None)
+    )
+
+
+def _is_package(name: str) -> bool:
+    """True if the module of that name is one that was loaded from a package of ours."""
+    path = getattr(sys.modules[name], "__path__", None)
+    return path is not None and any(str(one).startswith(sys.path[0]) for one in path)
+
+
+def _exit_words(fault: BaseException) -> str:
+    return f"it called sys.exit({fault.code!r})" if isinstance(fault, SystemExit) else words_of(fault)

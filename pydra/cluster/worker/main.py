@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""
+The runtime of a worker: it says READY, and then does the one thing that it is sent.
+
+All modules that a run needs are loaded before READY, so that a warm worker starts a task at once; what only a
+describe or a validation needs is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from time import time  # noqa: TID251 - the worker's clock is made here
+
+from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, READY, RUN, VALIDATE
+from pydra.cluster.worker.channel import Channel
+from pydra.cluster.worker.runner import Runner
+
+TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main(channel: int, packages: str) -> NoReturn:
+    """
+    Serve the daemon at the other end of the descriptor ``channel``, and end the process.
+
+    ``packages`` is the directory below which the package will be mounted.
+    """
+    line = Channel(channel)
+    line.send([READY])
+    more = b""
+    validations = None
+    while (frame := line.receive()) is not None:
+        kind = frame[0]
+        if kind == MORE:
+            more += frame[1]  # type: ignore[operator]  # from the daemon that made this process
+            if len(more) > ANSWER_LIMIT:
+                os._exit(2)
+        elif kind == RUN:
+            Runner(line, packages, time).run(frame, more)
+        elif kind == DESCRIBE:
+            from pydra.cluster.worker.describe import describe_package  # noqa: PLC0415 - a run never needs it
+
+            describe_package(line, packages, str(frame[1]), str(frame[2]), time)
+        elif kind == VALIDATE:
+            from pydra.cluster.worker.validate import Validations  # noqa: PLC0415 - a run never needs it
+
+            validations = validations or Validations(line, packages)
+            validations.validate(frame, more)
+            more = b""
+    os._exit(0)

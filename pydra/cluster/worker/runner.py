@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""
+One run of one task, and its one answer.
+
+``work()`` has the main thread. A thread reads the channel, for the stop flag and for its end, which ends
+the worker at once; the reporter is another. Whatever the task does, the answer is one of RESULT, FAILED
+and STOPPED, after all its lines; only a process that dies gives none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import start_new_thread
+
+from pydra.cluster.wire import payload
+from pydra.cluster.wire.frames import ANSWER_LIMIT, FAILED, PART, PART_SIZE, RESULT, STOP, STOPPED
+from pydra.cluster.worker.failure import RunFailure, failure_of
+from pydra.cluster.worker.loader import CodeFault, load_class, make_task, open_package
+from pydra.cluster.worker.output import Log, LoggingCapture, Output
+from pydra.cluster.worker.reporter import Reporter
+from pydra.errors import InvalidParameters, LimitExceeded, TaskCancelled, WireError
+
+TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pydra.cluster.tasks.task import Task
+    from pydra.cluster.worker.channel import Channel
+
+
+class Surroundings:
+    """The worker as a task sees it (``get_worker()``)."""
+
+    def __init__(self, worker_key: str, instance: int, attempt: str, capture: Callable[[], None]) -> None:
+        self.worker_key = worker_key
+        self.instance = instance
+        self.attempt = attempt
+        self.capture_logging = capture
+
+
+class Runner:
+    """Runs the task of one RUN frame and ends the process."""
+
+    def __init__(self, channel: Channel, packages: str, clock: Callable[[], float]) -> None:
+        self._channel = channel
+        self._packages = packages
+        self._log = Log(channel, clock)
+        self._output = Output(self._log)
+        self._logging = LoggingCapture(self._log)
+        self._reporter = Reporter(channel, self._log)
+        self._task: Task | None = None
+        self._stopping = False
+        self._process = os.getpid()
+
+    def run(self, frame: list[object], more: bytes) -> NoReturn:
+        """Carry out a RUN whose arguments began with ``more``; the process ends with the answer."""
+        _, attempt, instance, task_key, package, args, *rest = frame
+        worker_key = str(rest[0]) if rest else ""
+        surroundings = Surroundings(worker_key, int(str(instance)), str(attempt), self._logging.capture)
+        os.register_at_fork(after_in_child=self._forked)
+        self._output.install()
+        start_new_thread(self._listen, ())
+        try:
+            answer = self._work(surroundings, str(task_key), str(package), more + bytes(args))  # type: ignore[call-overload]
+        except BaseException as fault:  # noqa: BLE001 - whatever comes through, there is one answer
+            answer = failure_of(fault)
+        self._answer(answer)
+
+    def _work(
+        self, surroundings: Surroundings, task_key: str, package: str, args: bytes
+    ) -> bytes | RunFailure | None:
+        """The packed result, a failure, or None for a task that was stopped."""
+        arguments = _arguments(args)
+        if isinstance(arguments, RunFailure):
+            return arguments
+        try:
+            open_package(self._packages, package)
+            task = make_task(load_class(package, task_key), task_key)
+        except CodeFault as fault:
+            return RunFailure(fault.code, str(fault), fault.traceback)
+        task._worker = surroundings
+        self._task = task
+        if "logging" in sys.modules:
+            self._logging.capture()
+        if self._stopping:
+            return None
+        self._reporter.start(task)
+        try:
+            result = task.start(arguments)
+        except BaseException as fault:  # noqa: BLE001 - a task may raise anything, SystemExit included
+            if self._stopping and isinstance(fault, TaskCancelled):
+                return None
+            return failure_of(fault)
+        return None if self._stopping else _packed(result)
+
+    def _listen(self) -> None:
+        """Take the stop flag; without a channel there is no worker."""
+        try:
+            while (frame := self._channel.receive()) is not None:
+                if frame[0] == STOP:
+                    self._stop()
+        finally:
+            os._exit(1)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        task = self._task
+        if task is None:
+            return
+        try:
+            task.STOP_FLAG = True
+            task.stop()
+        except BaseException as fault:  # noqa: BLE001 - an author's own stop() may fail in any way
+            self._log.add(
+                "WARNING", "log", f"The task could not be told to stop: {failure_of(fault).message}"
+            )
+
+    def _answer(self, answer: bytes | RunFailure | None) -> NoReturn:
+        if os.getpid() != self._process:
+            os._exit(0)  # a fork of the task came back from work(); the worker itself will answer
+        self._reporter.end()
+        self._output.end()
+        self._log.close()
+        if answer is None:
+            self._channel.send([STOPPED])
+        elif isinstance(answer, RunFailure):
+            self._channel.send([FAILED, answer.code, answer.message, answer.traceback])
+        else:
+            send_answer(self._channel, [RESULT], answer)
+        os._exit(0)
+
+    def _forked(self) -> None:
+        """In a process that the task forked: it is not the worker."""
+        self._channel.close()
+        self._log.forked()
+        self._output.forked()
+
+
+def send_answer(channel: Channel, frame: list[object], data: bytes) -> None:
+    """Send ``frame`` with the payload ``data`` as its last item, in parts if it is long."""
+    start = 0
+    while len(data) - start > PART_SIZE:
+        channel.send([PART, data[start : start + PART_SIZE]])
+        start += PART_SIZE
+    channel.send([*frame, data[start:]])
+
+
+def _arguments(args: bytes) -> dict[str, object] | RunFailure:
+    try:
+        arguments = payload.unpack(args) if args else {}
+    except WireError as fault:
+        return RunFailure(InvalidParameters.code, f"The arguments cannot be read: {fault}")
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+        return RunFailure(InvalidParameters.code, "The arguments are not a map of names to values.")
+    return arguments
+
+
+def _packed(result: object) -> bytes | RunFailure:
+    try:
+        data = payload.pack(result)
+    except (TypeError, ValueError) as fault:
+        return RunFailure("failed", f"The result cannot be sent: {fault}")
+    except BaseException as fault:  # noqa: BLE001 - the values are the author's objects, and may do anything
+        return failure_of(fault)
+    if len(data) > ANSWER_LIMIT:
+        size, limit = len(data) / 2**20, ANSWER_LIMIT // 2**20
+        return RunFailure(
+            LimitExceeded.code,
+            f"The result is {size:.1f} MiB packed; the limit is {limit} MiB; return less.",
+        )
+    return data
