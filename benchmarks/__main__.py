@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""
+``python -m benchmarks``: all figures, with one command.
+
+Each figure is a median over repetitions in one run; the ratio beside it is to a pool of fresh processes (one
+process a call, two at a time: the nearest thing that the standard library has to one sandboxed worker an
+instance), measured in the same run on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+
+import psutil
+
+from benchmarks.cluster import TASK, MeasuredCluster, run_one, running, wait_listed
+
+MEGABYTE = 1024 * 1024
+
+
+def nothing() -> int:
+    """What the pool runs."""
+    return 0
+
+
+def timed(call: Callable[[], object], repetitions: int) -> list[float]:
+    """Seconds that each call took."""
+    seconds = []
+    for _ in range(repetitions):
+        begun = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begun)
+    return seconds
+
+
+def pool_figures(workers: int, repetitions: int) -> tuple[float, float]:
+    """Seconds of one call, and calls a second, of a pool that makes a fresh process for each call."""
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        pool.submit(nothing).result()
+        one = statistics.median(timed(lambda: pool.submit(nothing).result(), repetitions))
+        begun = time.perf_counter()
+        for future in [pool.submit(nothing) for _ in range(repetitions * 2)]:
+            future.result()
+        return one, repetitions * 2 / (time.perf_counter() - begun)
+
+
+def throughput(cluster: MeasuredCluster, instances: int) -> float:
+    """Instances a second, from the first submission to the last recorded result, from four connections."""
+
+    def submit(count: int) -> list[int]:
+        controller = cluster.controller()
+        return [controller.run_tasks(TASK) for _ in range(count)]
+
+    controller = cluster.controller()
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(4) as threads:
+        submitted = [each for part in threads.map(submit, [instances // 4] * 4) for each in part]
+    for instance in submitted:
+        while not controller.wait_task(instance)["final"]:
+            pass
+    return len(submitted) / (time.perf_counter() - begun)
+
+
+def memory(cluster: MeasuredCluster) -> dict[str, float]:
+    """Proportional memory (MB) of each daemon by itself, and of its launcher and warm workers together."""
+    figures: dict[str, float] = {}
+    for name, pid in cluster.pids.items():
+        daemon = psutil.Process(pid)
+        figures[name] = daemon.memory_full_info().pss / MEGABYTE
+        children = [child.memory_full_info().pss for child in daemon.children(recursive=True)]
+        figures[f"{name}: launcher and warm workers"] = sum(children) / MEGABYTE
+    return figures
+
+
+def show(name: str, figure: float, unit: str, ratio: float | None = None, aim: str = "") -> None:
+    """One row."""
+    beside = f"{ratio:8.2f} x pool" if ratio is not None else " " * 15
+    print(f"{name:44} {figure:10.2f} {unit:6} {beside}  {aim}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--workers", type=int, default=2, help="worker slots, and processes of the pool")
+    parser.add_argument("--repetitions", type=int, default=100, help="calls behind each median")
+    parser.add_argument("--starts", type=int, default=3, help="cold starts behind their median")
+    options = parser.parse_args()
+    pool_one, pool_rate = pool_figures(options.workers, options.repetitions // 2)
+    cold: list[float] = []
+    for left in reversed(range(options.starts)):
+        with running(1, options.workers) as cluster:
+            controller = cluster.controller()
+            wait_listed(controller)
+            run_one(controller)
+            cold.append(time.monotonic() - cluster.begun)
+            if left:
+                continue
+            idle = memory(cluster)
+            timed(partial(run_one, controller), 10)
+            ones = timed(partial(run_one, controller), options.repetitions)
+            rate = statistics.median(throughput(cluster, options.repetitions * 2) for _ in range(3))
+    one = statistics.median(ones)
+    show("one sandboxed instance, submit to result", one * 1e3, "ms", one / pool_one, "aim 15")
+    show("the same, 95th percentile", sorted(ones)[int(len(ones) * 0.95)] * 1e3, "ms")
+    show("sandboxed instances", rate, "1/s", rate / pool_rate, "aim 40")
+    show("pool of fresh processes, one call", pool_one * 1e3, "ms", 1.0)
+    show("pool of fresh processes", pool_rate, "1/s", 1.0)
+    show("cold start to first result", statistics.median(cold), "s", aim="aim 2")
+    for name, figure in idle.items():
+        show(f"idle memory: {name}", figure, "MB")
+
+
+if __name__ == "__main__":
+    main()
