@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+from pydra.cluster.scheduler.deadlines import Deadlines, DueKind, Key
+from pydra.cluster.scheduler.limits import MOST_SLOTS
+from pydra.cluster.scheduler.placement import LeastLoad
+from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
+from pydra.cluster.scheduler.state import NodeRecord, Standing
+from pydra.model.ids import InstanceId, NodeId
+
+NODE: Key = (DueKind.NODE, 1)
+STOP: Key = (DueKind.STOP, 1)
+
+
+def waiting(instance: int, priority: int = 5, queued: float = 0.0) -> Waiting:
+    return Waiting(InstanceId(instance), priority, queued, losses=0)
+
+
+def taken(queue: WaitingQueue) -> list[int]:
+    numbers = []
+    while (first := queue.take()) is not None:
+        numbers.append(int(first.instance))
+    return numbers
+
+
+def test_queue_order() -> None:
+    """Priority comes before age, and age before number."""
+    queue = WaitingQueue()
+    for item in (
+        waiting(4, 5, 2.0),
+        waiting(3, 5, 1.0),
+        waiting(2, 5, 1.0),
+        waiting(1, 6, 0.0),
+        waiting(9, 1, 9.0),
+    ):
+        queue.add(item)
+    assert [9, 2, 3, 4, 1] == [int(item.instance) for item in queue.ordered()]
+    assert [9, 2, 3, 4, 1] == taken(queue)
+
+
+def test_queue_forgets_what_was_removed() -> None:
+    """What was removed from the middle is never taken, and a mass removal leaves no dead entries behind."""
+    queue = WaitingQueue()
+    for number in range(1000):
+        queue.add(waiting(number))
+    for number in range(1000):
+        if number % 100 != 7:
+            queue.remove(InstanceId(number))
+    assert 10 == len(queue)
+    assert len(queue._heap) < 100
+    assert [7, 107, 207, 307, 407, 507, 607, 707, 807, 907] == taken(queue)
+
+
+def test_queue_takes_back_what_was_removed() -> None:
+    """An instance that is added again, with another priority, is taken once and at its new place."""
+    queue = WaitingQueue()
+    queue.add(waiting(1, 1))
+    queue.add(waiting(2, 2))
+    queue.remove(InstanceId(1))
+    queue.add(waiting(1, 3))
+    assert [2, 1] == taken(queue)
+
+
+def test_queue_counts_what_is_ahead() -> None:
+    """The number of those ahead is the place in the order."""
+    queue = WaitingQueue()
+    items = [waiting(number, priority=9 - number) for number in range(5)]
+    for item in items:
+        queue.add(item)
+    assert [4, 3, 2, 1, 0] == [queue.ahead_of(item) for item in items]
+
+
+def test_deadline_moved_later() -> None:
+    """A deadline that moved later is not due at its old time."""
+    deadlines = Deadlines()
+    deadlines.put(NODE, 10.0)
+    deadlines.put(NODE, 20.0)
+    assert deadlines.take_due(19.9) is None
+    assert 20.0 == deadlines.next_at()
+    assert NODE == deadlines.take_due(20.0)
+    assert deadlines.next_at() is None
+
+
+def test_deadline_moved_earlier_and_back() -> None:
+    """A deadline that moved earlier and later again is due once."""
+    deadlines = Deadlines()
+    for at in (20.0, 10.0, 20.0, 15.0):
+        deadlines.put(NODE, at)
+    assert 15.0 == deadlines.next_at()
+    assert [NODE, None] == [deadlines.take_due(99.0), deadlines.take_due(99.0)]
+    assert deadlines.next_at() is None
+
+
+def test_deadline_cleared() -> None:
+    """A cleared deadline is not due, and one set again after that is."""
+    deadlines = Deadlines()
+    deadlines.put(NODE, 10.0)
+    deadlines.clear(NODE)
+    assert deadlines.next_at() is None
+    deadlines.clear(NODE)
+    deadlines.put(NODE, 12.0)
+    assert 12.0 == deadlines.next_at()
+
+
+def test_deadlines_at_one_instant() -> None:
+    """At one instant nodes come before stops."""
+    deadlines = Deadlines()
+    deadlines.put(STOP, 10.0)
+    deadlines.put(NODE, 10.0)
+    assert [NODE, STOP] == [deadlines.take_due(10.0), deadlines.take_due(10.0)]
+
+
+def test_placement_takes_the_least_loaded() -> None:
+    """The smallest share of busy slots wins, and among equals the lowest id."""
+    placement = LeastLoad()
+    nodes = {}
+    for number, slots in ((3, 4), (2, 2), (1, 1)):
+        node = nodes[number] = NodeRecord(NodeId(number), Standing.READY, heard=0.0)
+        node.offer(slots)
+        placement.reconsider(node)
+    chosen = []
+    while (node_chosen := placement.choose()) is not None:
+        index = node_chosen.next_index()
+        node_chosen.holders[index] = None  # type: ignore[assignment]  # only the number of holders counts here
+        placement.reconsider(node_chosen)
+        chosen.append((int(node_chosen.id), index))
+    assert [(1, 0), (2, 0), (3, 0), (3, 1), (2, 1), (3, 2), (3, 3)] == chosen
+
+
+def test_placement_keeps_its_heap_small() -> None:
+    """Any number of changes leaves a heap in proportion to the nodes."""
+    placement = LeastLoad()
+    node = NodeRecord(NodeId(1), Standing.READY, heard=0.0)
+    node.offer(2)
+    for _ in range(1000):
+        placement.reconsider(node)
+    assert len(placement._heap) < 100
+    assert node is placement.choose()
+
+
+def test_slots_offered_are_bounded() -> None:
+    """A node that offers absurdly many slots, or fewer than none, gets a sane number of them."""
+    node = NodeRecord(NodeId(1), Standing.READY, heard=0.0)
+    node.offer(10**12)
+    assert MOST_SLOTS == node.offered
+    assert [] == node.returned
+    node.offer(-1)
+    assert 0 == node.offered
+    assert not node.is_placeable
