@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pydra.errors import WireError
-from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey
+from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey, WorkerKey
 from pydra.model.instance import Failure, LogLine, Payload
 from pydra.model.node import NodeInformation
 
@@ -34,9 +34,6 @@ class MasterHello(msgspec.Struct, frozen=True, tag="master_hello"):
     protocol: int
     epoch: int
     version: str
-    host: str = ""
-    """The address under which the master dialled the node: the first part of its worker keys."""
-    port: int = 0
 
 
 class RunUnit(msgspec.Struct, frozen=True, tag="run"):
@@ -48,7 +45,7 @@ class RunUnit(msgspec.Struct, frozen=True, tag="run"):
     package: PackageName
     version: PackageVersion
     args: Payload
-    slot: int
+    worker: WorkerKey
 
 
 class StopUnit(msgspec.Struct, frozen=True, tag="stop"):
