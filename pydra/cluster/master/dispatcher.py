@@ -246,9 +246,7 @@ class Dispatcher:
             worker=worker,
             started=live.started or now,
         )
-        message = RunUnit(
-            attempt, instance, live.task_key, live.package, live.version, live.args, slot=slot.index
-        )
+        message = RunUnit(attempt, instance, live.task_key, live.package, live.version, live.args, worker)
         round_.steps.append(lambda: self._send(slot.node, message))
 
     def _finish(self, finish: instructions.Finish, round_: _Round) -> None:

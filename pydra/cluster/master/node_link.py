@@ -108,9 +108,7 @@ class NodeLink:
         """The node is connected: greet it."""
         self._link, self._bulk, self._greeted = link, bulk, False
         self._blobs.clear()
-        link.send(
-            MasterHello(PROTOCOL, self._around.epoch, pydra.__version__, self.node.host, self.node.port)
-        )
+        link.send(MasterHello(PROTOCOL, self._around.epoch, pydra.__version__))
 
     def link_down(self, reason: str) -> None:
         """Nothing more is sent to the node, and its attempts wait for it until their lease ends."""

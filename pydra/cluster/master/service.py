@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import random
-import secrets
 import socket
 import time
 from pathlib import Path
@@ -136,7 +135,7 @@ class MasterService:
         )
         self._files = files
         self._dispatcher.restore(await store.unfinished())
-        authentication = Authentication(reactor, secrets.token_bytes, self._administrator, self._identity)
+        authentication = Authentication(reactor, self._identity, self._administrator)
         self._controller = ControllerService(
             reactor,
             self._identity,

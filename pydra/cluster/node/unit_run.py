@@ -19,12 +19,12 @@ from pydra.cluster.node.outbox import Outcome
 from pydra.cluster.node.task_log import TaskLog
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import COMPLETE, FAILED, LOST, STOPPED, RunUnit, UnitFinished
-from pydra.errors import LimitExceeded, LoadError, PydraError, WorkerDied
+from pydra.errors import InvalidParameters, LimitExceeded, LoadError, PydraError, WorkerDied
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 
 MESSAGE_LIMIT = 4 * 1024
 TRACEBACK_LIMIT = 64 * 1024
-TASK_CODES = frozenset({"failed", "load", LimitExceeded.code, "wire"})
+TASK_CODES = frozenset({"failed", LoadError.code, LimitExceeded.code, InvalidParameters.code})
 """Failure codes that a worker may claim; any other is read as ``failed``."""
 
 
@@ -88,6 +88,7 @@ class UnitRun:
                 message.task_key,
                 message.package,
                 head,
+                message.worker,
             ]
         )
         if self._stopping:
