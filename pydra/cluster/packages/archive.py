@@ -36,7 +36,7 @@ _HEADER = len(MARK) + 4
 
 
 def pack(directory: Path) -> Iterator[bytes]:
-    """The stream of the package in ``directory``; `PackageRefused` or `PackageChanging` if it cannot be read."""
+    """The stream of the package in ``directory``; raises as ``read_content`` while it is iterated."""
     states = find_files(directory)
     listed = msgspec.msgpack.encode([state.file for state in states])
     yield MARK + len(listed).to_bytes(4, "big") + listed
@@ -130,7 +130,7 @@ class Unpacker:
 
 
 def _checked(data: bytes) -> tuple[PackageFile, ...]:
-    """The list of files; `PackageRefused` if it is not what `pack` makes of a package that keeps the rules."""
+    """The list of files; `PackageRefused` if it is not what `pack` makes of a package."""
     try:
         files = msgspec.msgpack.decode(data, type=tuple[PackageFile, ...])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

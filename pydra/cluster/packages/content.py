@@ -101,7 +101,8 @@ def path_problem(path: str) -> str | None:
     except UnicodeEncodeError:
         return f"{path!r}: the name is not UTF-8."
     if size > PATH_LIMIT or len(parts) > DEPTH_LIMIT:
-        return f"{path[:80]!r}: the path is too long; the limits are {PATH_LIMIT} bytes and {DEPTH_LIMIT} directories."
+        limits = f"{PATH_LIMIT} bytes and {DEPTH_LIMIT} directories"
+        return f"{path[:80]!r}: the path is too long; the limits are {limits}."
     if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
         return f"{path[:80]!r}: this is no path within a package."
     if not path.isprintable() or "\\" in path:
@@ -170,7 +171,7 @@ def read_content(directory: Path, take: Callable[[PackageFile, bytes], None] | N
 
 
 def read_file(directory: Path, state: FileState) -> Iterator[bytes]:
-    """The content of a file in pieces, one empty piece if it is empty; `PackageChanging` if it is another now."""
+    """The content of a file in pieces, an empty one if it has none; `PackageChanging` if it changed."""
     path = state.file.path
     try:
         descriptor = os.open(directory / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -178,13 +179,13 @@ def read_file(directory: Path, state: FileState) -> Iterator[bytes]:
         raise PackageChanging(f"{path!r} changed while it was read.") from None
     with os.fdopen(descriptor, "rb", buffering=0) as source:
         read = 0
-        if _state(path, os.fstat(descriptor)) == state:
+        if _is_same(_state(path, os.fstat(descriptor)), state):
             if not state.file.size:
                 yield b""
             while read < state.file.size and (data := source.read(min(CHUNK_SIZE, state.file.size - read))):
                 read += len(data)
                 yield data
-        if read != state.file.size or _state(path, os.fstat(descriptor)) != state:
+        if read != state.file.size or not _is_same(_state(path, os.fstat(descriptor)), state):
             raise PackageChanging(f"{path!r} changed while it was read.")
 
 
@@ -242,6 +243,11 @@ def _state(path: str, status: os.stat_result) -> FileState:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+def _is_same(one: FileState, other: FileState) -> bool:
+    """True for the same file, whatever was linked to it meanwhile: that changes ``changed_ns`` alone."""
+    return msgspec.structs.replace(one, changed_ns=0) == msgspec.structs.replace(other, changed_ns=0)
 
 
 def _name(fault: OSError, directory: Path) -> str:

@@ -82,7 +82,7 @@ class VersionWriter:
         self._place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=root))
         self._content = self._place / package
         self._content.mkdir(mode=0o755)
-        self._directories = [self._content]
+        self._directories = {self._content: None}
         self._file: PackageFile | None = None
         self._descriptor = -1
 
@@ -133,7 +133,7 @@ class VersionWriter:
         if directory not in self._directories:
             self._make_directory(directory.parent)
             directory.mkdir(mode=0o755)
-            self._directories.append(directory)
+            self._directories[directory] = None
 
     def _finish_file(self) -> None:
         if self._descriptor < 0 or self._file is None:

@@ -2,8 +2,8 @@
 """
 What a task author imports.
 
-``task`` has the class that every task derives from, ``container`` runs tasks one after another. Both work in a
-worker and, without any cluster, in a plain interpreter: ``MyTask().start({"start": 0})`` runs and answers.
+``task`` has the class that every task derives from, ``container`` runs tasks one after another. Both work in
+a worker and, without any cluster, in a plain interpreter: ``MyTask().start({"start": 0})`` runs and answers.
 """
 
 from __future__ import annotations

@@ -4,21 +4,23 @@ A container runs tasks one after another on one worker.
 
 The first child gets the container's arguments, each next one the dict that the one before returned (None is
 no arguments), and the result of the last is the result of the container. A child that fails, or that returns
-something else in the middle, fails the container with `SubtaskFailed`. A stop reaches all children; those that
-did not begin never do.
+something else in the middle, fails the container with `SubtaskFailed`. A stop reaches all children; those
+that did not begin never do.
 """
 
 from __future__ import annotations
 
-from pydra.cluster.tasks.task import Task
+from pydra.cluster.tasks.task import CANCELLED, COMPLETE, FAILED, RUNNING, Task
 from pydra.errors import TaskCancelled, TaskError, TaskFailed, TaskNotFoundException
-from pydra.model.status import Status
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
     from typing import Any, Self
 
-PRECEDENCE = (Status.RUNNING, Status.FAILED, Status.PAUSED, Status.CANCELLED)
+    from pydra.model.status import Status
+
+PAUSED = 2
+PRECEDENCE = (RUNNING, FAILED, PAUSED, CANCELLED)
 """What a container is if it, or any child, is so; the first that applies."""
 
 
@@ -123,18 +125,18 @@ class TaskContainer(Task):
         """The sum of weight and progress of the children; a complete child counts whole."""
         if not self.subtasks:
             return super().progress()
-        if all(child.task.status() is Status.COMPLETE for child in self.subtasks):
+        if all(child.task.status() == COMPLETE for child in self.subtasks):
             return 100
         done = 0.0
         for share, child in zip(self.weights(), self.subtasks, strict=True):
-            complete = child.task.status() is Status.COMPLETE
+            complete = child.task.status() == COMPLETE
             done += share * (100 if complete else min(100, max(0, child.task.progress()))) / 100
         return int(done + 1e-6)  # 80 of 100 in floats may be 79.999...
 
     def progressMessage(self) -> str | None:  # noqa: N802 - the original's name
         """The message of the child that runs now."""
         for child in self.subtasks:
-            if child.task.status() is Status.RUNNING:
+            if child.task.status() == RUNNING:
                 return child.task.progressMessage()
         return None
 
@@ -143,15 +145,15 @@ class TaskContainer(Task):
         own = super().status()
         children = [child.task.status() for child in self.subtasks]
         for status in PRECEDENCE:
-            if own is status or status in children:
-                return status
-        if children and all(one is Status.COMPLETE for one in children):
-            return Status.COMPLETE
+            if status in (own, *children):
+                return type(own)(status)
+        if children and all(one == COMPLETE for one in children):
+            return type(own)(COMPLETE)
         return own
 
     def start(self, args: Any = None) -> Any:  # Any: as in Task
         """Run the children; children of an earlier run are made anew, as a used container may start again."""
-        if self._status.is_final:
+        if self._status in (COMPLETE, FAILED, CANCELLED):
             for child in self.subtasks:
                 child.task = child.task._remade()
         return super().start(args)

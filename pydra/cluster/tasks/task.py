@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pydra.errors import TaskCancelled, TaskNotFoundException
-from pydra.model.status import Status
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -12,10 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, ClassVar, Protocol, Self
 
+    from pydra.model.status import Status
+
     class Worker(Protocol):
         """The worker that a task runs on."""
 
         worker_key: str
+
+        def capture_logging(self) -> None:
+            """Send the records of ``logging`` to the log of the instance, from now on."""
+
+
+QUEUED, RUNNING, COMPLETE, FAILED, CANCELLED = 0, 1, 3, -1, -2
+"""The integers of ``pydra.model.status.Status``; that itself loads enum, which few workers need."""
 
 
 class Task:
@@ -34,7 +42,7 @@ class Task:
     form: ClassVar[type | str | None] = None
     """
     The arguments that the task declares: a class of Django forms, or ``"module.Class"`` within the package,
-    which spares the worker that runs ``work`` the import of Django. A task without a form takes any arguments.
+    which spares the worker that runs ``work`` the import of Django. Without a form it takes any arguments.
     """
 
     STOP_FLAG: bool
@@ -53,13 +61,13 @@ class Task:
         task.parent = None
         task.STOP_FLAG = False
         task._key = cls.__name__
-        task._status = Status.QUEUED
+        task._status = QUEUED
         task._worker = None
         task._made_with = (args, kwargs)
         return task
 
     _key: str
-    _status: Status
+    _status: int
     _worker: Worker | None
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -72,7 +80,7 @@ class Task:
 
     def progress(self) -> int:
         """Percent done, 0 to 100; -1 if unknown."""
-        return 100 if self.status() is Status.COMPLETE else 0
+        return 100 if self._status == COMPLETE else 0
 
     def progressMessage(self) -> str | None:  # noqa: N802 - the original's name
         """What the task is doing, for people; None if there is nothing to say."""
@@ -80,7 +88,9 @@ class Task:
 
     def status(self) -> Status:
         """Where this task stands: queued until it starts, running, then complete, failed or cancelled."""
-        return self._status
+        from pydra.model.status import Status  # noqa: PLC0415 - see QUEUED
+
+        return Status(self._status)
 
     def start(self, args: Mapping[str, object] | None = None) -> Any:  # Any: the author's result
         """
@@ -89,21 +99,21 @@ class Task:
         A task that ended may be started again. One that was stopped before it began does not begin:
         `TaskCancelled`.
         """
-        if self._status.is_final:
+        if self._status in (COMPLETE, FAILED, CANCELLED):
             self.STOP_FLAG = False
         if self.STOP_FLAG:
-            self._status = Status.CANCELLED
+            self._status = CANCELLED
             raise TaskCancelled("The task was stopped before it began.")
-        self._status = Status.RUNNING
+        self._status = RUNNING
         try:
             result = self.work(**(args or {}))
         except TaskCancelled:
-            self._status = Status.CANCELLED
+            self._status = CANCELLED
             raise
         except BaseException:
-            self._status = Status.FAILED
+            self._status = FAILED
             raise
-        self._status = Status.CANCELLED if self.STOP_FLAG else Status.COMPLETE
+        self._status = CANCELLED if self.STOP_FLAG else COMPLETE
         return result
 
     def stop(self) -> None:
@@ -115,6 +125,9 @@ class Task:
         """The task's logger; in a worker its records go to the log of the instance."""
         import logging  # noqa: PLC0415 - 14 ms that most tasks never need
 
+        worker = self.get_worker()
+        if worker is not None:
+            worker.capture_logging()
         return logging.getLogger(f"pydra.task.{self.get_key()}")
 
     def get_worker(self) -> Worker | None:
@@ -138,7 +151,7 @@ class Task:
         if not parts or parts[0] != type(self).__name__:
             raise TaskNotFoundException(f"There is no subtask {'.'.join(parts)!r} in {self.get_key()}.")
         task = self._find(parts[1:]) if len(parts) > 1 else self
-        return task._remade() if clean and task._status is not Status.QUEUED else task
+        return task._remade() if clean and task._status != QUEUED else task
 
     def _find(self, parts: tuple[str, ...]) -> Task:
         """The subtask at the rest of a path."""
