@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""
+The settings of a Pydra site: plain constants, each with its meaning, unit and default.
+
+Copy this file to /etc/pydra/, keep the lines that you change, and leave the others out: what is missing has
+its default. Other places: a path given with --settings or in $PYDRA_SETTINGS; for clients also the current
+directory and its config/ directory. A variable PYDRA_<NAME> in the environment goes before the file; numbers
+and lists are written there as JSON. Relative paths start at the directory of the file. The file is executed,
+so it must belong to you or to root, and nobody else may be able to write it.
+"""
+
+# --- the controller API -------------------------------------------------------------------------------------
+
+# Address of the controller API: the master listens on it, clients connect to it. Host name or IP address.
+# Default: "127.0.0.1", reachable from this machine only.
+HOST = "127.0.0.1"
+
+# Port of the controller API; 0 lets the system choose. Default: 18801.
+CONTROLLER_PORT = 18801
+
+# File of the administrator's controller key, which the master makes and clients log in with. Keep it secret.
+# Default: empty, which means RUNTIME_FILES_DIR/master.key.
+CONTROLLER_KEY = ""
+
+# --- master and nodes ---------------------------------------------------------------------------------------
+
+# Address that the node daemon listens on for its master. Host name or IP address.
+# Default: "127.0.0.1"; a node on a machine of its own needs an address that the master can reach.
+NODE_INTERFACE = "127.0.0.1"
+
+# Port that the node daemon listens on; 0 lets the system choose. Default: 11890.
+PORT = 11890
+
+# The nodes that the master connects to: (host, port, fingerprint); a node daemon prints its fingerprint when
+# it starts. Example: [("node1.example.org", 11890, "ABCD-EFGH-...")]. Default: none.
+NODES = []
+
+# Fingerprint of the only master that the node daemon accepts; the master prints it when it starts.
+# Default: empty, which means that no master is accepted.
+MASTER_FINGERPRINT = ""
+
+# --- files --------------------------------------------------------------------------------------------------
+
+# Directory of everything that a daemon keeps: identity, store, packages, logs. One directory for each daemon.
+# Default: "/var/lib/pydra".
+RUNTIME_FILES_DIR = "/var/lib/pydra"
+
+# Directory whose sub-directories are the packages of tasks.
+# Default: empty, which means RUNTIME_FILES_DIR/tasks.
+TASKS_DIR = ""
+
+# File of the master's store, an SQLite database. It must be on a local disk.
+# Default: empty, which means RUNTIME_FILES_DIR/pydra.sqlite3.
+DATABASE = ""
+
+# Directory of the daemons' own logs. Default: empty, which means RUNTIME_FILES_DIR/logs.
+LOG_DIR = ""
+
+# The least important events that are logged: "debug", "info", "warn", "error" or "critical". Default: "info".
+LOG_LEVEL = "info"
+
+# Size in bytes at which a log file is closed and a new one begun. Default: 10485760 (10 MiB).
+LOG_SIZE = 10485760
+
+# Number of closed log files that are kept for each daemon. Default: 10.
+LOG_BACKUP = 10
+
+# --- workers ------------------------------------------------------------------------------------------------
+
+# Number of worker slots of the node: so many task instances run at a time.
+# Default: 0, which means the number of cores.
+WORKERS = 0
+
+# What task code runs in: "sandbox", or "none" for no isolation at all. With "none" every task can do whatever
+# the daemon can; it is meant for machines that have no sandbox and run trusted code only. Default: "sandbox".
+ISOLATION = "sandbox"
+
+# The sandbox tool, bubblewrap. Default: empty, which means the bwrap that is found on PATH.
+BUBBLEWRAP = ""
+
+# User ids that the daemons take when root starts them. Nothing else may use them. Defaults: 60706 and 60707.
+SERVICE_UID_MASTER = 60706
+SERVICE_UID_NODE = 60707
+
+# First and last of the user ids that worker slots take when root starts the daemons; nothing else may use
+# them. Default: (60710, 61183).
+SLOT_UIDS = (60710, 61183)
+
+# Memory that one worker may use, in megabytes. Default: 4096.
+WORKER_MEMORY_MB = 4096
+
+# Bytes of log lines that are kept of one task instance; what follows is dropped, and said to be.
+# Default: 16777216 (16 MiB).
+LOG_LIMIT = 16777216
+
+# --- times and limits ---------------------------------------------------------------------------------------
+
+# Seconds between two heartbeats of a node. Default: 5.0.
+HEARTBEAT_S = 5.0
+
+# Seconds of silence after which a node gets no new work; above HEARTBEAT_S. Default: 15.0.
+SUSPECT_S = 15.0
+
+# Seconds of silence after which the work of a node is taken to be lost and queued again; above SUSPECT_S.
+# Default: 60.0.
+LEASE_S = 60.0
+
+# Seconds that a task has between being asked to stop and being killed. Default: 10.0.
+STOP_GRACE_S = 10.0
+
+# Seconds that a node lets its workers go on while it does not hear of its master. Default: 600.0.
+ORPHAN_GRACE_S = 600.0
+
+# How often an instance may lose its worker or its node before it fails for good. Default: 3.
+LOSS_LIMIT = 3
+
+# Seconds between two looks at TASKS_DIR for changed packages. Default: 2.0.
+SCAN_S = 2.0
