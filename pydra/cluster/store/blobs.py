@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""
+Payloads that are too large for a row, as files named by the SHA-256 of their bytes.
+
+A file appears under its name only when it is whole and on the disk. Everything here blocks: it is called in
+threads. One daemon owns a directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydra.errors import StoreError
+
+CHUNK = 256 * 1024
+"""Bytes that ``chunks`` reads at a time."""
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED = ".unfinished-"
+
+
+class Blobs:
+    """The blobs of one directory, which is made when the first is written."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob of this name is or would be; `StoreError` if that is no name of a blob."""
+        if not _NAME.fullmatch(sha256):
+            raise StoreError("A blob is named by 64 hexadecimal digits.")
+        return self._root / sha256
+
+    def has(self, sha256: str) -> bool:
+        """Whether the blob is here."""
+        return self.path(sha256).is_file()
+
+    def put(self, data: bytes) -> str:
+        """Keep these bytes; their SHA-256 (hex). They are on the disk when this returns."""
+        writer = self.writer()
+        try:
+            writer.write(data)
+            return writer.finish()
+        finally:
+            writer.abort()
+
+    def writer(self) -> BlobWriter:
+        """A blob that comes in pieces."""
+        return BlobWriter(self)
+
+    def read(self, sha256: str) -> bytes:
+        """All bytes of a blob; `StoreError` if it is missing or its bytes are not those it was named for."""
+        return b"".join(self.chunks(sha256))
+
+    def chunks(self, sha256: str) -> Iterator[bytes]:
+        """
+        The bytes of a blob in pieces.
+
+        `StoreError` if it is missing or cannot be read, or after the last piece if the bytes are not those it
+        was named for.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.path(sha256).open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+                    yield chunk
+        except FileNotFoundError as error:
+            raise StoreError(f"The blob {sha256} is missing.") from error
+        except OSError as error:
+            raise StoreError(f"The blob {sha256} cannot be read: {error.strerror}.") from error
+        if digest.hexdigest() != sha256:
+            raise StoreError(f"The blob {sha256} is damaged.")
+
+    def remove(self, sha256: str) -> None:
+        """The blob is not here any more, if it ever was."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def sweep(self) -> int:
+        """Remove what writers of an earlier process left unfinished, and tell how many; done at start."""
+        left = list(self._root.glob(f"{_UNFINISHED}*"))
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    def _open(self) -> tuple[int, Path]:
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._root)
+        return descriptor, Path(name)
+
+    def _keep(self, unfinished: Path, sha256: str) -> None:
+        """Give a file that is on the disk its name."""
+        unfinished.rename(self.path(sha256))
+        directory = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+class BlobWriter:
+    """One blob that is being written; ended by ``finish`` or ``abort``, whichever is first."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._digest = hashlib.sha256()
+        self.size = 0
+        """Bytes so far."""
+        with _told():
+            self._descriptor, self._path = blobs._open()
+        self._ended = False
+
+    def write(self, data: bytes) -> None:
+        """Add bytes; `StoreError` if the disk does not take them, and then the blob is aborted."""
+        if self._ended:
+            raise StoreError("This blob is not being written any more.")
+        rest = memoryview(data)
+        try:
+            with _told():
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+        except StoreError:
+            self.abort()
+            raise
+        self._digest.update(data)
+        self.size += len(data)
+
+    def finish(self, expected: str | None = None) -> str:
+        """
+        Keep the blob and tell its name; it is on the disk when this returns.
+
+        `StoreError` if the bytes are not those of the expected name; then nothing is kept.
+        """
+        if self._ended:
+            raise StoreError("This blob is not being written any more.")
+        sha256 = self._digest.hexdigest()
+        try:
+            if expected is not None and expected != sha256:
+                raise StoreError("The bytes that came are not those of the blob that was announced.")
+            with _told():
+                os.fsync(self._descriptor)
+                self._blobs._keep(self._path, sha256)
+        finally:
+            self.abort()
+        return sha256
+
+    def abort(self) -> None:
+        """Keep nothing; after the end this does nothing."""
+        if not self._ended:
+            self._ended = True
+            os.close(self._descriptor)
+            self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error of the system is told as a `StoreError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"A blob cannot be written: {error.strerror}.") from error

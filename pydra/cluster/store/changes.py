@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""
+The SQL of what may be committed.
+
+Every change is one statement whose WHERE holds its condition, so that its row count tells whether it was
+applied. Changes of different instances do not touch each other: those of one kind are run together, which
+nobody sees, because all of it is one transaction. Values are always bound, never written into the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, assert_never
+
+import msgspec
+
+from pydra.cluster.store.rows import INSTANCE_COLUMNS, Cells, failure_cells, instance_row, payload_cells
+from pydra.model.changes import (
+    Change,
+    Committed,
+    FinishInstance,
+    InsertInstance,
+    MarkCancelling,
+    PutNode,
+    PutPackage,
+    RequeueInstance,
+    StartAttempt,
+)
+from pydra.model.ids import InstanceId
+from pydra.model.status import Status
+
+
+class Cursor(Protocol):
+    """What is used of a cursor of Django's."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that the last call changed, all of an ``executemany`` together."""
+        ...
+
+    def execute(self, sql: str, params: Sequence[Any] | None = None) -> object:
+        """Run one statement."""
+        ...
+
+    def executemany(self, sql: str, param_list: Sequence[Sequence[Any]]) -> object:
+        """Run one statement once for each list of parameters."""
+        ...
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row of the answer."""
+        ...
+
+
+QUEUED, RUNNING, CANCELLING = int(Status.QUEUED), int(Status.RUNNING), int(Status.CANCELLING)
+
+# Only constants of this file and of the enum above are put into the texts.
+_INSERT = (
+    f"INSERT INTO pydra_instance ({', '.join(INSTANCE_COLUMNS)}) "  # noqa: S608
+    f"VALUES ({', '.join(['%s'] * len(INSTANCE_COLUMNS))}) "
+    "ON CONFLICT (request_key) WHERE NOT (request_key = '') DO NOTHING"
+)
+_FIRST_WITH_KEY = "SELECT id FROM pydra_instance WHERE request_key = %s AND NOT (request_key = '')"
+_START = (
+    f"UPDATE pydra_instance SET status = {RUNNING}, attempt_epoch = %s, attempt_number = %s, "  # noqa: S608
+    f"node = %s, worker = %s, started = COALESCE(started, %s) WHERE id = %s AND status = {QUEUED}"
+)
+_MARK_CANCELLING = f"UPDATE pydra_instance SET status = {CANCELLING} WHERE id = %s AND status = {RUNNING}"  # noqa: S608
+_REQUEUE = (
+    f"UPDATE pydra_instance SET status = {QUEUED}, losses = %s "  # noqa: S608
+    f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status = {RUNNING}"
+)
+_FINISH = (
+    "UPDATE pydra_instance SET status = %s, completed = %s, "
+    "result_size = %s, result_inline = %s, result_sha256 = %s, "
+    "failure_code = %s, failure_message = %s, failure_traceback = %s WHERE id = %s AND "
+)
+_FINISH_QUEUED = f"{_FINISH}status = {QUEUED}"
+_FINISH_ATTEMPT = (
+    f"{_FINISH}attempt_epoch = %s AND attempt_number = %s AND status IN ({RUNNING}, {CANCELLING})"
+)
+_PUT_NODE = (
+    "INSERT INTO pydra_node (id, host, port, fingerprint, slots, information, seen, deleted) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO UPDATE SET host = excluded.host, "
+    "port = excluded.port, fingerprint = excluded.fingerprint, slots = excluded.slots, "
+    "information = excluded.information, seen = excluded.seen, deleted = excluded.deleted"
+)
+_PUT_PACKAGE = (
+    "INSERT INTO pydra_package (package, version, described, description) VALUES (%s, %s, %s, %s) "
+    "ON CONFLICT (package, version) DO NOTHING"
+)
+
+
+def apply_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Committed]:
+    """
+    Run the changes inside the open transaction; the outcomes are in the order of the changes.
+
+    Raises what the database or the binding of a value raises; then the transaction is to be rolled back.
+    """
+    outcomes: dict[int, Committed] = {}
+    waiting: dict[str, list[_Member]] = {}
+    touched: dict[InstanceId, str] = {}
+    for position, change in enumerate(changes):
+        sql, cells = _statement(change)
+        instance = instance_of(change)
+        if instance is not None and touched.setdefault(instance, sql) != sql:
+            # Something else was to happen to this instance before.
+            _run_all(cursor, waiting, outcomes)
+            touched = {instance: sql}
+        waiting.setdefault(sql, []).append((position, change, cells))
+    _run_all(cursor, waiting, outcomes)
+    return [outcomes[position] for position in range(len(changes))]
+
+
+_Member = tuple[int, Change, Cells]
+
+
+def _run_all(cursor: Cursor, waiting: dict[str, list[_Member]], outcomes: dict[int, Committed]) -> None:
+    for sql, members in waiting.items():
+        if not _run_together(cursor, sql, members, outcomes):
+            for position, change, cells in members:
+                cursor.execute(sql, cells)
+                applied = cursor.rowcount == 1
+                instance = instance_of(change) if applied else _concerned(cursor, change)
+                outcomes[position] = Committed(applied, instance)
+    waiting.clear()
+
+
+def _run_together(
+    cursor: Cursor, sql: str, members: Sequence[_Member], outcomes: dict[int, Committed]
+) -> bool:
+    """Whether one call did all of it; it is undone if a condition did not hold, for it does not say whose."""
+    if len(members) == 1:
+        return False
+    cursor.execute("SAVEPOINT pydra_together")
+    cursor.executemany(sql, [cells for _, _, cells in members])
+    together = cursor.rowcount == len(members)
+    if together:
+        outcomes.update((position, Committed(True, instance_of(change))) for position, change, _ in members)
+    else:
+        cursor.execute("ROLLBACK TO SAVEPOINT pydra_together")
+    cursor.execute("RELEASE SAVEPOINT pydra_together")
+    return together
+
+
+def _concerned(cursor: Cursor, change: Change) -> InstanceId | None:
+    """The instance of a change that was not applied: of a repeated submission it is the first one."""
+    if isinstance(change, InsertInstance):
+        cursor.execute(_FIRST_WITH_KEY, (change.instance.request_key,))
+        if (row := cursor.fetchone()) is not None:
+            return InstanceId(row[0])
+    return instance_of(change)
+
+
+def instance_of(change: Change) -> InstanceId | None:
+    """The instance that a change names, if it is about one."""
+    if isinstance(change, InsertInstance):
+        return change.instance.id
+    if isinstance(change, PutNode | PutPackage):
+        return None
+    return change.instance
+
+
+def _statement(change: Change) -> tuple[str, Cells]:
+    """The text of a change and the values to bind."""
+    match change:
+        case InsertInstance(instance):
+            return _INSERT, instance_row(instance)
+        case StartAttempt(instance, attempt, node, worker, at):
+            return _START, (attempt.epoch, attempt.number, node, worker, at, instance)
+        case MarkCancelling(instance):
+            return _MARK_CANCELLING, (instance,)
+        case RequeueInstance(instance, attempt, losses):
+            return _REQUEUE, (losses, instance, attempt.epoch, attempt.number)
+        case FinishInstance():
+            return _finish_statement(change)
+        case PutNode(node):
+            information = None if node.information is None else msgspec.msgpack.encode(node.information)
+            cells: Cells = (node.id, node.host, node.port, node.fingerprint, node.slots, information)
+            return _PUT_NODE, (*cells, node.seen, node.deleted)
+        case PutPackage(description):
+            encoded = msgspec.msgpack.encode(description)
+            return _PUT_PACKAGE, (description.package, description.version, description.described, encoded)
+        case _:
+            assert_never(change)
+
+
+def _finish_statement(change: FinishInstance) -> tuple[str, Cells]:
+    if not change.status.is_final:
+        raise ValueError(f"{change.status.name} is not final")
+    cells = (
+        *(int(change.status), change.at),
+        *payload_cells(change.result),
+        *failure_cells(change.failure),
+        change.instance,
+    )
+    if change.attempt is None:
+        return _FINISH_QUEUED, cells
+    return _FINISH_ATTEMPT, (*cells, change.attempt.epoch, change.attempt.number)

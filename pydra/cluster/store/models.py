@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""
+The schema of the store.
+
+Instants are UTC seconds since the epoch. Daemons never hold these models: ``rows`` makes values of
+``pydra.model`` from them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from pydra.model.status import Status
+
+COMPLETE = int(Status.COMPLETE)
+
+
+class StoreState(models.Model):
+    """What is true of the store as a whole; one row."""
+
+    id = models.SmallIntegerField(primary_key=True, help_text="Always 1.")
+    epoch = models.BigIntegerField(help_text="Raised by one each time a master opens the store.")
+
+    class Meta:
+        """The table."""
+
+        db_table = "pydra_store_state"
+
+
+class InstanceRow(models.Model):
+    """A task instance."""
+
+    id = models.BigAutoField(primary_key=True, help_text="Number of the instance, given by the master.")
+    task_key = models.TextField(help_text="package.module.Class")
+    package = models.TextField(help_text="Name of the package that the task is in.")
+    version = models.TextField(help_text="SHA-256 (hex) of the package version that it was submitted with.")
+    args_size = models.BigIntegerField(help_text="Bytes of the arguments.")
+    args_inline = models.BinaryField(help_text="The arguments as MessagePack; empty if they are a blob.")
+    args_sha256 = models.TextField(help_text="SHA-256 (hex) that names the blob of the arguments, or empty.")
+    status = models.SmallIntegerField(help_text="A pydra.model.status.Status.")
+    queued = models.FloatField(help_text="When it was accepted.")
+    priority = models.IntegerField(help_text="Smaller runs first.")
+    request_key = models.TextField(help_text="Made by the client, once for each submission; empty if none.")
+    started = models.FloatField(null=True, help_text="When its first attempt was sent.")
+    completed = models.FloatField(null=True, help_text="When it became final.")
+    attempt_epoch = models.BigIntegerField(null=True, help_text="Epoch of the latest attempt.")
+    attempt_number = models.BigIntegerField(null=True, help_text="Number of the latest attempt.")
+    node = models.BigIntegerField(null=True, help_text="Id of the node of the latest attempt.")
+    worker = models.TextField(null=True, help_text="Worker key of the latest attempt.")
+    losses = models.IntegerField(help_text="Attempts that ended by losing the worker or the node.")
+    result_size = models.BigIntegerField(null=True, help_text="Bytes of the result; null if there is none.")
+    result_inline = models.BinaryField(null=True, help_text="The result as MessagePack; empty if a blob.")
+    result_sha256 = models.TextField(null=True, help_text="SHA-256 (hex) of the result's blob, or empty.")
+    failure_code = models.TextField(null=True, help_text="A code of pydra.errors; null if it did not fail.")
+    failure_message = models.TextField(null=True, help_text="Why it failed, in a sentence.")
+    failure_traceback = models.TextField(null=True, help_text="The task's own traceback, or empty.")
+
+    class Meta:
+        """The table, and an index for each question that is asked often."""
+
+        db_table = "pydra_instance"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["request_key"], condition=~Q(request_key=""), name="pydra_instance_request_key"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # History of a task, newest first.
+            models.Index(fields=["task_key", "id"], name="pydra_instance_history"),
+            # What a master has to take up again when it starts.
+            models.Index(fields=["status"], name="pydra_instance_status"),
+            # Last run of each task.
+            models.Index(
+                fields=["task_key", "completed"],
+                condition=Q(status=COMPLETE),
+                name="pydra_instance_last_run",
+            ),
+        ]
+
+
+class NodeRow(models.Model):
+    """A node that the master is, or was, paired with."""
+
+    id = models.BigAutoField(primary_key=True, help_text="Number of the node, given by the master.")
+    host = models.TextField(help_text="Host name or address that the master connects to.")
+    port = models.IntegerField(help_text="Port that the master connects to.")
+    fingerprint = models.TextField(help_text="SHA-256 of its public key, as its daemon prints it.")
+    slots = models.IntegerField(help_text="Worker slots that it offers; 0 until it was seen.")
+    information = models.BinaryField(
+        null=True, help_text="What it says of its machine: a NodeInformation as MessagePack."
+    )
+    seen = models.FloatField(null=True, help_text="When it was connected last.")
+    deleted = models.BooleanField(help_text="Removed by a person; kept because history names it.")
+
+    class Meta:
+        """The table."""
+
+        db_table = "pydra_node"
+
+
+class PackageRow(models.Model):
+    """A version of a package of tasks, described once and never changed."""
+
+    id = models.BigAutoField(primary_key=True, help_text="Order of arrival.")
+    package = models.TextField(help_text="Name of the package.")
+    version = models.TextField(help_text="SHA-256 (hex) of its files.")
+    described = models.FloatField(help_text="When it was described.")
+    description = models.BinaryField(help_text="A PackageDescription as MessagePack.")
+
+    class Meta:
+        """The table."""
+
+        db_table = "pydra_package"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["package", "version"], name="pydra_package_version"),
+        ]

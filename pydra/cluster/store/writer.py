@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""
+The one thread that changes the store.
+
+It commits whatever is pending as soon as it is free, as one transaction: a lone commit waits for nobody, and
+many at a time share one sync of the disk. Each call is atomic of itself: if the changes of one cannot be
+made, that one fails and the others are committed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from django.db import DatabaseError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from twisted.internet.defer import Deferred, succeed
+
+from pydra.cluster.store.changes import Cursor, apply_changes
+from pydra.cluster.store.database import (
+    bring_up_to_date,
+    checkpoint,
+    explained,
+    fatal_reason,
+    raise_epoch,
+    refusal,
+    roll_back,
+    thread_connection,
+)
+from pydra.cluster.store.lock import StoreLock
+from pydra.cluster.store.threads import Answer, FromThreads, deliver
+from pydra.errors import StoreError
+from pydra.model.changes import Change, Committed
+
+GROUP_LIMIT = 10_000
+"""Changes that one transaction takes at most; a single call that is larger goes alone."""
+
+
+class Call(NamedTuple):
+    """Changes that are committed all or none, and who waits for the outcomes."""
+
+    changes: Sequence[Change]
+    waiting: Deferred[list[Committed]]
+
+
+Pending = SimpleQueue[Call | None]
+"""Calls in their order; None is the end."""
+
+
+class Writer:
+    """
+    The writing thread of a store.
+
+    ``on_fatal`` is called once, in the reactor, if the disk failed: nothing is committed any more, and what
+    was not answered may or may not be stored.
+    """
+
+    def __init__(self, database: Path, reactor: FromThreads, on_fatal: Callable[[str], None]) -> None:
+        self._database = database
+        self._reactor = reactor
+        self._on_fatal = on_fatal
+        self._pending: Pending = SimpleQueue()
+        self._opened: Deferred[int] = Deferred()
+        self._closed: Deferred[None] = Deferred()
+        self._accepting = True
+        self._fatal: str | None = None
+        # The end of the process does not wait for it: what was answered is on the disk.
+        self._thread = threading.Thread(target=self._run, name="pydra-store-writer", daemon=True)
+        self.transactions = 0
+        """Transactions that were committed."""
+
+    def start(self) -> Deferred[int]:
+        """Open the store; the epoch, or `StoreError`."""
+        self._thread.start()
+        return self._opened
+
+    def submit(self, changes: Sequence[Change]) -> Deferred[list[Committed]]:
+        """Commit the changes after those that were submitted before; their outcomes, or `StoreError`."""
+        waiting: Deferred[list[Committed]] = Deferred()
+        if not self._accepting:
+            waiting.errback(StoreError("The store is closed; nothing was changed."))
+        else:
+            self._pending.put(Call(tuple(changes), waiting))
+        return waiting
+
+    async def stop(self) -> None:
+        """Commit what is pending, empty the write-ahead log, release the lock, end the thread."""
+        if self._accepting:
+            self._accepting = False
+            self._pending.put(None)
+        if self._thread.ident is not None:
+            await self._closed
+            self._closed = succeed(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        """The thread, from the lock to its release."""
+        lock = StoreLock(self._database)
+        try:
+            with explained(self._database):
+                self._database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock.acquire()
+            with thread_connection(self._database, read_only=False) as connection:
+                with explained(self._database):
+                    bring_up_to_date(connection)
+                    epoch = raise_epoch(connection)
+                self._answer([(self._opened, epoch)])
+                self._serve(connection)
+                # Not done on a full disk, say; then the next one to open the store does it.
+                with suppress(DatabaseError):
+                    checkpoint(connection)
+        # The edge of the thread: whatever it was, the one who opens hears it and nobody waits for ever.
+        except Exception as error:  # noqa: BLE001
+            self._reactor.callFromThread(self._failed, error)
+        finally:
+            lock.release()
+            self._answer([(self._closed, None)])
+
+    def _failed(self, error: Exception) -> None:
+        """The thread has ended by this error; in the reactor."""
+        self._accepting = False
+        told = error if isinstance(error, StoreError) else StoreError(f"The store failed: {error!r}.")
+        if not self._opened.called:
+            self._opened.errback(told)
+        elif self._fatal is None:
+            self._fatal = str(told)
+            self._on_fatal(self._fatal)
+        with suppress(Empty):
+            while True:
+                call = self._pending.get_nowait()
+                if call is not None:
+                    call.waiting.errback(told)
+
+    def _serve(self, connection: BaseDatabaseWrapper) -> None:
+        """Commit group after group until the end is pending."""
+        with connection.cursor() as cursor:
+            for calls in groups(self._pending):
+                self._answer(self._commit(connection, cursor, calls))
+
+    def _answer(self, answers: Sequence[Answer]) -> None:
+        self._reactor.callFromThread(deliver, answers)
+
+    def _commit(self, connection: BaseDatabaseWrapper, cursor: Cursor, calls: Sequence[Call]) -> list[Answer]:
+        """One transaction for all calls, and what each is told."""
+        if self._fatal is not None:
+            refused = StoreError(f"The store is stopped, nothing was changed: {self._fatal}.")
+            return [(call.waiting, refused) for call in calls]
+        try:
+            try:
+                return self._transaction(connection, cursor, calls, apply_together)
+            except OperationalError:
+                raise
+            # One of the calls cannot be carried out, by whatever it holds: find out which.
+            except Exception:  # noqa: BLE001
+                return self._transaction(connection, cursor, calls, apply_apart)
+        # The edge of the group: the database is full, locked or broken, or this is a fault of ours. Nothing
+        # was committed, and the thread lives on.
+        except Exception as error:  # noqa: BLE001
+            if (reason := fatal_reason(error)) is not None:
+                self._fatal = reason
+                self._reactor.callFromThread(self._on_fatal, reason)
+            refused = refusal(error)
+            return [(call.waiting, refused) for call in calls]
+
+    def _transaction(
+        self,
+        connection: BaseDatabaseWrapper,
+        cursor: Cursor,
+        calls: Sequence[Call],
+        apply: Callable[[Cursor, Sequence[Call]], list[Answer]],
+    ) -> list[Answer]:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            answers = apply(cursor, calls)
+            cursor.execute("COMMIT")
+        except BaseException:
+            roll_back(connection)
+            raise
+        self.transactions += 1
+        return answers
+
+
+def groups(pending: Pending) -> Iterator[list[Call]]:
+    """
+    What one transaction takes: one call, waited for, and all that are pending then, up to the limit.
+
+    The end is reached when all calls before it have been in a group.
+    """
+    call = pending.get()
+    while call is not None:
+        group, rows = [call], len(call.changes)
+        while True:
+            try:
+                call = pending.get_nowait()
+            except Empty:
+                yield group
+                call = pending.get()
+                break
+            if call is None or rows + len(call.changes) > GROUP_LIMIT:
+                yield group
+                break
+            group.append(call)
+            rows += len(call.changes)
+
+
+def apply_together(cursor: Cursor, calls: Sequence[Call]) -> list[Answer]:
+    """Make the changes of all calls as if they were of one; raises if any of them cannot be made."""
+    outcomes = iter(apply_changes(cursor, [change for call in calls for change in call.changes]))
+    return [(call.waiting, [next(outcomes) for _ in call.changes]) for call in calls]
+
+
+def apply_apart(cursor: Cursor, calls: Sequence[Call]) -> list[Answer]:
+    """Make the changes of each call, or none of that call."""
+    answers: list[Answer] = []
+    for call in calls:
+        cursor.execute("SAVEPOINT pydra_call")
+        try:
+            answers.append((call.waiting, apply_changes(cursor, call.changes)))
+        except OperationalError:
+            raise
+        # What cannot be bound or breaks a constraint: a fault of this caller, who is told.
+        except Exception as error:  # noqa: BLE001
+            cursor.execute("ROLLBACK TO SAVEPOINT pydra_call")
+            answers.append((call.waiting, refusal(error)))
+        cursor.execute("RELEASE SAVEPOINT pydra_call")
+    return answers
