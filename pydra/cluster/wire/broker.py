@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: MIT
+"""
+Perspective Broker, guarded.
+
+Each side offers one object with one method, ``batch``, which takes one byte string and answers one: empty if
+the batch was accepted, else the code and text of a refusal. Everything else that PB can say is refused
+before its parser sees it: ``BananaGuard`` reads the tokens as they arrive and bounds depth, size and number,
+and the broker lets pass only a version, a call of ``batch`` and an answer. Whatever goes wrong closes this
+one connection, with one line in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from twisted.spread.jelly import SecurityOptions
+
+from pydra.cluster.wire.pace import Pace
+from pydra.errors import WireError
+
+DEPTH_LIMIT = 32
+MESSAGE_LIMIT = 512 * 1024
+"""Bytes of one message."""
+TOKEN_LIMIT = 256
+"""Tokens of one message; a batch has about fifteen."""
+CALLS_PER_S = 2_000
+
+_PREFIX_LIMIT = 10
+_LIST, _INT, _STRING, _NEG, _LONGINT, _VOCAB = 0x80, 0x81, 0x82, 0x83, 0x85, 0x87
+_SCALARS = frozenset((_INT, _NEG, _LONGINT, _VOCAB))
+_ROOT = b"root"
+_METHOD = b"batch"
+_ALLOWED_TYPES = frozenset((b"tuple", b"dictionary", b"builtins.bytes", b"builtins.tuple", b"builtins.dict"))
+
+
+class BananaGuard:
+    """Follows a Banana stream without building anything of it; what it passes is bounded."""
+
+    def __init__(self) -> None:
+        self._open: list[int] = []  # how many items each open list still lacks
+        self._skip = 0
+        self._prefix = bytearray()
+        self._size = 0
+        self._tokens = 0
+
+    def feed(self, data: bytes) -> None:
+        """`WireError` if the next bytes break a limit or are no Banana."""
+        at, end = 0, len(data)
+        while at < end:
+            if self._skip:
+                step = min(self._skip, end - at)
+                self._skip -= step
+                self._grow(step)
+                at += step
+                if not self._skip:
+                    self._item()
+                continue
+            byte = data[at]
+            at += 1
+            self._grow(1)
+            if byte < 0x80:
+                self._prefix.append(byte)
+                if len(self._prefix) > _PREFIX_LIMIT:
+                    raise WireError("A number in a message is too long.")
+            else:
+                self._token(byte)
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > MESSAGE_LIMIT:
+            raise WireError(f"A message is larger than {MESSAGE_LIMIT} bytes.")
+
+    def _token(self, kind: int) -> None:
+        number = 0
+        for place, digit in enumerate(self._prefix):
+            number |= digit << (7 * place)
+        self._prefix.clear()
+        self._tokens += 1
+        if self._tokens > TOKEN_LIMIT:
+            raise WireError(f"A message has more than {TOKEN_LIMIT} parts.")
+        if kind in _SCALARS:
+            self._item()
+        elif kind == _STRING:
+            if self._size + number > MESSAGE_LIMIT:
+                raise WireError(f"A string of {number} bytes was announced.")
+            self._skip = number
+            if not number:
+                self._item()
+        elif kind == _LIST:
+            if number > TOKEN_LIMIT:
+                raise WireError(f"A list of {number} items was announced.")
+            self._open.append(number)
+            if len(self._open) > DEPTH_LIMIT:
+                raise WireError(f"A message is nested deeper than {DEPTH_LIMIT} levels.")
+            if not number:
+                self._close()
+        else:
+            raise WireError(f"A message has a part of kind {kind}.")
+
+    def _item(self) -> None:
+        """One item is complete, and with it perhaps the lists around it."""
+        if self._open:
+            self._open[-1] -= 1
+            if not self._open[-1]:
+                self._close()
+        else:
+            self._size = self._tokens = 0
+
+    def _close(self) -> None:
+        while self._open and not self._open[-1]:
+            self._open.pop()
+            if self._open:
+                self._open[-1] -= 1
+        if not self._open:
+            self._size = self._tokens = 0
+
+
+class BatchesOnly(SecurityOptions):
+    """Jelly may carry what a call of ``batch`` consists of, and nothing else."""
+
+    def isTypeAllowed(self, typeName: bytes | str) -> bool:  # noqa: N802, N803 - Twisted's
+        """True for bytes and for the tuple and dict that PB wraps arguments in."""
+        return (typeName.encode() if isinstance(typeName, str) else typeName) in _ALLOWED_TYPES
+
+    def isModuleAllowed(self, moduleName: bytes | str) -> bool:  # noqa: N802, N803 - Twisted's
+        """Never true."""
+        return False
+
+    def isClassAllowed(self, klass: type) -> bool:  # noqa: N802 - Twisted's
+        """Never true."""
+        return False
+
+
+class BatchReceiver(pb.Root):
+    """The one object that a peer can call."""
+
+    def __init__(self, receive: Callable[[bytes], bytes]) -> None:
+        self._receive = receive
+
+    def remote_batch(self, batch: bytes) -> bytes:
+        """Take a batch; the answer is empty, or says why it was refused."""
+        return self._receive(batch)
+
+
+class GuardedBroker(pb.Broker):
+    """
+    One end of a control connection.
+
+    ``receive`` takes each batch and gives its answer; it must not raise. ``ready`` is called when batches
+    can be sent; ``lost`` once, with the reason, when the connection is gone.
+    """
+
+    log = Logger()
+    knownDialects = [b"pb"]  # noqa: RUF012, N815 - Twisted's
+
+    def __init__(
+        self,
+        is_client: bool,
+        clock: IReactorTime,
+        receive: Callable[[bytes], bytes],
+        ready: Callable[[], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        super().__init__(is_client, BatchesOnly())
+        self._ready = ready
+        self._lost = lost
+        self._guard = BananaGuard()
+        self._calls = Pace(clock, CALLS_PER_S, CALLS_PER_S)
+        self._refused: str | None = None
+        self.setNameForLocal(_ROOT, BatchReceiver(receive))
+        self._remote = self.remoteForName(_ROOT)
+
+    def send(self, batch: bytes) -> Deferred[bytes]:
+        """The peer's answer to a batch; it fails when the connection is lost. There is no time limit here."""
+        answer: Deferred[bytes] = self._remote.callRemote(_METHOD, batch)
+        return answer
+
+    def connectionReady(self) -> None:  # noqa: N802 - Twisted's
+        """The dialect is agreed."""
+        self.sendCall(b"version", self.version)
+        self._ready()
+
+    def dataReceived(self, chunk: bytes) -> None:  # noqa: N802 - Twisted's
+        """Bytes of the peer: checked, then parsed."""
+        if self._refused is not None:
+            return
+        try:
+            self._guard.feed(chunk)
+            super().dataReceived(chunk)
+        except WireError as fault:
+            self._refuse(str(fault))
+        except Exception as fault:  # noqa: BLE001 - an edge: random bytes raise seven kinds out of Banana
+            self._refuse(f"it sent what is no message ({type(fault).__name__})")
+
+    def expressionReceived(self, sexp: object) -> None:  # noqa: N802 - Twisted's
+        """A whole message; only three forms of it exist."""
+        match sexp:
+            case [b"version", int()]:
+                pass
+            case [
+                b"message",
+                int(),
+                bytes() as name,
+                bytes() as method,
+                1,
+                [b"tuple", bytes()],
+                [b"dictionary"],
+            ]:
+                if name != _ROOT or method != _METHOD:
+                    raise WireError(f"There is no method {method[:40]!r} of {name[:40]!r}.")
+                if not self._calls.take():
+                    raise WireError(f"More than {CALLS_PER_S} calls in a second.")
+            case [b"answer", int() as request, bytes()] if self._is_awaited(request):
+                pass
+            case _:
+                raise WireError("A message is of no known form.")
+        super().expressionReceived(sexp)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's
+        """The connection is gone."""
+        super().connectionLost(reason)
+        self._lost(self._refused or str(reason.value))
+
+    def _is_awaited(self, request: int) -> bool:
+        return request in (self.waitingForAnswers or {})
+
+    def _refuse(self, reason: str) -> None:
+        self._refused = reason
+        self.log.warn("A control connection is closed: {reason}", reason=reason)
+        transport: Any = (
+            self.transport
+        )  # every TCP and TLS transport can abort, but ITransport does not say so
+        transport.abortConnection()
