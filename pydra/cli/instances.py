@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""What runs, what ran, and what came of it: ``ps``, ``cancel``, ``history`` and ``result``."""
+
+from __future__ import annotations
+
+import click
+
+from pydra.cli import shapes
+from pydra.cli.command import speaks_to_master
+from pydra.cli.connection import Controller
+from pydra.cli.failures import FAILED, NOT_FOUND, CliError
+from pydra.cli.output import Output
+
+
+def _show(output: Output, records: list[shapes.Record]) -> None:
+    """Print instances."""
+    if output.is_json:
+        output.data([shapes.shape(record) for record in records])
+    else:
+        output.table(shapes.COLUMNS, [shapes.row(record) for record in records])
+
+
+@click.command()
+@click.option("-a", "--all", "finished", is_flag=True, help="Also what has ended, newest first.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many of --all."
+)
+@speaks_to_master
+def ps(controller: Controller, output: Output, finished: bool, limit: int) -> None:
+    """List the task instances that wait or run."""
+    _show(output, controller.list_recent(limit=limit) if finished else controller.list_queue())
+
+
+@click.command()
+@click.argument("instances", metavar="ID...", type=click.IntRange(1), nargs=-1, required=True)
+@speaks_to_master
+def cancel(controller: Controller, output: Output, instances: tuple[int, ...]) -> None:
+    """
+    Cancel task instances.
+
+    One that waits is cancelled at once; one that runs is asked to stop, and stopped by force if it does not.
+    """
+    known = {instance: bool(controller.cancel_task(task_id=instance)) for instance in instances}
+    if output.is_json:
+        output.data([{"id": instance, "cancelled": asked} for instance, asked in known.items()])
+    else:
+        for instance, asked in known.items():
+            if asked:
+                output.say(f"Asked task instance {instance} to stop.")
+    missing = [str(instance) for instance, asked in known.items() if not asked]
+    if missing:
+        raise CliError(
+            f"Nothing to cancel: no task instance {', '.join(missing)}, or it has ended.",
+            NOT_FOUND,
+            "not_found",
+        )
+
+
+@click.command()
+@click.argument("task_key", required=False)
+@click.option("--page", type=click.IntRange(1), default=1, show_default=True, help="Ten runs a page.")
+@speaks_to_master
+def history(controller: Controller, output: Output, task_key: str | None, page: int) -> None:
+    """List past runs of TASK_KEY, or the latest runs of all tasks, newest first."""
+    if task_key is None:
+        if page != 1:
+            raise click.UsageError("--page needs a TASK_KEY.")
+        _show(output, controller.list_recent(limit=20))
+        return
+    answer = controller.task_history(task_key, page)
+    _show(output, answer["instances"])
+    if answer.get("next") and not output.is_json:
+        output.say(f"More: pydra history {task_key} --page {answer['page'] + 1}")
+
+
+@click.command()
+@click.argument("instance", metavar="ID", type=click.IntRange(1))
+@speaks_to_master
+def result(controller: Controller, output: Output, instance: int) -> int:
+    """Print the result of a task instance; exit 1 if there is none."""
+    answer = controller.task_result(instance)
+    return show_outcome(output, answer)
+
+
+def show_outcome(output: Output, answer: shapes.Record) -> int:
+    """Print how an instance ended and return the exit code; raises ``CliError`` if it has not ended."""
+    ended = shapes.is_final(answer)
+    if output.is_json:
+        output.data(shapes.outcome(answer))
+        return 0 if shapes.state(answer) == "complete" else FAILED
+    if not ended:
+        raise CliError(
+            f"Task instance {answer['id']} has not ended: {shapes.state(answer)}.", FAILED, "not_final"
+        )
+    if shapes.state(answer) == "complete":
+        output.value(answer.get("result"))
+        return 0
+    if answer.get("traceback"):
+        output.say(str(answer["traceback"]).rstrip("\n"))
+    why = f": {answer['error']}" if answer.get("error") else "."
+    output.say(f"Task instance {answer['id']} {_ended(shapes.state(answer))}{why}")
+    return FAILED
+
+
+def _ended(word: str) -> str:
+    """Return the state as a verb."""
+    return "was cancelled" if word == "cancelled" else word

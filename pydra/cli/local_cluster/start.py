@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: MIT
+"""
+Starting a local cluster: nodes first, then the master that is told their ports and fingerprints.
+
+What already runs in the directory is left running, what died is started again with its own identity, its own
+store and, if they are free, its own ports. If anything fails, what was started here is ended again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from pydra.cli.connection import Controller, Target, connect
+from pydra.cli.failures import FAILED, CliError
+from pydra.cli.local_cluster.daemon import (
+    POLL_S,
+    Started,
+    daemon_command,
+    end_processes,
+    failure,
+    pause,
+    quoted,
+    start_daemon,
+    undisturbed,
+    wait_ready,
+)
+from pydra.cli.local_cluster.layout import MASTER, Layout, read_file, write_file
+from pydra.cli.local_cluster.record import Daemon, Record, read_record, write_record
+from pydra.cli.local_cluster.settings_text import (
+    LOCAL_HOST,
+    client_settings,
+    master_settings,
+    node_settings,
+)
+
+T = TypeVar("T")
+
+READY_S = 30.0
+"""Seconds in which a node has to be ready to work."""
+
+CONTROLLER_PORT = 18801
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for; None is what the directory had before, or the default."""
+
+    nodes: int | None = None
+    workers: int | None = None
+    port: int | None = None
+    isolation: str = "sandbox"
+    tasks: Path | None = None
+
+
+@dataclass
+class Starter:
+    """Starts the cluster of one directory."""
+
+    layout: Layout
+    say: Callable[[str], None]
+    connect: Callable[[Target], Controller] = connect
+    command: Callable[[str], Sequence[str]] = daemon_command
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    started: dict[str, Started] = field(default_factory=dict)
+
+    def start(self, wish: Wish) -> Record:
+        """
+        Return the cluster once a node of it is ready to work.
+
+        Raises ``CliError``, also if the cluster of this directory is alive.
+        """
+        self.layout.make()
+        with self.layout.locked():
+            before = read_record(self.layout)
+            if before is not None and all(daemon.is_alive for daemon in before.daemons):
+                raise CliError(
+                    f"A cluster already runs in {self.layout.directory} (controller {before.host}:"
+                    f"{before.master.port}); end it with: pydra cluster down --dir {self.layout.directory}",
+                    FAILED,
+                    "conflict",
+                )
+            record = self._wished(wish, before)
+            for daemon in record.daemons:
+                self._fingerprint(daemon.name)
+            deadline = time.monotonic() + READY_S
+            try:
+                record = self._start_nodes(record, deadline)
+                record = self._start_master(record, wish, deadline)
+                self._wait_connected(record, deadline)
+            except BaseException:
+                with undisturbed():
+                    end_processes([started.process for started in self.started.values()], self.say)
+                raise
+            return record
+
+    def _wished(self, wish: Wish, before: Record | None) -> Record:
+        """Return the cluster as it shall be, with the daemons as they are."""
+        kept = before.nodes if before is not None else ()
+        count = wish.nodes if wish.nodes is not None else len(kept) or 1
+        if any(daemon.is_alive for daemon in kept[count:]):
+            raise CliError(
+                "More nodes than that run; end the cluster first: pydra cluster down.", code="conflict"
+            )
+        if before is not None and before.isolation != wish.isolation and any(each.is_alive for each in kept):
+            raise CliError(
+                f"A part of it runs with isolation {before.isolation}; end it first: pydra cluster down.",
+                code="conflict",
+            )
+        nodes = kept[:count] + tuple(
+            Daemon(self.layout.node(number), 0) for number in range(len(kept) + 1, count + 1)
+        )
+        tool = self.environ.get("PYDRA_BUBBLEWRAP", "")
+        return Record(
+            host=LOCAL_HOST,
+            workers=_first(wish.workers, before.workers if before else None, 0),
+            isolation=wish.isolation,
+            tasks=str(
+                _first(wish.tasks, Path(before.tasks) if before else None, self.layout.tasks).absolute()
+            ),
+            bubblewrap=str(Path(tool).absolute()) if tool else (before.bubblewrap if before else ""),
+            master=before.master if before else Daemon(MASTER, _first(wish.port, None, CONTROLLER_PORT)),
+            nodes=nodes,
+        )
+
+    def _start_nodes(self, record: Record, deadline: float) -> Record:
+        """Start the nodes that do not run; they do it side by side."""
+        master_fingerprint = self._fingerprint(MASTER)
+        for node in record.nodes:
+            if node.is_alive:
+                continue
+            if node.process is not None:
+                end_processes([node.process], self.say)
+            text = node_settings(
+                self.layout.runtime(node.name),
+                free_port(node.port),
+                master_fingerprint,
+                record.workers,
+                record.isolation,
+                record.bubblewrap,
+            )
+            self._launch(node.name, "node", text)
+        record = msgspec.structs.replace(record, nodes=tuple(map(self._as_started, record.nodes)))
+        write_record(self.layout, record)
+        nodes = tuple(
+            wait_ready(self.layout, self.started[node.name], deadline) if node.name in self.started else node
+            for node in record.nodes
+        )
+        record = msgspec.structs.replace(record, nodes=nodes)
+        write_record(self.layout, record)
+        return record
+
+    def _start_master(self, record: Record, wish: Wish, deadline: float) -> Record:
+        """Start the master, if it does not run or does not know where the nodes are now."""
+        nodes = [(LOCAL_HOST, node.port, self._fingerprint(node.name)) for node in record.nodes]
+        runtime = self.layout.runtime(MASTER)
+        if record.master.is_alive and self._settings_of_master(record, record.master.port, nodes) == (
+            self.layout.settings(MASTER).read_text(encoding="utf-8")
+        ):
+            return record
+        if record.master.process is not None:
+            end_processes([record.master.process], self.say)
+        port = self._controller_port(wish, record)
+        self._launch(MASTER, "master", self._settings_of_master(record, port, nodes))
+        record = msgspec.structs.replace(record, master=self._as_started(record.master))
+        write_record(self.layout, record)
+        master = wait_ready(self.layout, self.started[MASTER], deadline)
+        settings = self._settings_of_master(record, master.port, nodes)
+        write_file(self.layout.settings(MASTER), settings.encode(), 0o644)
+        write_file(self.layout.key, read_file(runtime / "master.key"), 0o600)
+        client = client_settings(master.port, self.layout.key)
+        write_file(self.layout.client_settings, client.encode(), 0o644)
+        record = msgspec.structs.replace(record, master=master)
+        write_record(self.layout, record)
+        return record
+
+    def _settings_of_master(self, record: Record, port: int, nodes: Sequence[tuple[str, int, str]]) -> str:
+        """Return the settings that the master of this cluster has."""
+        return master_settings(
+            self.layout.runtime(MASTER), port, Path(record.tasks), nodes, record.isolation, record.bubblewrap
+        )
+
+    def _launch(self, name: str, role: str, settings: str) -> None:
+        """Write the settings of a daemon and start it."""
+        write_file(self.layout.settings(name), settings.encode(), 0o644)
+        self.say(f"Starting {name}.")
+        self.started[name] = start_daemon(self.layout, name, self.command(role))
+
+    def _controller_port(self, wish: Wish, record: Record) -> int:
+        """Return the port for the master: the one asked for, else the one of before or the usual one."""
+        if wish.port and not free_port(wish.port):
+            raise CliError(
+                f"Port {wish.port} is taken; choose another one, or --port 0 for any.", FAILED, "conflict"
+            )
+        port = free_port(wish.port or record.master.port)
+        if port == 0 and record.master.port != 0:
+            self.say(f"Port {record.master.port} is taken; another one is chosen.")
+        return port
+
+    def _as_started(self, daemon: Daemon) -> Daemon:
+        """Return the daemon with the process that was started for it, if one was."""
+        started = self.started.get(daemon.name)
+        return daemon if started is None else msgspec.structs.replace(daemon, process=started.process)
+
+    def _fingerprint(self, name: str) -> str:
+        """
+        Return the fingerprint of a daemon, whose keys are made if it has none.
+
+        Keys that are there may belong to the daemon's own user; then only its certificate is looked at.
+        """
+        from cryptography import x509
+
+        from pydra.cluster.auth.administrator import ensure_master_key
+        from pydra.cluster.auth.identity import CERTIFICATE_FILE, ensure_identity, fingerprint
+
+        self.layout.make_runtime(name)
+        runtime = self.layout.runtime(name)
+        certificate = runtime / CERTIFICATE_FILE
+        if certificate.exists():
+            return fingerprint(x509.load_pem_x509_certificate(read_file(certificate)))
+        identity = ensure_identity(runtime)
+        if name == MASTER:
+            ensure_master_key(runtime / "master.key", identity)
+        return identity.fingerprint
+
+    def _wait_connected(self, record: Record, deadline: float) -> None:
+        """Wait until the master has a node; ``CliError`` if a daemon dies or time is up."""
+        from pydra.cluster.controller import ControllerException
+
+        self.say("Waiting for the first node.")
+        controller = self.connect(Target(record.host, record.master.port, self.layout.key))
+        why = "The master has no node that is connected."
+        try:
+            while time.monotonic() < deadline:
+                self._check_alive()
+                try:
+                    if any(node["status"] == 1 for node in controller.node_status().values()):
+                        return
+                except ControllerException as error:
+                    why = str(error)
+                pause(POLL_S)
+        finally:
+            controller.close()
+        logs = "\n".join(quoted(self.layout, started) for started in self.started.values())
+        raise CliError(f"No node was ready to work within {READY_S:g} s. {why}\n{logs}", FAILED, "not_ready")
+
+    def _check_alive(self) -> None:
+        """Raise ``CliError`` if a daemon that was started here has ended."""
+        for started in self.started.values():
+            code = started.child.poll()
+            if code is not None:
+                raise failure(self.layout, started, code)
+
+
+def _first(wished: T | None, before: T | None, default: T) -> T:
+    """Return what was asked for, else what was before, else the default."""
+    if wished is not None:
+        return wished
+    return default if before is None else before
+
+
+def free_port(port: int) -> int:
+    """Return the port if it can be listened on now, else 0 (chosen by the system)."""
+    if port == 0:
+        return 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCAL_HOST, port))
+        except OSError:
+            return 0
+    return port

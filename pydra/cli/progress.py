@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""Progress of one task instance: a bar on a terminal, plain lines elsewhere; both on standard error."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Protocol, Self
+
+from pydra.cli.escape import visible
+from pydra.cli.output import Output, is_terminal
+
+
+class Display(Protocol):
+    """Shows how an instance gets on; a context manager."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def progress(self, state: str, percent: int | None, message: str | None) -> None:
+        """Show the state; ``percent`` is None if it is not known."""
+
+    def line(self, time_text: str, level: str, text: str) -> None:
+        """Show a line that the task wrote."""
+
+
+def display(output: Output) -> Display:
+    """Return a live bar if standard error is a terminal, else plain lines."""
+    return LiveDisplay() if is_terminal(sys.stderr) else PlainDisplay(output)
+
+
+class PlainDisplay:
+    """One line for each change of state, message or whole ten percent."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._shown: tuple[str, int | None, str | None] | None = None
+
+    def __enter__(self) -> Self:
+        """Show nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """There is nothing to tidy."""
+
+    def progress(self, state: str, percent: int | None, message: str | None) -> None:
+        """Write a line if there is news."""
+        news = (state, None if percent is None else percent // 10, message)
+        if news == self._shown:
+            return
+        self._shown = news
+        known = "" if percent is None else f" {percent} %"
+        self._output.say(f"{state}{known}" + (f" {message}" if message else ""))
+
+    def line(self, time_text: str, level: str, text: str) -> None:
+        """Write the line."""
+        self._output.log_line(time_text, level, text, err=True)
+
+
+class LiveDisplay:
+    """A bar that moves, with the log lines above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True, highlight=False),
+            transient=False,
+        )
+        self._bar = self._progress.add_task("queued", total=None)
+
+    def __enter__(self) -> Self:
+        """Draw the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Leave the last state of the bar standing."""
+        self._progress.stop()
+
+    def progress(self, state: str, percent: int | None, message: str | None) -> None:
+        """Move the bar."""
+        told = f"{state}: {visible(message)}" if message else state
+        total = None if percent is None else 100
+        self._progress.update(self._bar, description=told, total=total, completed=percent or 0)
+
+    def line(self, time_text: str, level: str, text: str) -> None:
+        """Print the line above the bar."""
+        from rich.text import Text
+
+        style = {"warning": "yellow", "error": "red", "critical": "red"}.get(level, "")
+        line = Text(f"{time_text} {level:<7} ", style="dim")
+        line.append(visible(text, keep="\t"), style=style)
+        self._progress.console.print(line, soft_wrap=True)

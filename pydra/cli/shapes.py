@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Task instances as the commands show them: times in ISO 8601 and UTC, arguments as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydra.model.status import Status
+
+COLUMNS = ("ID", "TASK", "STATE", "PROGRESS", "QUEUED", "TOOK")
+
+Record = Mapping[str, Any]  # an object of the API, as JSON gave it
+
+
+def is_final(record: Record) -> bool:
+    """Return True if the instance does not change any more."""
+    return Status(record["status"]).is_final
+
+
+def state(record: Record) -> str:
+    """Return the state in one word."""
+    return str(record.get("state") or Status(record["status"]).name.lower())
+
+
+def iso(instant: str | float | None) -> str | None:
+    """Return an instant of the API (text in UTC, or seconds) in ISO 8601; None if there is none."""
+    if not instant:
+        return None
+    if isinstance(instant, str):
+        return instant.replace(" ", "T") + ("" if instant.endswith("Z") else "Z")
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def took(record: Record) -> float | None:
+    """Return the seconds from start to end; None if it has not both."""
+    started, completed = iso(record.get("started")), iso(record.get("completed"))
+    if started is None or completed is None:
+        return None
+    return (datetime.fromisoformat(completed) - datetime.fromisoformat(started)).total_seconds()
+
+
+def percent(record: Record) -> int | None:
+    """Return the progress from 0 to 100; None if it is not known."""
+    known = record.get("percent", record.get("progress"))
+    return int(known) if known is not None and known >= 0 else None
+
+
+def arguments(record: Record) -> object:
+    """Return the arguments as a value; the API gives them as JSON text."""
+    given = record.get("args")
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        return given
+
+
+def row(record: Record) -> Sequence[object]:
+    """Return the cells of one instance, for ``COLUMNS``."""
+    done, duration = percent(record), took(record)
+    return (
+        record["id"],
+        record["task_key"],
+        state(record),
+        "" if done is None else f"{done} %",
+        iso(record.get("queued")),
+        "" if duration is None else f"{duration:g} s",
+    )
+
+
+def shape(record: Record) -> dict[str, object]:
+    """Return one instance as JSON shows it."""
+    return {
+        "id": record["id"],
+        "task_key": record["task_key"],
+        "state": state(record),
+        "percent": percent(record),
+        "args": arguments(record),
+        "queued": iso(record.get("queued")),
+        "started": iso(record.get("started")),
+        "completed": iso(record.get("completed")),
+    }
+
+
+def outcome(answer: Record) -> dict[str, object]:
+    """Return how an instance stands or ended, as JSON shows it."""
+    return {
+        "id": answer["id"],
+        "state": state(answer),
+        "percent": percent(answer),
+        "message": answer.get("message"),
+        "result": answer.get("result"),
+        "error": answer.get("error"),
+        "traceback": answer.get("traceback"),
+    }

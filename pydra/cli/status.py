@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""How a task instance stands, or how the cluster stands: ``status``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from pydra.cli import shapes
+from pydra.cli.command import speaks_to_master
+from pydra.cli.connection import Controller
+from pydra.cli.failures import NOT_FOUND, CliError
+from pydra.cli.output import Output
+
+
+@click.command()
+@click.argument("instance", metavar="[ID]", type=click.IntRange(1), required=False)
+@speaks_to_master
+def status(controller: Controller, output: Output, instance: int | None) -> None:
+    """Show the task instance ID; without an ID, the cluster."""
+    if instance is None:
+        _cluster(controller, output)
+    else:
+        _instance(controller, output, instance)
+
+
+def _instance(controller: Controller, output: Output, instance: int) -> None:
+    """Print one task instance."""
+    answer = controller.task_result(instance)
+    history = controller.task_history_detail(task_instance_id=instance)
+    if history is None:
+        raise CliError(f"There is no task instance {instance}.", NOT_FOUND, "not_found")
+    shown = {**shapes.shape(history["details"]), **shapes.outcome(answer)}
+    if output.is_json:
+        output.data(shown)
+        return
+    duration, done = shapes.took(history["details"]), shapes.percent(answer)
+    output.facts(
+        {
+            "id": shown["id"],
+            "task": shown["task_key"],
+            "state": shown["state"],
+            "progress": None if done is None else f"{done} %",
+            "message": shown["message"],
+            "args": json.dumps(shown["args"]),
+            "queued": shown["queued"],
+            "started": shown["started"],
+            "completed": shown["completed"],
+            "took": None if duration is None else f"{duration:g} s",
+            "error": shown["error"],
+        }
+    )
+
+
+def _nodes(controller: Controller) -> list[dict[str, object]]:
+    """Return every node of the cluster with what its workers do."""
+    connected = controller.node_status()
+    known: list[dict[str, Any]] = []  # records of the API
+    page = 1
+    while True:
+        nodes, blocks = controller.node_list(page=page)
+        known += nodes
+        page += 1
+        if page > max((number for block in blocks or [] for number in block or []), default=1):
+            break
+    shown: list[dict[str, object]] = []
+    for node in known:
+        now = connected.get(str(node["id"]), {"status": 0, "workers": -1})
+        workers = now["workers"] if isinstance(now["workers"], dict) else {}
+        busy = [worker for worker in workers.values() if isinstance(worker, list) and worker[1] != -1]
+        shown.append(
+            {
+                "id": node["id"],
+                "host": node.get("host"),
+                "port": node.get("port"),
+                "connected": bool(now["status"]),
+                "workers": len(workers),
+                "busy": len(busy),
+            }
+        )
+    return shown
+
+
+def _cluster(controller: Controller, output: Output) -> None:
+    """Print the nodes, the packages and the length of the queue."""
+    information = controller.cluster_info()
+    nodes, packages, waiting = _nodes(controller), controller.package_list(), controller.list_queue()
+    running = sum(shapes.state(record) in ("running", "cancelling") for record in waiting)
+    shown = {
+        "version": information.get("version"),
+        "isolation": information.get("isolation"),
+        "queued": len(waiting) - running,
+        "running": running,
+        "nodes": nodes,
+        "packages": packages,
+    }
+    if output.is_json:
+        output.data(shown)
+        return
+    output.facts({name: shown[name] for name in ("version", "isolation", "queued", "running")})
+    output.text("")
+    output.table(
+        ("NODE", "ADDRESS", "STATE", "WORKERS", "BUSY"),
+        [
+            (
+                node["id"],
+                f"{node['host']}:{node['port']}",
+                "connected" if node["connected"] else "disconnected",
+                node["workers"],
+                node["busy"],
+            )
+            for node in nodes
+        ],
+    )
+    output.text("")
+    output.table(
+        ("PACKAGE", "VERSION", "TASK"),
+        [
+            (package["package"], str(package["version"])[:12], key)
+            for package in packages
+            for key in (package["tasks"] or ["(none)"])
+        ],
+    )
+    for package in packages:
+        for error in package.get("errors") or []:
+            output.warn(f"{package['package']}/{error['file']}: {error['message']}")

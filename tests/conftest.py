@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""What holds for every test: the hypothesis profiles, and that no failure goes unseen."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("fast", max_examples=50, deadline=None)
+settings.register_profile(
+    "ci", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(autouse=True)
+def no_unhandled_failures() -> Iterator[None]:
+    """
+    Fail a test that leaves a Deferred with a failure nobody looked at.
+
+    Twisted tells of it when the Deferred is collected. The young generations are what a test made; the whole
+    heap would cost more than most tests do.
+    """
+    if "twisted.internet.defer" not in sys.modules:
+        yield
+        return
+    from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+
+    seen: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_namespace") == "twisted.internet.defer" and event["log_level"] is LogLevel.critical:
+            seen.append(str(event.get("log_failure", event.get("log_format"))))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+        gc.collect(1)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert not seen, "a Deferred failed and nobody looked:\n" + "\n".join(seen)

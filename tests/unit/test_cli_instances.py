@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""``ps``, ``status``, ``cancel``, ``history`` and ``result``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pydra.cluster.controller import ControllerException, ControllerRemoteException
+from tests.support.command_line import call
+from tests.support.scripted_controller import ScriptedController
+
+RUNNING = {
+    "id": 7,
+    "task_key": "demo.tasks.Task",
+    "status": 1,
+    "state": "running",
+    "args": '{"start": "0"}',
+    "queued": "2026-11-22 10:00:00",
+    "started": "2026-11-22 10:00:01",
+    "completed": None,
+    "results": None,
+    "progress": 40,
+}
+DONE = {**RUNNING, "status": 3, "state": "complete", "completed": "2026-11-22 10:00:03", "progress": 100}
+COMPLETE = {
+    "id": 7,
+    "status": 3,
+    "state": "complete",
+    "percent": 100,
+    "message": None,
+    "result": {"5": 1},
+    "error": None,
+    "traceback": None,
+    "seen": 3,
+}
+
+
+def test_ps_lists_what_waits_and_runs() -> None:
+    """Each instance is one line of a table."""
+    result = call(ScriptedController(list_queue=[[RUNNING]]), "ps")
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "ID  TASK             STATE    PROGRESS  QUEUED                TOOK",
+        "7   demo.tasks.Task  running  40 %      2026-11-22T10:00:00Z",
+    ]
+
+
+def test_ps_json_has_iso_times_and_arguments_as_values() -> None:
+    """Under -o json the API's texts are values."""
+    result = call(ScriptedController(list_queue=[[RUNNING]]), "ps", "-o", "json")
+
+    assert json.loads(result.stdout) == [
+        {
+            "id": 7,
+            "task_key": "demo.tasks.Task",
+            "state": "running",
+            "percent": 40,
+            "args": {"start": "0"},
+            "queued": "2026-11-22T10:00:00Z",
+            "started": "2026-11-22T10:00:01Z",
+            "completed": None,
+        }
+    ]
+
+
+def test_ps_all_asks_for_the_latest() -> None:
+    """--all lists what has ended too, as many as asked for."""
+    controller = ScriptedController(list_recent=[[DONE]])
+    result = call(controller, "ps", "--all", "-n", "3")
+
+    assert controller.asked("list_recent") == [((), {"limit": 3})]
+    assert "2 s" in result.stdout
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    """Escape sequences, line ends and turned text in a task key are shown as codes."""
+    evil = {**RUNNING, "task_key": "a\x1b[31m\u202eb\nc"}
+    result = call(ScriptedController(list_queue=[[evil]]), "ps")
+
+    assert len(result.stdout.splitlines()) == 2
+    assert "a\\x1b[31m\\u202eb\\nc" in result.stdout
+
+
+def test_every_command_says_that_there_is_no_sandbox() -> None:
+    """With isolation none, a warning stands on standard error."""
+    result = call(ScriptedController(isolation="none", list_queue=[[]]), "ps", "-o", "json")
+
+    assert json.loads(result.stdout) == []
+    assert "WITHOUT a sandbox" in result.stderr
+
+
+def test_the_connection_is_closed() -> None:
+    """A command leaves no connection behind."""
+    controller = ScriptedController(list_queue=[[]])
+    call(controller, "ps")
+
+    assert controller.is_closed
+
+
+def test_status_of_an_instance() -> None:
+    """What is known of one instance, one fact a line."""
+    controller = ScriptedController(task_result=[COMPLETE], task_history_detail=[{"details": DONE}])
+    result = call(controller, "status", "7")
+
+    assert result.exit_code == 0
+    assert "state      complete" in result.stdout
+    assert "took       2 s" in result.stdout
+
+
+def test_status_of_an_unknown_instance_is_not_found() -> None:
+    """An id that does not exist ends with 3."""
+    missing = ControllerRemoteException("There is no task instance 9.", remote_code="not_found")
+    result = call(ScriptedController(task_result=[missing]), "status", "9", "-o", "json")
+
+    assert result.exit_code == 3
+    assert json.loads(result.stderr)["error"] == {
+        "code": "not_found",
+        "message": "There is no task instance 9.",
+        "exit_code": 3,
+    }
+    assert result.stdout == ""
+
+
+def test_status_of_the_cluster() -> None:
+    """Without an id: nodes, packages, how much waits and runs."""
+    controller = ScriptedController(
+        list_queue=[[RUNNING, {**RUNNING, "id": 8, "status": 0, "state": "queued"}]],
+        node_list=[[[{"id": 1, "host": "127.0.0.1", "port": 5}], [[1], None, None]]],
+        node_status=[
+            {"1": {"status": 1, "workers": {"1_0": [1, -1, -1], "1_1": [1, "demo.tasks.Task", -1, -1]}}}
+        ],
+        package_list=[
+            [
+                {
+                    "package": "demo",
+                    "version": "abc",
+                    "tasks": ["demo.tasks.Task"],
+                    "errors": [{"file": "bad.py", "message": "no"}],
+                }
+            ]
+        ],
+    )
+    result = call(controller, "status", "-o", "json")
+    shown = json.loads(result.stdout)
+
+    assert (shown["queued"], shown["running"]) == (1, 1)
+    assert shown["nodes"] == [
+        {"id": 1, "host": "127.0.0.1", "port": 5, "connected": True, "workers": 2, "busy": 1}
+    ]
+    assert "demo/bad.py: no" in call(controller, "status").stderr
+
+
+def test_cancel_asks_for_each() -> None:
+    """Several ids are cancelled in one command."""
+    controller = ScriptedController(cancel_task=[True])
+    result = call(controller, "cancel", "7", "8")
+
+    assert result.exit_code == 0
+    assert [kwargs["task_id"] for _, kwargs in controller.asked("cancel_task")] == [7, 8]
+
+
+def test_cancel_of_nothing_is_not_found() -> None:
+    """An id that cannot be cancelled ends with 3."""
+    assert call(ScriptedController(cancel_task=[False]), "cancel", "7").exit_code == 3
+
+
+def test_history_pages() -> None:
+    """The runs of one task, a page at a time."""
+    page = {"prev": None, "next": 2, "page": 1, "instances": [DONE]}
+    controller = ScriptedController(task_history=[page])
+    result = call(controller, "history", "demo.tasks.Task")
+
+    assert controller.asked("task_history") == [(("demo.tasks.Task", 1), {})]
+    assert "--page 2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [("text", "text\n"), ({"a": 1}, '{\n  "a": 1\n}\n'), (None, "null\n"), (0, "0\n"), ([], "[]\n")],
+)
+def test_result_is_printed(value: object, printed: str) -> None:
+    """Text as it is, anything else as JSON; falsy results are results."""
+    result = call(ScriptedController(task_result=[{**COMPLETE, "result": value}]), "result", "7")
+
+    assert (result.exit_code, result.stdout) == (0, printed)
+
+
+def test_result_of_a_failed_task_is_its_error() -> None:
+    """Exit code 1, error and traceback on standard error, nothing on standard output."""
+    failed = {
+        **COMPLETE,
+        "status": -1,
+        "state": "failed",
+        "error": "ValueError: no",
+        "traceback": "Traceback\n",
+    }
+    result = call(ScriptedController(task_result=[failed]), "result", "7")
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == "Traceback\nTask instance 7 failed: ValueError: no\n"
+
+
+def test_result_before_the_end_says_so() -> None:
+    """An instance that runs has no result yet."""
+    result = call(
+        ScriptedController(task_result=[{**COMPLETE, "status": 1, "state": "running"}]), "result", "7"
+    )
+
+    assert result.exit_code == 1
+    assert "has not ended: running" in result.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(-1, 4), (-2, 5), (-4, 4), (-5, 1), (-6, 1)])
+def test_failures_of_the_connection_are_exit_codes(number: int, code: int) -> None:
+    """Each code of the controller has its exit code."""
+    result = call(ScriptedController(list_queue=[ControllerException(number)]), "ps")
+
+    assert result.exit_code == code
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("status", "x"), ("cancel",), ("nonsense",), ("result", "0"), ("ps", "-o", "xml")]
+)
+def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
+    """What cannot be parsed is refused before anything is asked."""
+    controller = ScriptedController()
+
+    assert call(controller, *words).exit_code == 2
+    assert controller.calls == []
+
+
+def test_wrong_usage_is_json_too() -> None:
+    """Under -o json, usage errors are JSON as well."""
+    result = call(ScriptedController(), "status", "x", "-o", "json")
+
+    assert json.loads(result.stderr)["error"]["exit_code"] == 2

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""``run`` and ``logs``: submitting, waiting, lines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydra.cli.run import parse_arguments
+from pydra.cluster.controller import ControllerException, ControllerRemoteException
+from tests.support.command_line import call
+from tests.support.scripted_controller import ScriptedController
+
+KEY = "demo.demo_task.TestTask"
+QUEUED = {"task_key": KEY, "instance_id": 7, "time": 1795341600.0}
+NO_LINES = {"lines": [], "next": 0, "final": True}
+
+
+def state(status: int, word: str, **more: Any) -> dict[str, Any]:
+    """Return an answer of ``wait_task``."""
+    return {"id": 7, "status": status, "state": word, "percent": -1, "result": None, "error": None, **more}
+
+
+COMPLETE = state(3, "complete", percent=100, result={"5": 1}, seen=9)
+
+
+def test_run_prints_the_id() -> None:
+    """Without --wait, the id is all that stands on standard output."""
+    controller = ScriptedController(queue_task=[QUEUED])
+    result = call(controller, "run", KEY, "-a", "start=0", "-a", "end:=5")
+    ((key, arguments), more), *_ = controller.asked("queue_task")
+
+    assert (result.exit_code, result.stdout) == (0, "7\n")
+    assert (key, arguments) == (KEY, {"start": "0", "end": 5})
+    assert len(more["request_key"]) == 32
+
+
+def test_run_json() -> None:
+    """Under -o json, the id, the task and the time of queueing in ISO 8601."""
+    result = call(ScriptedController(queue_task=[QUEUED]), "run", KEY, "-o", "json")
+
+    assert json.loads(result.stdout) == {"id": 7, "task_key": KEY, "queued": "2026-11-22T10:00:00.000Z"}
+
+
+def test_arguments_that_the_form_refuses_are_usage() -> None:
+    """The messages of each field are shown; nothing was queued."""
+    refused = {"task_key": KEY, "errors": {"start": ["Enter a whole number."]}}
+    result = call(ScriptedController(queue_task=[refused]), "run", KEY, "-a", "start=abc")
+
+    assert result.exit_code == 2
+    assert "start: Enter a whole number." in result.stderr
+
+
+def test_an_unknown_task_is_not_found() -> None:
+    """A task key that does not exist ends with 3."""
+    missing = ControllerRemoteException("There is no task no.such.Task.", remote_code="not_found")
+
+    assert call(ScriptedController(queue_task=[missing]), "run", "no.such.Task").exit_code == 3
+
+
+def test_wait_shows_progress_and_lines_and_prints_the_result() -> None:
+    """Progress and log lines go to standard error, the result to standard output."""
+    controller = ScriptedController(
+        queue_task=[QUEUED],
+        wait_task=[state(0, "queued", seen=1), state(1, "running", percent=40, seen=2), COMPLETE],
+        task_lines=[
+            {"lines": [[1795341600.5, "info", "log", "counting"]], "next": 1, "final": False},
+            {"lines": [], "next": 1, "final": True},
+        ],
+    )
+    result = call(controller, "run", KEY, "--wait")
+
+    assert (result.exit_code, result.stdout) == (0, '{\n  "5": 1\n}\n')
+    assert result.stderr.splitlines() == [
+        f"Task instance 7 of {KEY}",
+        "2026-11-22T10:00:00.500Z info    counting",
+        "queued",
+        "running 40 %",
+        "complete 100 %",
+    ]
+    assert [kwargs["seen"] for _, kwargs in controller.asked("wait_task")] == [None, 1, 2]
+
+
+def test_wait_fails_if_the_task_failed() -> None:
+    """Exit code 1, the traceback on standard error."""
+    failed = state(-1, "failed", error="ValueError: no", traceback="Traceback of the task")
+    controller = ScriptedController(queue_task=[QUEUED], wait_task=[failed], task_lines=[NO_LINES])
+    result = call(controller, "run", KEY, "--wait")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Traceback of the task" in result.stderr
+    assert "Task instance 7 failed: ValueError: no" in result.stderr
+
+
+def test_wait_json_is_the_outcome() -> None:
+    """Under -o json, state and result in one document."""
+    controller = ScriptedController(queue_task=[QUEUED], wait_task=[COMPLETE], task_lines=[NO_LINES])
+    result = call(controller, "run", KEY, "--wait", "-o", "json")
+
+    assert json.loads(result.stdout)["state"] == "complete"
+    assert json.loads(result.stdout)["result"] == {"5": 1}
+
+
+def test_timeout_leaves_the_task_running() -> None:
+    """Exit code 124, and how to cancel it."""
+    controller = ScriptedController(
+        queue_task=[QUEUED],
+        wait_task=[state(1, "running", seen=1)],
+        task_lines=[{**NO_LINES, "final": False}],
+    )
+    result = call(controller, "run", KEY, "--wait", "--timeout", "0.001")
+
+    assert result.exit_code == 124
+    assert "to cancel it: pydra cancel 7" in result.stderr
+
+
+def test_ctrl_c_leaves_the_task_running() -> None:
+    """Exit code 130, and how to cancel it."""
+    controller = ScriptedController(queue_task=[QUEUED], wait_task=[KeyboardInterrupt()])
+    result = call(controller, "run", KEY, "--wait")
+
+    assert result.exit_code == 130
+    assert "goes on; to cancel it: pydra cancel 7" in result.stderr
+
+
+def test_a_master_that_comes_back_is_waited_for() -> None:
+    """A short absence of the master is told once and does not end the waiting."""
+    away = ControllerException(-2)
+    controller = ScriptedController(queue_task=[QUEUED], wait_task=[away, COMPLETE], task_lines=[NO_LINES])
+    result = call(controller, "run", KEY, "--wait")
+
+    assert result.exit_code == 0
+    assert result.stderr.count("trying again") == 1
+
+
+def test_logs_pages_until_the_last_line() -> None:
+    """Lines are asked for from where the last answer ended."""
+    first = {"lines": [[1795341600.0, "info", "log", "one"]], "next": 1, "final": False}
+    second = {"lines": [[1795341601.0, "error", "stderr", "two"]], "next": 2, "final": True}
+    controller = ScriptedController(task_lines=[first, second, {"lines": [], "next": 2, "final": True}])
+    result = call(controller, "logs", "7", "-o", "json")
+
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["one", "two"]
+    assert [kwargs["after"] for _, kwargs in controller.asked("task_lines")] == [0, 1, 2]
+
+
+def test_logs_tail() -> None:
+    """--tail keeps the last lines only."""
+    page = {
+        "lines": [[1795341600.0, "info", "log", str(number)] for number in range(5)],
+        "next": 5,
+        "final": True,
+    }
+    controller = ScriptedController(task_lines=[page, {"lines": [], "next": 5, "final": True}])
+
+    assert [
+        line.split()[-1] for line in call(controller, "logs", "7", "--tail", "2").stdout.splitlines()
+    ] == ["3", "4"]
+
+
+@pytest.mark.parametrize("text", ["a", "=1", ":=1", "a:=", "a:={"])
+def test_malformed_arguments_are_refused(text: str) -> None:
+    """An argument without a name, a value, or with broken JSON is a usage error."""
+    with pytest.raises(click.UsageError):
+        parse_arguments((text,))
+
+
+def test_an_argument_given_twice_is_refused() -> None:
+    """The same name twice is a usage error."""
+    with pytest.raises(click.UsageError, match="twice"):
+        parse_arguments(("a=1", "a:=2"))
+
+
+@given(st.from_regex(r"[A-Za-z_][A-Za-z_0-9]*", fullmatch=True), st.text())
+def test_text_arrives_as_it_was_given(name: str, text: str) -> None:
+    """NAME=TEXT is never interpreted."""
+    assert parse_arguments((f"{name}={text}",)) == {name: text}
