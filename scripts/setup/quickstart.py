@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""
+The quick start: makes all it needs, starts a cluster here, runs the demo on it, says how to go on.
+
+Exit codes: 0 good, 1 the demo failed, 3 something is missing and cannot be installed from here, 4 this
+machine refuses the namespaces that the sandbox is made of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import machine
+from machine import ROOT, say, stop
+
+DEMO = ROOT / "examples" / "demo"
+DEMO_TASK = "demo.source_statistics.SourceStatistics"
+NEXT_TASK = "demo.demo_task.TestTask"
+LISTED_S = 60.0
+"""Seconds in which the demo has to be listed after its package was put in place."""
+
+UNSANDBOXED = "Tasks run WITHOUT a sandbox (--isolation none): they can do all that you can."
+
+
+class QuickStart:
+    """One run of the quick start."""
+
+    def __init__(self, python: Path, directory: Path, isolation: str, env: dict[str, str]) -> None:
+        self.pydra = [str(python), "-m", "pydra"]
+        self.directory = directory
+        self.isolation = isolation
+        decided = {"PYDRA_HOST", "PYDRA_CONTROLLER_PORT", "PYDRA_CONTROLLER_KEY", "PYDRA_OUTPUT"}
+        self.env = {name: value for name, value in os.environ.items() if name not in decided} | env
+        self.env["PYDRA_SETTINGS"] = str(directory / "pydra_settings.py")
+
+    def call(self, *words: str) -> int:
+        """Run a command of pydra where its output can be seen."""
+        done = subprocess.run([*self.pydra, *words], env=self.env, check=False)  # noqa: S603 - our own
+        return done.returncode
+
+    def ask(self, *words: str) -> str | None:
+        """Return what a command of pydra prints; None if it fails."""
+        done = subprocess.run(  # noqa: S603 - our own
+            [*self.pydra, *words], env=self.env, check=False, capture_output=True, text=True, errors="replace"
+        )
+        return done.stdout if done.returncode == 0 else None
+
+    def put_demo(self) -> None:
+        """Put the demo package into TASKS_DIR, unless there is one."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = self.directory / "tasks" / "demo"
+        if not target.exists():
+            shutil.copytree(DEMO, target, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def start(self, *options: str) -> None:
+        """Start the cluster, unless it runs; ends with the exit code of ``cluster up`` if it cannot."""
+        if Path(self.env["PYDRA_SETTINGS"]).exists() and self.ask("status", "-o", "json") is not None:
+            say(f"The cluster in {self.directory} runs already.")
+            return
+        say(f"Starting a cluster in {self.directory} ...")
+        code = self.call(
+            "cluster", "up", "--dir", str(self.directory), "--detach", "--isolation", self.isolation, *options
+        )
+        if code != 0:
+            raise SystemExit(code)
+
+    def wait_listed(self) -> None:
+        """Wait until the demo task is listed; ends with the reason if its package cannot be used."""
+        deadline = time.monotonic() + LISTED_S
+        while time.monotonic() < deadline:
+            answer = self.ask("status", "-o", "json")
+            packages = [] if answer is None else json.loads(answer)["packages"]
+            for package in packages:
+                if DEMO_TASK in package["tasks"]:
+                    return
+            threading.Event().wait(0.2)
+        stop(f"The task {DEMO_TASK} was not listed; see: pydra status, and {self.directory}/master/logs", 1)
+
+    def run_demo(self) -> int:
+        """Run the demo and show it; return its exit code."""
+        say(f"\n$ pydra run {DEMO_TASK} --wait")
+        return self.call("run", DEMO_TASK, "--wait")
+
+    def down(self) -> int:
+        """End the cluster."""
+        return self.call("cluster", "down", "--dir", str(self.directory))
+
+
+def run_once(python: Path, isolation: str, env: dict[str, str]) -> int:
+    """Run the demo in a directory that is gone afterwards, on ports that the system chose."""
+    with tempfile.TemporaryDirectory(prefix="pydra-once-") as name:
+        quick = QuickStart(python, Path(name), isolation, env)
+        quick.put_demo()
+        try:
+            quick.start("--port", "0")
+            quick.wait_listed()
+            code = quick.run_demo()
+        finally:
+            ended = quick.down() if (Path(name) / "cluster.json").exists() else 0
+    if code == 0 and ended == 0:
+        say("\nThat was all of it: the cluster and its directory are gone. To keep one: scripts/quickstart")
+    return code or ended
+
+
+def run_and_keep(python: Path, directory: Path, isolation: str, env: dict[str, str]) -> int:
+    """Run the demo on a cluster that stays, and say how to go on."""
+    quick = QuickStart(python, directory, isolation, env)
+    quick.put_demo()
+    quick.start()
+    quick.wait_listed()
+    code = quick.run_demo()
+    if isolation == "none":
+        say(f"\n{UNSANDBOXED}")
+    say(f"""
+The cluster runs on. To go on, in this shell:
+
+  export PATH="{python.parent}:$PATH" PYDRA_SETTINGS="{quick.env["PYDRA_SETTINGS"]}"
+  pydra run {NEXT_TASK} -a start=0 -a end=5 --wait
+  pydra ps --all
+  pydra status
+
+Your own tasks: put a directory with Python files into {directory}/tasks (see docs/guide/tasks.md).
+To end it: pydra cluster down --dir {directory}""")
+    return code
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End like Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the quick start."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/quickstart",
+        description="Make all that Pydra needs, start a cluster on this machine and run the demo on it.",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="use a temporary directory and end the cluster again"
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=ROOT / ".pydra", help="directory of the cluster (default: .pydra)"
+    )
+    parser.add_argument(
+        "--isolation",
+        choices=["sandbox", "none"],
+        default="sandbox",
+        help="none: run tasks without a sandbox, for machines that refuse namespaces",
+    )
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        python = machine.ensure_venv()
+        env: dict[str, str] = {}
+        if options.isolation == "none":
+            say(UNSANDBOXED)
+        else:
+            env = machine.ensure_bubblewrap()
+            machine.check_sandbox(python, env)
+        if options.once:
+            return run_once(python, options.isolation, env)
+        return run_and_keep(python, options.dir.absolute(), options.isolation, env)
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
