@@ -225,17 +225,23 @@ def _read_trusted(file: Path) -> bytes:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
-    with open(descriptor, "rb") as opened:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{file}: not a regular file")
-        if status.st_uid not in (0, os.geteuid()):
-            raise ConfigError(
-                f"{file}: belongs to user {status.st_uid}; allowed: root or user {os.geteuid()}"
-            )
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ConfigError(f"{file}: can be written by others; run: chmod go-w {file}")
-        return opened.read()
+    try:
+        _check_trusted(file, os.fstat(descriptor))
+        with open(descriptor, "rb", closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(descriptor)
+
+
+def _check_trusted(file: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{file}: not a regular file")
+    owners = sorted({0, os.geteuid()})
+    if status.st_uid not in owners:
+        allowed = " or ".join(map(str, owners))
+        raise ConfigError(f"{file}: belongs to user {status.st_uid}; allowed: user {allowed}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"{file}: can be written by others; run: chmod go-w {file}")
 
 
 def _line(error: BaseException, file: Path) -> str:
