@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""
+What a daemon and its launcher say to each other, as JSON, one object a packet.
+
+To the launcher: ``launch`` (with two descriptors: the worker's channel and its output pipe), ``fill``,
+``kill``. From it: ``launched``, ``failed`` (no sandbox was made), ``filled``, ``unfilled``, ``exited`` (no
+process of it is alive and its scratch is gone), ``refused`` (that was no request). A request names things
+only by number, package and version; it cannot name a path, a uid or a command.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+PACKET_LIMIT = 4096
+"""Bytes of one packet; a request is far smaller."""
+
+LAUNCH, FILL, KILL = "launch", "fill", "kill"
+
+LAUNCHED, FAILED, FILLED, UNFILLED, EXITED, REFUSED = (
+    "launched",
+    "failed",
+    "filled",
+    "unfilled",
+    "exited",
+    "refused",
+)
+
+_PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_VERSION = re.compile(r"[0-9a-f]{8,128}")
+_HIGHEST_NUMBER = 2**53
+
+
+class RequestFault(Exception):
+    """The packet is no request; the text says why."""
+
+
+class Request(NamedTuple):
+    """One request; ``package`` and ``version`` are given for ``fill`` only."""
+
+    what: str
+    number: int
+    package: str = ""
+    version: str = ""
+
+
+def encode(what: str, number: int, **details: str | int) -> bytes:
+    """One packet."""
+    return json.dumps({"what": what, "id": number, **details}, separators=(",", ":")).encode()
+
+
+def decode_request(packet: bytes) -> Request:
+    """The request in a packet; `RequestFault` if it is none, or names what may not be named."""
+    if len(packet) > PACKET_LIMIT:
+        raise RequestFault("The packet is too large.")
+    try:
+        read = json.loads(packet)
+    except (ValueError, RecursionError):
+        raise RequestFault("The packet is not JSON.") from None
+    if not isinstance(read, dict):
+        raise RequestFault("The packet is not a JSON object.")
+    number = read.get("id")
+    if type(number) is not int or not 0 < number < _HIGHEST_NUMBER:
+        raise RequestFault("The id is not a positive integer.")
+    what = read.get("what")
+    if what in (LAUNCH, KILL):
+        return Request(what, number)
+    if what != FILL:
+        raise RequestFault("There is no such request.")
+    package, version = read.get("package"), read.get("version")
+    if not isinstance(package, str) or not _PACKAGE.fullmatch(package):
+        raise RequestFault("The package is not a Python identifier.")
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise RequestFault("The version is not a hexadecimal digest.")
+    return Request(FILL, number, package, version)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""
+Starting the first process of a worker: fork, become the slot uid, take the limits, execute.
+
+The launcher has one thread, so the death signal that follows the forking thread is the death of the launcher.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import resource
+import signal
+
+from pydra.cluster.sandbox.launcher.policy import CHANNEL, INFORMATION, Plan
+
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What the launcher ignores: it ends when its daemon does, and a terminal signals both."""
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """
+    Make the first process of a sandbox our child when its monitor dies, so that its end can be waited for.
+    """
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def spawn(plan: Plan, uid: int | None, files: dict[int, int], session: bool) -> int:
+    """
+    Start a plan; the process's pid.
+
+    ``files`` maps its descriptors to ours, and it gets no others. With ``session`` it leads a session of
+    its own and dies with the launcher (bubblewrap sees to both by itself). A fault after the fork is told
+    on its descriptor 2.
+    """
+    launcher = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _become(plan, uid, files, session, launcher)
+    except BaseException as fault:  # noqa: BLE001 - nothing may return into the launcher's loop
+        os.write(2, f"The worker cannot be started: {fault}\n".encode(errors="replace"))
+    finally:
+        os._exit(126)
+
+
+def _become(plan: Plan, uid: int | None, files: dict[int, int], session: bool, launcher: int) -> None:
+    signal.set_wakeup_fd(-1)
+    # Out of the way first: a number that is wanted may be one that is still needed.
+    above = max(INFORMATION, CHANNEL) + 1
+    copies = {wanted: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, above) for wanted, ours in files.items()}
+    for wanted, copy in copies.items():
+        os.dup2(copy, wanted)
+    os.closerange(max(files) + 1, 2**31 - 1)  # all are closed at exec anyway
+    for number in (*IGNORED, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o022)
+    for kind, value in plan.limits:
+        hard = resource.getrlimit(kind)[1]
+        lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (lowered, lowered))
+    if uid is not None:
+        drop(uid)
+    if session:
+        os.setsid()
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the uid: changing that clears it
+        if os.getppid() != launcher:
+            os._exit(126)
+    os.chdir(plan.directory)
+    os.execve(plan.argv[0], plan.argv, plan.environment)  # noqa: S606 - a fixed command without a shell
+
+
+def drop(uid: int) -> None:
+    """Become ``uid`` for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def kill_all_of(uid: int) -> None:
+    """
+    Kill every process of a slot uid; for a worker without a sandbox there is no other way to find them all.
+    """
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        drop(uid)
+        os.kill(-1, signal.SIGKILL)
+    except BaseException:  # noqa: BLE001, S110 - there was none
+        pass
+    finally:
+        os._exit(0)

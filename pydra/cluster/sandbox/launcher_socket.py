@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""
+The daemon's end of the launcher's socket: packets out, with descriptors, and packets in; nothing blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pydra.cluster.sandbox.descriptors import Descriptor, Reactor
+from pydra.cluster.sandbox.launcher import messages
+
+_PACKETS_A_TURN = 64
+
+Answer = dict[str, Any]
+"""An answer of the launcher: JSON, hence Any. The launcher is trusted."""
+
+
+class LauncherSocket:
+    """
+    Sends requests in order, and tells the answers one by one to ``answered``.
+
+    ``lost`` is called once when the launcher is gone, unless we closed the socket.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        launcher: socket.socket,
+        answered: Callable[[Answer], None],
+        lost: Callable[[], None],
+    ) -> None:
+        launcher.setblocking(False)
+        self._launcher = launcher
+        self._descriptor = Descriptor(reactor, launcher.fileno(), self._receive, self._flush, self._gone)
+        self._answered = answered
+        self._lost = lost
+        self._waiting: deque[tuple[bytes, tuple[socket.socket | int, ...]]] = deque()
+        self._closed = False
+
+    def open(self) -> None:
+        """Begin to take answers."""
+        self._descriptor.read(True)
+
+    def launch(self, number: int, channel: socket.socket, output: int) -> None:
+        """Ask for a worker with this channel and output; both are the launcher's from now on."""
+        self._request(messages.encode(messages.LAUNCH, number), channel, output)
+
+    def fill(self, number: int, package: str, version: str) -> None:
+        """Ask for a package to be put into a worker."""
+        self._request(messages.encode(messages.FILL, number, package=package, version=version))
+
+    def kill(self, number: int) -> None:
+        """Ask for the end of a worker."""
+        self._request(messages.encode(messages.KILL, number))
+
+    def close(self) -> None:
+        """Close the socket, which ends the launcher and everything that it started."""
+        if self._closed:
+            return
+        self._closed = True
+        self._descriptor.forget()
+        self._launcher.close()
+        while self._waiting:
+            _close(self._waiting.popleft()[1])
+
+    def _request(self, packet: bytes, *passed: socket.socket | int) -> None:
+        if self._closed:
+            _close(passed)
+            return
+        self._waiting.append((packet, passed))
+        if len(self._waiting) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            packet, passed = self._waiting[0]
+            numbers = [item if isinstance(item, int) else item.fileno() for item in passed]
+            try:
+                socket.send_fds(self._launcher, [packet], numbers)
+            except BlockingIOError:
+                break
+            except OSError:
+                return  # it is gone, which reading tells
+            self._waiting.popleft()
+            _close(passed)
+        self._descriptor.write(bool(self._waiting))
+
+    def _receive(self) -> None:
+        for _ in range(_PACKETS_A_TURN):
+            if self._closed:
+                return
+            try:
+                packet = self._launcher.recv(messages.PACKET_LIMIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._gone()
+                return
+            self._answered(json.loads(packet))
+
+    def _gone(self) -> None:
+        if not self._closed:
+            self.close()
+            self._lost()
+
+
+def _close(passed: tuple[socket.socket | int, ...]) -> None:
+    for item in passed:
+        socket.close(item if isinstance(item, int) else item.detach())

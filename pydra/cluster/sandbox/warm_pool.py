@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: MIT
+"""
+Workers launched ahead: unused sandboxes, each given to one taker and never taken back.
+
+A launch that fails is tried again after a pause that doubles; once it failed several times in a row, takers
+are told why instead of waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import WorkerListener
+from pydra.cluster.sandbox.descriptors import Reactor
+from pydra.cluster.sandbox.endings import describe
+from pydra.cluster.sandbox.launcher import messages
+from pydra.cluster.sandbox.launcher_socket import Answer, LauncherSocket
+from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage
+from pydra.errors import SandboxError
+from pydra.model.ids import PackageName, PackageVersion
+
+START_LIMIT = 4
+"""Workers that may be starting at a time; more would only make each of them later."""
+
+READY_S = 30.0
+"""Seconds that a worker has for saying READY."""
+
+PATIENCE = 3
+"""Failures in a row after which takers are refused."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+STOP_S = 5.0
+"""
+Seconds that workers have for ending before the launcher's socket is closed, which ends them all the same.
+"""
+
+_TRIES = 3
+
+
+class _Gone(Exception):
+    """The worker ended while it was made ready for its taker."""
+
+
+class WarmPool:
+    """Sandboxed workers; the daemon's `Workers`. ``size`` of them are kept ready."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Reactor, launcher: socket.socket, isolation: str, size: int) -> None:
+        self.isolation = isolation
+        self._reactor = reactor
+        self._size = size
+        self._launcher = LauncherSocket(reactor, launcher, self._answered, self._launcher_lost)
+        self._last_number = 0
+        self._workers: dict[int, SandboxedWorker] = {}
+        """All whose end was not told, by number."""
+        self._starting: dict[int, IDelayedCall] = {}
+        self._ready: deque[SandboxedWorker] = deque()
+        self._takers: deque[Deferred[SandboxedWorker]] = deque()
+        self._fills: dict[int, Deferred[None]] = {}
+        self._failures = 0
+        self._pause: IDelayedCall | None = None
+        self._refusal = ""
+        """Why nothing is given any more; or the last failure."""
+        self._closed = False
+        self._emptied: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to keep workers warm."""
+        self._launcher.open()
+        self._refill()
+
+    async def take(
+        self, listener: WorkerListener, package: PackageName | None, version: PackageVersion | None
+    ) -> SandboxedWorker:
+        """A worker that said READY, with the package (if any) mounted. `SandboxError`."""
+        for _ in range(_TRIES):
+            worker = await self._next()
+            try:
+                if package is not None and version is not None:
+                    await self._fill(worker, package, version)
+                else:
+                    self._refill()
+            except _Gone:
+                continue
+            except BaseException:
+                worker.kill()
+                raise
+            if worker.stage is Stage.READY:
+                self._failures = 0
+                worker.assign(listener)
+                return worker
+        raise SandboxError(f"Workers end before they are used ({self._refusal or 'for no known reason'}).")
+
+    async def stop(self) -> None:
+        """Kill all workers, taken ones too, and end the launcher."""
+        self._refuse("The daemon is stopping.")
+        if self._workers:
+            emptied = self._emptied = Deferred()
+            timer = self._reactor.callLater(STOP_S, self._give_up)
+            for worker in list(self._workers.values()):
+                worker.kill()
+            await emptied
+            if timer.active():
+                timer.cancel()
+        self._launcher.close()
+
+    # Giving.
+
+    async def _next(self) -> SandboxedWorker:
+        if self._closed or (self._pause is not None and self._failures >= PATIENCE and not self._ready):
+            raise SandboxError(self._refusal)
+        if self._ready:
+            return self._ready.popleft()
+        waiting: Deferred[SandboxedWorker] = Deferred(self._takers.remove)
+        self._takers.append(waiting)
+        self._refill()
+        return await waiting
+
+    async def _fill(self, worker: SandboxedWorker, package: PackageName, version: PackageVersion) -> None:
+        if worker.number not in self._workers:
+            raise _Gone
+
+        def left(cancelled: Deferred[None]) -> None:
+            self._fills.pop(worker.number, None)
+
+        filled: Deferred[None] = Deferred(left)
+        self._fills[worker.number] = filled
+        self._launcher.fill(worker.number, package, version)
+        self._refill()  # only now, so that the package does not wait behind the launch of the next worker
+        await filled
+
+    def _became_ready(self, worker: SandboxedWorker) -> None:
+        self._starting.pop(worker.number).cancel()
+        if self._closed:
+            return
+        if self._takers:
+            self._takers.popleft().callback(worker)
+        else:
+            self._ready.append(worker)
+        self._refill()
+
+    def _refill(self) -> None:
+        if self._closed or self._pause is not None:
+            return
+        missing = self._size + len(self._takers) - len(self._ready) - len(self._starting)
+        for _ in range(min(missing, START_LIMIT - len(self._starting))):
+            self._launch()
+
+    def _launch(self) -> None:
+        self._last_number += 1
+        number = self._last_number
+        try:
+            ours, its = socket.socketpair()
+        except OSError as fault:
+            self._launch_failed(f"no socket: {fault.strerror}")
+            return
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+        except OSError as fault:
+            ours.close()
+            its.close()
+            self._launch_failed(f"no pipe: {fault.strerror}")
+            return
+        worker = SandboxedWorker(
+            self._reactor, number, ours, reading, self._became_ready, self._launcher.kill
+        )
+        self._workers[number] = worker
+        self._starting[number] = self._reactor.callLater(READY_S, self._too_slow, worker)
+        self._launcher.launch(number, its, writing)
+
+    def _too_slow(self, worker: SandboxedWorker) -> None:
+        self.log.warn(
+            "Worker {number} was not ready within {limit_s} s", number=worker.number, limit_s=READY_S
+        )
+        worker.kill()
+
+    # Failing.
+
+    def _launch_failed(self, reason: str) -> None:
+        if self._closed or self._pause is not None:
+            return  # several that were started together fail together: that is one failure
+        self._failures += 1
+        self._refusal = f"No worker can be started: {reason}"
+        pause_s = min(FIRST_PAUSE_S * 2 ** (self._failures - 1), LONGEST_PAUSE_S)
+        self.log.warn(
+            "No worker can be started: {reason}; next try in {pause_s} s", reason=reason, pause_s=pause_s
+        )
+        self._pause = self._reactor.callLater(pause_s, self._try_again)
+        if self._failures >= PATIENCE:
+            self._fail_takers()
+
+    def _try_again(self) -> None:
+        self._pause = None
+        self._refill()
+
+    def _fail_takers(self) -> None:
+        while self._takers:
+            self._takers.popleft().errback(SandboxError(self._refusal))
+
+    def _refuse(self, reason: str) -> None:
+        """Give nothing from now on."""
+        self._closed = True
+        self._refusal = reason
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        self._pause = None
+        for timer in self._starting.values():
+            if timer.active():
+                timer.cancel()
+        self._ready.clear()
+        self._fail_takers()
+
+    # The launcher.
+
+    def _answered(self, answer: Answer) -> None:
+        what, number = answer["what"], answer["id"]
+        if what == messages.EXITED:
+            self._exited(number, answer["status"], "")
+        elif what == messages.FAILED:
+            self._exited(number, 1, answer["reason"])
+        elif what in (messages.FILLED, messages.UNFILLED):
+            filled = self._fills.pop(number, None)
+            if filled is None:
+                return  # its taker has left
+            if what == messages.FILLED:
+                filled.callback(None)
+            else:
+                filled.errback(_Gone() if number not in self._workers else SandboxError(answer["reason"]))
+        elif what == messages.REFUSED:
+            self.log.error("The launcher refused a request: {reason}", reason=answer["reason"])
+
+    def _exited(self, number: int, status: int, reason: str) -> None:
+        worker = self._workers.pop(number, None)
+        if worker is None:
+            return
+        stage = worker.stage
+        worker.ended(status, reason)
+        if number in self._starting:
+            timer = self._starting.pop(number)
+            if timer.active():
+                timer.cancel()
+        if worker in self._ready:
+            self._ready.remove(worker)
+        if number in self._fills:
+            self._fills.pop(number).errback(_Gone())
+        elif stage is not Stage.TAKEN:
+            said = worker.said.decode(errors="replace").strip()
+            words = reason or worker.fault or describe(status)
+            self._launch_failed(f"{words}: {said}" if said else words)
+        self._refill()
+        if not self._workers and self._emptied is not None:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Stopping goes on."""
+        emptied, self._emptied = self._emptied, None
+        if emptied is not None:
+            emptied.callback(None)
+
+    def _launcher_lost(self) -> None:
+        if not self._closed:
+            self.log.critical("The launcher process ended; this daemon can start no more workers")
+            self._refuse("The launcher process ended; start the daemon again.")
+        for number in list(self._workers):
+            self._exited(number, 128 + 9, "the launcher process ended, and its workers with it")

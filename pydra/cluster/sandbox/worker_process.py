@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""
+Our end of one worker: frames over its channel, bytes from its output, one after the other and never blocking.
+
+The worker is not trusted. It is read with plain ``recv`` (the kernel drops descriptors sent along), one
+bounded piece a turn; what is no frame ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+
+from twisted.internet.interfaces import IDelayedCall
+
+from pydra.cluster.interfaces import WorkerExit, WorkerListener
+from pydra.cluster.sandbox.descriptors import Descriptor, Reactor
+from pydra.cluster.sandbox.endings import describe
+from pydra.cluster.wire.frames import READY, FrameReader, encode
+from pydra.errors import WireError
+
+SEND_LIMIT = 32 * 1024 * 1024
+"""Bytes that may wait for a worker to read them."""
+
+_READ_SIZE = 64 * 1024
+_SAID_LIMIT = 4096
+_LAST_TURNS = 64
+_CLOSED_GRACE_S = 1.0
+
+
+class Stage(Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    TAKEN = "taken"
+    GONE = "gone"
+
+
+class SandboxedWorker:
+    """
+    One worker, used once; a `WorkerProcess`.
+
+    ``became_ready`` is called when it said READY. ``kill_number`` asks the launcher for its end.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        number: int,
+        channel: socket.socket,
+        output: int,
+        became_ready: Callable[[SandboxedWorker], None],
+        kill_number: Callable[[int], None],
+    ) -> None:
+        self.number = number
+        self.stage = Stage.STARTING
+        self.said = b""
+        """The beginning of what it wrote before it was taken: of interest only if it failed."""
+        self._reactor = reactor
+        self._became_ready = became_ready
+        self._kill_number = kill_number
+        self._listener: WorkerListener | None = None
+        self._frames = FrameReader()
+        self._unsent: deque[memoryview] = deque()
+        self._unsent_size = 0
+        self._reason = ""
+        self._closing: IDelayedCall | None = None
+        channel.setblocking(False)
+        os.set_blocking(output, False)
+        self._channel: socket.socket | None = channel
+        self._output: int | None = output
+        self._watched_channel = Descriptor(
+            reactor, channel.fileno(), self._read_channel, self._write_channel, self._broken
+        )
+        self._watched_output = Descriptor(reactor, output, self._read_output, self._broken, self._broken)
+        self.pause_output(False)
+
+    def assign(self, listener: WorkerListener) -> None:
+        """The one listener of this worker, from now on."""
+        assert self.stage is Stage.READY
+        self.stage = Stage.TAKEN
+        self._listener = listener
+
+    # WorkerProcess.
+
+    def send(self, frame: list[object]) -> None:
+        """Send a frame; after the worker is gone this does nothing. `WireError` if it is too large."""
+        data = encode(frame)
+        if self._channel is None or self._reason:
+            return
+        self._unsent.append(memoryview(data))
+        self._unsent_size += len(data)
+        if self._unsent_size > SEND_LIMIT:
+            self._fail("protocol: it does not read what it is sent")
+        elif len(self._unsent) == 1:
+            self._write_channel()
+
+    def kill(self) -> None:
+        """End it and every process it started; ``exited`` follows."""
+        if self.stage is not Stage.GONE:
+            self._kill_number(self.number)
+
+    def pause_output(self, paused: bool) -> None:
+        """Stop (or go on) reading from it; a paused worker blocks when its pipes are full."""
+        if self._channel is not None and not self._reason and self._closing is None:
+            self._watched_channel.read(not paused)
+        if self._output is not None:
+            self._watched_output.read(not paused)
+
+    # From the pool.
+
+    def ended(self, status: int, reason: str = "") -> None:
+        """No process of it is alive; give what it wrote last, then its end."""
+        if self.stage is Stage.GONE:
+            return
+        if not self._reason:
+            self._drain(self._read_channel, lambda: self._channel is not None and self._closing is None)
+        self._drain(self._read_output, lambda: self._output is not None)
+        self.stage = Stage.GONE
+        self._close_channel()
+        self._close_output()
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        self._closing = None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.exited(WorkerExit(status, self._reason or reason or describe(status)))
+
+    @property
+    def fault(self) -> str:
+        """Why we ended it; empty if we did not."""
+        return self._reason
+
+    # Its channel.
+
+    def _read_channel(self) -> None:
+        if self._channel is None:
+            return
+        try:
+            data = self._channel.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._channel_ended()
+            return
+        try:
+            for frame in self._frames.feed(data):
+                self._frame_received(frame)
+                if self._reason:
+                    return
+        except WireError as fault:
+            self._fail(f"protocol: {fault}")
+
+    def _frame_received(self, frame: list[object]) -> None:
+        if self._listener is not None:
+            self._listener.frame_received(frame)
+        elif self.stage is Stage.STARTING and frame == [READY]:
+            self.stage = Stage.READY
+            self._became_ready(self)
+        else:
+            self._fail("protocol: it spoke before it was asked")
+
+    def _channel_ended(self) -> None:
+        """It closed its end: by ending, which the launcher tells next, or else it is of no use."""
+        self._watched_channel.forget()
+        if self._closing is None:
+            self._closing = self._reactor.callLater(
+                _CLOSED_GRACE_S, self._fail, "protocol: it closed its channel"
+            )
+
+    def _write_channel(self) -> None:
+        while self._unsent and self._channel is not None:
+            try:
+                sent = self._channel.send(self._unsent[0])
+            except BlockingIOError:
+                break
+            except OSError:
+                self._unsent.clear()  # it is gone, which reading tells
+                break
+            self._unsent_size -= sent
+            if sent < len(self._unsent[0]):
+                self._unsent[0] = self._unsent[0][sent:]
+            else:
+                self._unsent.popleft()
+        self._watched_channel.write(bool(self._unsent))
+
+    # Its output.
+
+    def _read_output(self) -> None:
+        if self._output is None:
+            return
+        try:
+            data = os.read(self._output, _READ_SIZE)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close_output()
+        elif self._listener is not None:
+            self._listener.output_received(data)
+        else:
+            self.said = (self.said + data)[:_SAID_LIMIT]
+
+    # Its end.
+
+    def _drain(self, read: Callable[[], None], more: Callable[[], bool]) -> None:
+        """Read what the kernel still holds; nobody writes any more, so it is little."""
+        for _ in range(_LAST_TURNS):
+            if not more():
+                return
+            read()
+
+    def _fail(self, reason: str) -> None:
+        """It broke the rules: read no more of its frames and end it."""
+        if self._reason or self.stage is Stage.GONE:
+            return
+        self._reason = reason
+        self._watched_channel.forget()
+        self._unsent.clear()
+        self.kill()
+
+    def _broken(self) -> None:
+        """Somebody raised while told of it, which was logged."""
+        self._fail("fault in Pydra; the log has the details")
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._watched_channel.forget()
+            self._channel.close()
+            self._channel = None
+
+    def _close_output(self) -> None:
+        if self._output is not None:
+            self._watched_output.forget()
+            os.close(self._output)
+            self._output = None
