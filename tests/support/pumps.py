@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-A network in memory: listening and connecting as on a reactor, time as on a Clock, and bytes that move only when a
-test says so.
+A network in memory.
+
+Listening and connecting is as on a reactor, time as on a Clock, and bytes move only when a test says so.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class MemoryTransport:
         self.producer = None
 
     def step(self, size: int | None = None) -> bool:
-        """Move one write (or its first ``size`` bytes) to the other end, or close; False if there is nothing to do."""
+        """Move one write (or its first ``size`` bytes) to the other end, or close; False if neither."""
         if self.is_lost:
             return False
         if self.outgoing and not self.other.is_paused and not self.other.is_lost:
@@ -205,7 +206,9 @@ class MemoryNetwork(Clock):
     def nameResolver(self) -> MemoryNetwork:
         return self
 
-    def resolveHostName(self, receiver: Any, hostName: str, portNumber: int = 0, *rest: Any, **more: Any) -> Any:
+    def resolveHostName(
+        self, receiver: Any, hostName: str, portNumber: int = 0, *rest: Any, **more: Any
+    ) -> Any:
         receiver.resolutionBegan(self)
         receiver.addressResolved(IPv4Address("TCP", HOST, portNumber))
         receiver.resolutionComplete()
