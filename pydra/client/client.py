@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""The cluster, as a program sees it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from pydra.client.instance import TaskInstance
+from pydra.cluster.controller.web.controller import WebController
+from pydra.errors import InvalidParameters
+
+
+class Client:
+    """
+    Submits tasks to a cluster and finds their instances again.
+
+    Without arguments, the settings file says where the master is and which key to use; each argument takes
+    the place of its setting, and with all three no settings are read. Calls raise `ControllerException`.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        key: str | os.PathLike[str] | None = None,
+        settings: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if host is None or port is None or key is None:
+            # Loaded only here: a program that says all three starts faster.
+            from pydra.config import load_settings  # noqa: PLC0415
+
+            found = load_settings(Path(settings) if settings is not None else None)
+            host = found.HOST if host is None else host
+            port = found.CONTROLLER_PORT if port is None else port
+            key = found.controller_key if key is None else key
+        self.controller = WebController(host, port, key)
+        """All functions of the master, for what this class has no method for."""
+
+    def submit(self, task_key: str, args: Mapping[str, object] | None = None) -> TaskInstance:
+        """
+        Queue the task; when this returns, the master has recorded the instance.
+
+        `InvalidParameters` says which arguments the task's form refuses.
+        """
+        answer = self.controller.queue_task(task_key, dict(args or {}))
+        if answer.get("errors"):
+            raise InvalidParameters(errors=answer["errors"])
+        return TaskInstance(self.controller, int(answer["instance_id"]), task_key)
+
+    def instance(self, instance_id: int) -> TaskInstance:
+        """The instance with a known id; nothing is asked until one of its methods is called."""
+        return TaskInstance(self.controller, instance_id)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self.controller.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""One run of a task, as a program sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pydra.cluster.controller.web.controller import WebController
+from pydra.errors import TaskCancelled, TaskFailed
+from pydra.model.status import Status
+
+_WAIT_S = 25.0
+"""The longest that the master lets one call wait."""
+
+
+class Line(NamedTuple):
+    """A line that a task wrote; ``time`` is UTC seconds, ``stream`` is stdout, stderr or log."""
+
+    time: float
+    level: str
+    stream: str
+    text: str
+
+
+class TaskInstance:
+    """
+    A task instance, by its id. All methods ask the master, and raise `ControllerException`.
+
+    The mapping that `state` and `wait` return has ``id, status, state, percent, message, result, error,
+    traceback``.
+    """
+
+    def __init__(self, controller: WebController, instance_id: int, task_key: str | None = None) -> None:
+        self._controller = controller
+        self.id = instance_id
+        self.task_key = task_key
+        """None if the instance was found by its id."""
+
+    def state(self) -> dict[str, Any]:
+        """How the instance stands now."""
+        found: dict[str, Any] = self._controller.task_result(self.id)
+        return found
+
+    def wait(
+        self,
+        progress: Callable[[dict[str, Any]], object] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        """
+        How the instance ended; ``progress`` is called with the state at each change, the last included.
+
+        `TimeoutError` if it has not ended in time; it goes on all the same.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        seen = -1  # of no state, so the first answer comes at once
+        while True:
+            left_s = _WAIT_S if end is None else max(0.0, min(_WAIT_S, end - time.monotonic()))
+            if progress is None:
+                state = self._controller.wait_task(self.id, timeout=left_s)
+            else:
+                state = self._controller.wait_task(self.id, timeout=left_s, seen=seen)
+                if state["seen"] != seen:
+                    progress(state)
+                seen = state["seen"]
+            if Status(state["status"]).is_final:
+                found: dict[str, Any] = state
+                return found
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(f"Instance {self.id} has not ended within {timeout_s} seconds.")
+
+    def result(self, timeout_s: float | None = None) -> Any:  # whatever the task returned, as JSON
+        """
+        What the task returned, when it has.
+
+        `TaskFailed` (with the task's traceback as a note), `TaskCancelled`, or `TimeoutError`.
+        """
+        state = self.wait(timeout_s=timeout_s)
+        status = Status(state["status"])
+        if status is Status.COMPLETE:
+            return state["result"]
+        if status is Status.CANCELLED:
+            raise TaskCancelled(f"Instance {self.id} was cancelled.")
+        failure = TaskFailed(f"Instance {self.id} failed: {state['error']}")
+        if state["traceback"]:
+            failure.add_note(state["traceback"])
+        raise failure
+
+    def cancel(self) -> bool:
+        """Ask for the end of the instance; false if it has ended already or is not known."""
+        return bool(self._controller.cancel_task(self.id))
+
+    def lines(self, *, follow: bool = True) -> Iterator[Line]:
+        """What the task writes, line by line, until it has ended; without ``follow``, what is there now."""
+        after = 0
+        while True:
+            found = self._controller.task_lines(self.id, after=after, wait=_WAIT_S if follow else 0)
+            for line in found["lines"]:
+                yield Line(*line)
+            is_further = found["next"] != after
+            after = found["next"]
+            if (found["final"] or not follow) and not is_further:
+                return
+
+    def __repr__(self) -> str:
+        return f"<TaskInstance {self.id}>"

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""
+The function protocol: a request becomes the call of a command, and what it returns or raises the answer.
+
+One guard stands before routing, for every verb and every path but the public ones. Nothing that a caller
+sends makes an answer of the 500s, and no answer holds a traceback of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pydra.cluster.controller.functions import FUNCTIONS, Function, bind
+from pydra.cluster.controller.web import health, strict_json
+from pydra.cluster.controller.web.authentication import Authentication
+from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.request import ControllerRequest, error_body
+from pydra.cluster.interfaces import Commands
+from pydra.errors import HTTP_STATUS, InternalError, InvalidParameters, PydraError, RequestError
+
+_VERBS: Final = (b"GET", b"HEAD", b"POST")
+_ALLOW_ALL: Final = b"Allow: GET, HEAD, POST\r\n"
+_ALLOW_READ: Final = b"Allow: GET, HEAD\r\n"
+_ALLOW_POST: Final = b"Allow: POST\r\n"
+_LOGIN: Final = b'WWW-Authenticate: Bearer realm="pydra"\r\n'
+_RETRY: Final = b"Retry-After: 60\r\n"
+_UNAUTHORIZED: Final = error_body("unauthorized", "Log in first.")
+_FUNCTION_NOT_FOUND: Final = error_body("function_not_found", "There is no function of that name.")
+_NOT_ALLOWED: Final = error_body("method_not_allowed", "This verb is not allowed here.")
+_STOPPING: Final = error_body("cluster", "The master is stopping; ask again later.")
+_MEDIA_TYPE: Final = error_body(
+    "media_type", "Send application/json or application/x-www-form-urlencoded, in UTF-8."
+)
+
+
+class _Route(msgspec.Struct, frozen=True):
+    function: Function
+    command: Callable[..., Awaitable[Any]] | None
+    """None for the login functions, which need to know who asks."""
+
+
+class FunctionCalls:
+    """
+    Answers the requests of all connections.
+
+    Functions that ``commands`` lacks are unknown; a command that the table lacks is a ValueError.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        commands: Commands,
+        authentication: Authentication,
+        limits: Limits,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        unknown = sorted(set(commands) - set(FUNCTIONS))
+        if unknown:
+            raise ValueError(f"These commands are not in the table of functions: {', '.join(unknown)}.")
+        self._authentication = authentication
+        self._limits = limits
+        self._random_bytes = random_bytes
+        self._is_stopping = False
+        self._waits: set[Deferred[None]] = set()
+        self._routes = {
+            f"/{name}".encode("ascii"): _Route(function, commands.get(name))
+            for name, function in FUNCTIONS.items()
+            if function.public or name in commands
+        }
+        self._names = msgspec.json.encode(sorted(route.function.name for route in self._routes.values()))
+
+    def body_limit(self, request: ControllerRequest) -> int:
+        """Bytes of body that this caller may send."""
+        return self._limits.body if self._is_known(request) else self._limits.body_before_login
+
+    def process(self, request: ControllerRequest) -> None:
+        """Answer the request, now or when the command has its result."""
+        try:
+            self._route(request)
+        except Exception:  # noqa: BLE001 - the edge of the daemon: a fault costs one answer only
+            self._fault(request, Failure())
+
+    def _is_known(self, request: ControllerRequest) -> bool:
+        return self._authentication.admits(request.header(b"Authorization"))
+
+    def _route(self, request: ControllerRequest) -> None:
+        path, verb = request.path, request.method
+        page = health.PAGES.get(path)
+        route = self._routes.get(path)
+        is_public = page is not None or (route is not None and route.function.public)
+        if not is_public and not self._is_known(request):
+            request.answer(401, _UNAUTHORIZED, _LOGIN)
+        elif verb not in _VERBS:
+            request.answer(405, _NOT_ALLOWED, _ALLOW_ALL)
+        elif page is not None or path == b"/":
+            if verb == b"POST":
+                request.answer(405, _NOT_ALLOWED, _ALLOW_READ)
+            else:
+                request.answer(200, page or self._names)
+        elif route is None:
+            request.answer(404, _FUNCTION_NOT_FOUND)
+        elif verb != b"POST":
+            request.answer(405, _NOT_ALLOWED, _ALLOW_POST)
+        else:
+            self._call(request, route)
+
+    def _call(self, request: ControllerRequest, route: _Route) -> None:
+        function = route.function
+        try:
+            arguments = _arguments(request)
+            if arguments is None:
+                request.answer(415, _MEDIA_TYPE)
+                return
+            bound = bind(function, *arguments)
+            if function.keyed:
+                bound["request_key"] = _request_key(request, bound["request_key"])
+            if route.command is None:
+                channel = request.channel
+                answer = self._authentication.call(function.name, channel.number, channel.address, bound)
+                request.answer(200, strict_json.dumps(answer))
+                return
+        except PydraError as fault:
+            self._refusal(request, fault)
+            return
+        if self._is_stopping:
+            request.answer(503, _STOPPING)
+            return
+        done = Deferred.fromCoroutine(self._carry_out(request, route.command, bound))
+        if function.waits and not done.called:
+            request.waiting = done
+            self._waits.add(done)
+            done.addBoth(self._end_wait, done)
+        done.addErrback(lambda failure: self._fault(request, failure))
+
+    def stop(self) -> None:
+        """Waiting calls are answered that the master stops, and so is every new one."""
+        self._is_stopping = True
+        for wait in list(self._waits):
+            wait.cancel()
+
+    def _end_wait(self, outcome: object, wait: Deferred[None]) -> object:
+        self._waits.discard(wait)
+        return outcome
+
+    async def _carry_out(
+        self,
+        request: ControllerRequest,
+        command: Callable[..., Awaitable[Any]],
+        bound: dict[str, object],
+    ) -> None:
+        try:
+            body = strict_json.dumps(await command(**bound))
+        except CancelledError:
+            # The caller went away, or the service stops; the former does not hear this.
+            request.answer(503, _STOPPING)
+            return
+        except PydraError as fault:
+            if isinstance(fault, InternalError):
+                raise
+            self._refusal(request, fault)
+            return
+        request.answer(200, body)
+
+    def _refusal(self, request: ControllerRequest, fault: PydraError) -> None:
+        status = _status(fault)
+        if status >= 500:
+            self._log.warn(
+                "{function} was answered {status}: {fault}",
+                function=_name(request),
+                status=status,
+                fault=str(fault),
+            )
+        errors = fault.errors if isinstance(fault, InvalidParameters) else None
+        request.answer(status, error_body(fault.code, str(fault), errors), _RETRY if status == 429 else b"")
+
+    def _fault(self, request: ControllerRequest, failure: Failure) -> None:
+        reference = self._random_bytes(4).hex().upper()
+        self._log.failure(
+            "A request for {function} met an internal error (reference {reference})",
+            failure,
+            function=_name(request),
+            reference=reference,
+        )
+        text = f"Internal error; see the master's log (reference {reference})."
+        request.answer(500, error_body(InternalError.code, text))
+
+
+def _status(fault: PydraError) -> int:
+    """The status of the nearest class of the fault that has one."""
+    for ancestor in type(fault).__mro__:
+        status = HTTP_STATUS.get(getattr(ancestor, "code", ""))
+        if status is not None:
+            return status
+    return 500
+
+
+def _name(request: ControllerRequest) -> str:
+    return request.path[:100].decode("ascii", "backslashreplace")
+
+
+def _request_key(request: ControllerRequest, argument: object) -> object:
+    """The key that the argument or, without one, the header has; None if neither is there."""
+    if argument is None and not request.requestHeaders.hasHeader(b"Idempotency-Key"):
+        return None
+    key = str(argument) if argument is not None else request.header(b"Idempotency-Key") or ""
+    if not key.isascii() or not 16 <= len(key) <= 128 or not key.replace("-", "").replace("_", "").isalnum():
+        raise RequestError("A request key is 16 to 128 letters, digits, '-' or '_'.")
+    return key
+
+
+def _arguments(request: ControllerRequest) -> tuple[list[object], dict[str, object]] | None:
+    """The positional and named arguments; None if the body is in a format that is not spoken here."""
+    body: bytes = request.content.read()
+    if not body:
+        return [], {}
+    kind, _, parameters = (request.header(b"Content-Type") or "").lower().partition(";")
+    charset = parameters.strip().removeprefix("charset=").strip('"')
+    if charset not in ("", "utf-8"):
+        return None
+    match kind.strip():
+        case "application/json":
+            fields = strict_json.loads(body)
+            if not isinstance(fields, dict):
+                raise RequestError("The body is no JSON object with args and kwargs.")
+        case "application/x-www-form-urlencoded":
+            fields = _form(body)
+        case _:
+            return None
+    if not fields.keys() <= {"args", "kwargs"}:
+        raise RequestError("The body has other fields than args and kwargs.")
+    args, kwargs = fields.get("args"), fields.get("kwargs")
+    if args is not None and not isinstance(args, list):
+        raise RequestError("args is no JSON list.")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise RequestError("kwargs is no JSON object.")
+    return args or [], kwargs or {}
+
+
+def _form(body: bytes) -> dict[str, object]:
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=2,
+        )
+    except ValueError:
+        raise RequestError("The form cannot be read; it has the fields args and kwargs, in UTF-8.") from None
+    fields = {name: strict_json.loads(text.encode("utf-8")) if text else None for name, text in pairs}
+    if len(fields) != len(pairs):
+        raise RequestError("The form has a field twice.")
+    return fields

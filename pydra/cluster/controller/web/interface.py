@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""The listening service of the controller API: HTTPS with the master's certificate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from pydra.cluster.auth.identity import Identity
+from pydra.cluster.auth.tls import controller_context
+from pydra.cluster.controller.web.authentication import Authentication
+from pydra.cluster.controller.web.calls import FunctionCalls
+from pydra.cluster.controller.web.limits import ControllerFactory, LimitedTLSFactory, Limits
+from pydra.cluster.interfaces import Commands
+from pydra.errors import ConfigError
+
+STOP_GRACE_S = 5.0
+"""How long calls that are being carried out may take to end when the service stops."""
+
+
+class ControllerService:
+    """
+    Answers controllers on ``interface`` (an IP address) and ``port`` (0: chosen by the system).
+
+    ``commands`` carry out the functions; see `pydra.cluster.controller.functions` for what they are given.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,  # IReactorTCP and IReactorTime; zope interfaces cannot be joined in an annotation
+        identity: Identity,
+        interface: str,
+        port: int,
+        commands: Commands,
+        authentication: Authentication,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self._reactor = reactor
+        self._address = interface
+        self._port = port
+        self._interface = FunctionCalls(commands, authentication, limits)
+        self._factory = ControllerFactory(reactor, self._interface, limits)
+        self._tls = LimitedTLSFactory(controller_context(identity), self._factory, reactor)
+        self._listener: Any = None  # IListeningPort, which has no getHost().port in its interface
+
+    async def start(self) -> int:
+        """Listen; the port is answered. `ConfigError` if it cannot be had."""
+        try:
+            self._listener = self._reactor.listenTCP(
+                self._port, self._tls, backlog=128, interface=self._address
+            )
+        except (CannotListenError, OSError) as fault:
+            where = f"HOST {self._address!r}, CONTROLLER_PORT {self._port}"
+            raise ConfigError(f"{where}: the controller API cannot listen there: {fault}") from None
+        port = int(self._listener.getHost().port)
+        self._log.info("The controller API listens on {address}:{port}", address=self._address, port=port)
+        return port
+
+    async def stop(self) -> None:
+        """Listen no more, end waiting calls, let others end for up to five seconds, and close."""
+        if self._listener is None:
+            return
+        listener, self._listener = self._listener, None
+        stopped = listener.stopListening()
+        if stopped is not None:
+            await stopped
+        self._interface.stop()
+        closed = self._factory.close_all()
+        limit = self._reactor.callLater(STOP_GRACE_S, self._factory.abort_all)
+        await closed
+        if limit.active():
+            limit.cancel()

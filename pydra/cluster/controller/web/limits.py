@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""
+The HTTP channel that refuses before it buffers.
+
+Twisted's parser decides what a request is; this one adds the limits of size, time and number, and refuses
+what two parsers could read differently: folded headers, bare line feeds, a length beside chunks, a second
+length, a missing or second ``Host``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, datetimeToString
+from typing_extensions import override
+
+from pydra.cluster.controller.web.request import ControllerRequest, plain_answer
+
+if TYPE_CHECKING:
+    from twisted.internet.base import DelayedCall
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one listener takes; sizes in bytes."""
+
+    body: int = 1024 * 1024
+    body_before_login: int = 16 * 1024
+    """What an unknown caller may make us hold; a login needs less than 2 KiB."""
+    headers: int = 16 * 1024
+    header_count: int = 100
+    headers_s: float = 10.0
+    """From the first byte of a request, or the connection, to the end of its headers."""
+    body_s: float = 60.0
+    """From the end of the headers to the end of the body."""
+    idle_s: float = 60.0
+    """Between two requests."""
+    connections: int = 256
+    connections_per_address: int = 32
+    linger_s: float = 2.0
+    """After a refusal, what still comes is read and dropped, so that the caller gets to read the refusal."""
+    linger: int = 8 * 1024 * 1024
+
+
+class Interface(Protocol):
+    """Where whole requests go."""
+
+    def body_limit(self, request: ControllerRequest) -> int:
+        """Bytes of body that the caller may send, as its headers tell."""
+        ...
+
+    def process(self, request: ControllerRequest) -> None:
+        """Answer the request, now or later."""
+        ...
+
+
+_TOO_LARGE: Final = "The request is larger than the limit of {limit} bytes."
+_TOO_SLOW: Final = "The request did not arrive in time."
+_NOT_HTTP: Final = "This is not a request that can be read in one way only."
+
+
+class LimitedChannel(HTTPChannel):
+    """One connection of a controller."""
+
+    factory: ControllerFactory
+    transport: Any  # ITransport, which lacks abortConnection
+    _refused = False
+    _dropped = 0
+    _deadline: DelayedCall | None = None
+    address = ""
+    number = 0
+    """Unlike any other connection's, as long as the daemon runs."""
+    body_left = 0
+    abortTimeout = 5  # noqa: N815 - Twisted's name
+
+    @override
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        limits = self.factory.limits
+        self.totalHeadersSize = limits.headers
+        self.maxHeaders = limits.header_count
+        self._deadline = self.callLater(limits.headers_s, self._too_slow)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end_deadline()
+        self.factory.left(self)
+        super().connectionLost(reason)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._refused:
+            self._dropped += len(data)
+            if self._dropped > self.factory.limits.linger:
+                self.transport.abortConnection()
+            return
+        super().dataReceived(data)
+        if self._refused or self._handlingRequest:
+            return
+        if self.line_mode and b"\n" in self._buffer:
+            self.refuse(400, "request", _NOT_HTTP)  # a line feed that ended no line
+        elif (self.requests or self._buffer) and self._deadline is None:
+            limits = self.factory.limits
+            seconds = limits.headers_s if self.line_mode else limits.body_s
+            self._deadline = self.callLater(seconds, self._too_slow)
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        if self._refused:
+            return
+        if line[:1] in (b" ", b"\t") or b"\n" in line or b"\r" in line:
+            self.refuse(400, "request", _NOT_HTTP)
+            return
+        super().lineReceived(line)
+
+    @override
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.refuse(400, "request", _NOT_HTTP)
+
+    @override
+    def headerReceived(self, line: bytes) -> bool:
+        if self._refused:
+            return False
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        # Twisted takes any number of digits, and 'identity' beside a length.
+        if (name == b"content-length" and not (value.isdigit() and len(value) < 19)) or (
+            name == b"transfer-encoding" and value.lower() != b"chunked"
+        ):
+            self.refuse(400, "request", _NOT_HTTP)
+            return False
+        return bool(super().headerReceived(line))
+
+    @override
+    def allHeadersReceived(self) -> None:
+        if self._refused:
+            return
+        request = self.requests[-1]
+        headers = request.requestHeaders
+        is_old = self._version == b"HTTP/1.0"
+        hosts = headers.getRawHeaders(b"Host", [])
+        if len(hosts) > 1 or not (hosts or is_old) or (is_old and headers.hasHeader(b"Transfer-Encoding")):
+            self.refuse(400, "request", _NOT_HTTP)
+            return
+        limit = self.body_left = self.factory.interface.body_limit(request) if self.length != 0 else 0
+        if self.length is not None and self.length > limit:
+            self._too_large()
+            return
+        if self._deadline is not None:
+            self._deadline.reset(self.factory.limits.body_s)
+        super().allHeadersReceived()
+
+    @override
+    def allContentReceived(self) -> None:
+        if self._refused:
+            return
+        self._end_deadline()
+        super().allContentReceived()
+
+    def body_received(self, data: bytes) -> bool:
+        """Whether these bytes of body may be kept."""
+        self.body_left -= len(data)
+        if self.body_left < 0:
+            self._too_large()
+        return not self._refused
+
+    def refuse(self, status: int, code: str, text: str) -> None:
+        """Answer the request that is being read, drop what follows, and close."""
+        if self._refused:
+            return
+        self._refused = True
+        self._buffer = b""
+        self._end_deadline()
+        self.setTimeout(None)
+        self.transport.write(plain_answer(status, code, text))
+        self.loseConnection()
+        self._deadline = self.callLater(self.factory.limits.linger_s, self._give_up)
+
+    @override
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(400, "request", _NOT_HTTP)
+
+    def _too_large(self) -> None:
+        # Who is not logged in hears that first: his limit is another one.
+        limits = self.factory.limits
+        if self.factory.interface.body_limit(self.requests[-1]) < limits.body:
+            self.refuse(401, "unauthorized", "Log in first.")
+        else:
+            self.refuse(413, "request", _TOO_LARGE.format(limit=limits.body))
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        self.refuse(408, "request", _TOO_SLOW)
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        self.transport.abortConnection()
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class ControllerFactory(Factory[LimitedChannel]):
+    """Makes a channel for each connection that is within the limits."""
+
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, interface: Interface, limits: Limits) -> None:
+        self.clock = clock
+        self.interface = interface
+        self.limits = limits
+        self.channels: set[LimitedChannel] = set()
+        self._per_address: Counter[str] = Counter()
+        self._made = 0
+        self._emptied: Deferred[None] | None = None
+        self._date_at = -1
+        self._date = b""
+
+    def admits(self, address: IAddress | None) -> bool:
+        """Whether one more connection from there is within the limits."""
+        return (
+            len(self.channels) < self.limits.connections
+            and self._per_address[_host(address)] < self.limits.connections_per_address
+        )
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> LimitedChannel:
+        # Any, because Twisted's own attributes are assigned that it has no types for.
+        channel: Any = LimitedChannel()
+        self._made += 1
+        channel.number = self._made
+        channel.factory = self
+        channel.requestFactory = ControllerRequest
+        channel.callLater = self.clock.callLater
+        channel.timeOut = self.limits.idle_s
+        channel.address = _host(addr)
+        self.channels.add(channel)
+        self._per_address[channel.address] += 1
+        return cast("LimitedChannel", channel)
+
+    def left(self, channel: LimitedChannel) -> None:
+        """The connection is gone."""
+        if channel in self.channels:
+            self.channels.remove(channel)
+            self._per_address[channel.address] -= 1
+            if not self._per_address[channel.address]:
+                del self._per_address[channel.address]
+        if not self.channels and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    def close_all(self) -> Deferred[None]:
+        """Close idle connections now and the others after their answer; fires when all are gone."""
+        self._emptied = Deferred()
+        emptied = self._emptied
+        for channel in list(self.channels):
+            if channel.requests:
+                channel.persistent = 0
+            else:
+                channel.transport.abortConnection()
+        if not self.channels:
+            self._emptied = None
+            emptied.callback(None)
+        return emptied
+
+    def abort_all(self) -> None:
+        """Close every connection, whatever it is doing."""
+        for channel in list(self.channels):
+            channel.transport.abortConnection()
+
+    def date(self) -> bytes:
+        """The ``Date`` header line, made once a second."""
+        now = int(self.clock.seconds())
+        if now != self._date_at:
+            self._date_at = now
+            self._date = b"Date: " + datetimeToString(now) + b"\r\n"
+        return self._date
+
+    def log(self, request: ControllerRequest) -> None:
+        """Nothing is logged of a request that went well; Twisted calls this for each."""
+
+
+class LimitedTLSFactory(TLSMemoryBIOFactory):
+    """Closes a connection beyond the limits before its handshake costs anything."""
+
+    def __init__(
+        self, context: IOpenSSLServerConnectionCreator, factory: ControllerFactory, clock: IReactorTime
+    ) -> None:
+        super().__init__(context, False, factory, clock)
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # TLSMemoryBIOProtocol, or None to refuse
+        if not self.wrappedFactory.admits(addr):
+            return None
+        return super().buildProtocol(addr)
+
+
+def _host(address: object) -> str:
+    return str(getattr(address, "host", ""))

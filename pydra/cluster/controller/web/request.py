@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""One request of a controller and its answer, which is always JSON and always whole."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from pydra.cluster.controller.web.limits import LimitedChannel
+
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
+}
+_COMMON: Final = (
+    b"Content-Type: application/json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+)
+_CLOSE: Final = b"Connection: close\r\n"
+
+
+def error_body(
+    code: str, text: str, errors: dict[str, list[str]] | None = None, traceback: str = ""
+) -> bytes:
+    """The JSON of an error, in the form that every client reads."""
+    return msgspec.json.encode(
+        {"exception": text, "code": code, "errors": errors or None, "traceback": traceback}
+    )
+
+
+def plain_answer(status: int, code: str, text: str) -> bytes:
+    """A whole answer for a request that could not be read, after which the connection is closed."""
+    return _assemble(status, error_body(code, text), _CLOSE)
+
+
+def _assemble(status: int, body: bytes, headers: bytes) -> bytes:
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    return b"".join((_STATUS_LINES[status], _COMMON, headers, length, body))
+
+
+class ControllerRequest(Request):
+    """
+    A request whose body is in memory, within the limits of its channel.
+
+    It is answered once; after its caller went away, answering does nothing.
+    """
+
+    channel: LimitedChannel
+    content: BytesIO
+    is_gone = False
+    waiting: Deferred[Any] | None = None
+    """What is cancelled when the caller goes away."""
+
+    def __init__(self, channel: LimitedChannel, queued: object = False) -> None:
+        super().__init__(channel, queued, parsePOSTFormSubmission=False)
+
+    @override
+    def gotLength(self, length: int | None) -> None:
+        # Twisted would write a large body to a file, in the reactor.
+        self.content = BytesIO()
+
+    @override
+    def parseCookies(self) -> None:
+        """There are none."""
+
+    @override
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.channel.body_received(data):
+            self.content.write(data)
+
+    @override
+    def process(self) -> None:
+        self.channel.factory.interface.process(self)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.is_gone = True
+        super().connectionLost(reason)
+        if self.waiting is not None:
+            self.waiting.cancel()
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header; None if it is missing, ambiguous or not ASCII."""
+        values = self.requestHeaders.getRawHeaders(name)
+        if values is None or len(values) != 1 or not values[0].isascii():
+            return None
+        return str(values[0], "ascii")
+
+    def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
+        """Send a JSON answer; ``headers`` are further lines, each ended."""
+        if self.is_gone or self.finished:
+            return
+        if not self.channel.persistent:
+            headers += _CLOSE
+        whole = _assemble(status, body, headers + self.channel.factory.date())
+        # One write, so one TLS record and one segment: Twisted's own would be three.
+        self.channel.write(whole[: -len(body)] if self.method == b"HEAD" and body else whole)
+        self.startedWriting = 1
+        self.sentLength = len(body)
+        self.finish()
