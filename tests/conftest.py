@@ -29,10 +29,12 @@ def no_unhandled_failures() -> Iterator[None]:
     if "twisted.internet.defer" not in sys.modules:
         yield
         return
-    from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+    from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+    from zope.interface import provider
 
     seen: list[str] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_namespace") == "twisted.internet.defer" and event["log_level"] is LogLevel.critical:
             seen.append(str(event.get("log_failure", event.get("log_format"))))

@@ -2,9 +2,9 @@
 """
 Where the master is, and the key for it.
 
-An option stands above its ``PYDRA_`` variable, which stands above the settings file. If ``load_settings``
-finds no file, that of the cluster which ``pydra cluster up`` started in its default directory holds. The key
-is CONTROLLER_KEY, else ``master.key`` beside the settings file, else ``./master.key``.
+An option stands above its ``PYDRA_`` variable, which stands above the settings file that ``load_settings``
+finds. The key is CONTROLLER_KEY, else ``master.key`` beside that file, else ``./master.key``. If nothing was
+named and there is no such key, the cluster that ``pydra cluster up`` started in its own directory is meant.
 """
 
 from __future__ import annotations
@@ -66,11 +66,12 @@ def find_target(host: str | None, port: int | None, key: str | None, environ: Ma
     """
     if host is not None and port is not None and key is not None:
         return Target(host, port, Path(key))
-    from pydra.config import FILE_NAME, load_settings
+    from pydra.config import FILE_NAME, PATH_VARIABLE, load_settings
 
     settings = load_settings(environ=environ)
     local = default_directory(environ) / FILE_NAME
-    if not settings.source and local.is_file():
+    named = host is not None or port is not None or key is not None or PATH_VARIABLE in environ
+    if not named and local.is_file() and not _key_file(settings).is_file():
         settings = load_settings(local, environ=environ)
     return Target(
         settings.HOST if host is None else host,

@@ -25,7 +25,7 @@ import machine
 from machine import ROOT, say, stop
 
 DEMO = ROOT / "examples" / "demo"
-DEMO_TASK = "demo.source_statistics.SourceStatistics"
+DEMO_TASK = "demo.library_statistics.StatisticsTask"
 NEXT_TASK = "demo.demo_task.TestTask"
 LISTED_S = 60.0
 """Seconds in which the demo has to be listed after its package was put in place."""
@@ -135,6 +135,12 @@ To end it: pydra cluster down --dir {directory}""")
     return code
 
 
+def default_directory() -> Path:
+    """Return the directory that ``pydra cluster up`` takes if none is named."""
+    home = os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "pydra"
+
+
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     """End like Ctrl-C."""
     raise KeyboardInterrupt
@@ -149,9 +155,7 @@ def main() -> int:
     parser.add_argument(
         "--once", action="store_true", help="use a temporary directory and end the cluster again"
     )
-    parser.add_argument(
-        "--dir", type=Path, default=ROOT / ".pydra", help="directory of the cluster (default: .pydra)"
-    )
+    parser.add_argument("--dir", type=Path, help="directory of the cluster (default: as pydra cluster up)")
     parser.add_argument(
         "--isolation",
         choices=["sandbox", "none"],
@@ -170,7 +174,8 @@ def main() -> int:
             machine.check_sandbox(python, env)
         if options.once:
             return run_once(python, options.isolation, env)
-        return run_and_keep(python, options.dir.absolute(), options.isolation, env)
+        directory = (options.dir or default_directory()).absolute()
+        return run_and_keep(python, directory, options.isolation, env)
     except KeyboardInterrupt:
         say("Interrupted.")
         return 130

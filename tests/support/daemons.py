@@ -49,7 +49,7 @@ def wait_until(
     what: str = "the state waited for",
     details: Callable[[], str] = str,
 ) -> T:
-    """Return what ``look`` returns as soon as it holds; if it does not, AssertionError with the last state."""
+    """Return what ``look`` returns as soon as it holds; if not, AssertionError with the last state."""
     deadline = time.monotonic() + timeout_s
     while True:
         seen = look()
@@ -69,7 +69,7 @@ class Cluster:
     directory: Path
     process: subprocess.Popen[str]
     ready: dict[str, Any]  # the line of --json
-    env: Mapping[str, str] = field(default_factory=environment)
+    env: dict[str, str] = field(default_factory=environment)
 
     @property
     def tasks(self) -> Path:

@@ -94,10 +94,11 @@ def daemon_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a daemon: nothing that goes before its settings, and this copy of Pydra."""
     passed = {name: value for name, value in environ.items() if name not in DECIDED_HERE}
     home = str(Path(pydra.__file__).absolute().parent.parent)
-    paths = [str(Path(path).absolute()) for path in passed.get("PYTHONPATH", "").split(os.pathsep) if path]
+    given = passed.pop("PYTHONPATH", "").split(os.pathsep)
+    paths = [str(Path(path).absolute()) for path in given if path]
     if home in sys.path and Path(home).name != "site-packages" and home not in paths:
-        passed["PYTHONPATH"] = os.pathsep.join([home, *paths])
-    return passed
+        paths.insert(0, home)
+    return passed | {"PYTHONPATH": os.pathsep.join(paths)} if paths else passed
 
 
 def wait_ready(layout: Layout, started: Started, deadline: float) -> Daemon:
