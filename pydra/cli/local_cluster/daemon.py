@@ -57,17 +57,17 @@ class Started:
     name: str
     child: subprocess.Popen[bytes]
     process: Process
-    output_from: int
-    """Where its output begins in its file."""
+    begins: dict[Path, int]
+    """Where that what it writes begins in its files."""
 
 
 def start_daemon(layout: Layout, name: str, command: Sequence[str]) -> Started:
     """Start a daemon with the settings that were written for it."""
     layout.ready(name).unlink(missing_ok=True)
+    begins = {path: _size(path) for path in (layout.output(name), layout.log(name))}
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     output = os.open(layout.output(name), flags, 0o600)
     try:
-        begins = os.fstat(output).st_size
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and files
             [
                 *command,
@@ -115,7 +115,7 @@ def wait_ready(layout: Layout, started: Started, deadline: float) -> Daemon:
         if code is not None:
             raise failure(layout, started, code)
         if time.monotonic() > deadline:
-            raise CliError(f"{started.name} is not ready.\n{quoted(layout, started)}", FAILED, "not_ready")
+            raise CliError(f"{started.name} is not ready.\n{quoted(started)}", FAILED, "not_ready")
         pause(POLL_S)
 
 
@@ -130,29 +130,43 @@ def _ready_answer(layout: Layout, started: Started) -> Daemon | None:
 
 def failure(layout: Layout, started: Started, code: int) -> CliError:
     """Return the error of a daemon that ended by itself; for a missing sandbox, its own sentence and code."""
-    text = _output_since(layout, started)
-    if code in SANDBOX_CODES and text.strip():
-        sentence = text.strip().splitlines()[-1]
+    said = [
+        line
+        for line in _written(layout.output(started.name), started.begins[layout.output(started.name)])
+        if line
+    ]
+    if code in SANDBOX_CODES and said:
+        sentence = said[-1].removeprefix("pydra_node: ").removeprefix("pydra_master: ")
         return CliError(sentence, code, "sandbox_tool_missing" if code == 3 else "namespaces_refused")
     ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    return CliError(f"{started.name} {ended}.\n{quoted(layout, started)}", FAILED, "daemon_died")
+    return CliError(f"{started.name} {ended}.\n{quoted(started)}", FAILED, "daemon_died")
 
 
-def _output_since(layout: Layout, started: Started) -> str:
-    """Return what the daemon wrote since this start."""
+def _size(path: Path) -> int:
+    """Return the size of a file; 0 if there is none."""
     try:
-        return read_file(layout.output(started.name), 16 * 1024 * 1024)[started.output_from :].decode(
-            errors="replace"
-        )
+        return path.lstat().st_size
     except OSError:
-        return ""
+        return 0
 
 
-def quoted(layout: Layout, started: Started, lines: int = 20) -> str:
-    """Return the last lines that a daemon wrote, under the name of the file."""
-    last = _output_since(layout, started).splitlines()[-lines:]
-    body = "\n".join(f"  {line}" for line in last) or "  (nothing)"
-    return f"The end of {layout.output(started.name)}:\n{body}"
+def _written(path: Path, begins: int) -> list[str]:
+    """Return the lines that a file got since; all of it if it was begun anew."""
+    try:
+        content = read_file(path, 32 * 1024 * 1024)
+    except OSError:
+        return []
+    return content[begins if begins <= len(content) else 0 :].decode(errors="replace").splitlines()
+
+
+def quoted(started: Started, lines: int = 20) -> str:
+    """Return the last lines that a daemon wrote, under the names of its files."""
+    parts = []
+    for path, begins in started.begins.items():
+        body = "\n".join(f"  {line}" for line in _written(path, begins)[-lines:])
+        if body:
+            parts.append(f"The end of {path}:\n{body}")
+    return "\n".join(parts) or f"It wrote nothing; its files would be {', '.join(map(str, started.begins))}."
 
 
 def end_processes(processes: Sequence[Process], say: Callable[[str], None]) -> None:

@@ -46,6 +46,10 @@ class Layout:
         """Return the file that takes standard output and standard error of a daemon."""
         return self.runtime(name) / f"{name}.out"
 
+    def log(self, name: str) -> Path:
+        """Return the daemon's own log."""
+        return self.runtime(name) / "logs" / ("master.log" if name == MASTER else "node.log")
+
     def make(self) -> None:
         """
         Make the directories that are missing, for their owner alone.

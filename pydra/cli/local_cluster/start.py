@@ -248,7 +248,7 @@ class Starter:
                 pause(POLL_S)
         finally:
             controller.close()
-        logs = "\n".join(quoted(self.layout, started) for started in self.started.values())
+        logs = "\n".join(quoted(started) for started in self.started.values())
         raise CliError(f"No node was ready to work within {READY_S:g} s. {why}\n{logs}", FAILED, "not_ready")
 
     def _check_alive(self) -> None:
