@@ -72,5 +72,5 @@ def run_one(controller: WebController) -> None:
     """Submit one instance and wait for its result."""
     instance = controller.run_tasks(TASK)
     answer = controller.wait_task(instance)
-    if answer["state"] != "COMPLETE":
+    if answer["state"] != "complete":
         raise RuntimeError(f"The task ended as {answer}")

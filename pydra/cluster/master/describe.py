@@ -35,23 +35,27 @@ OUTPUT_LIMIT = 4 * 1024
 """Bytes of a failed run's output that its error shows."""
 
 
+Answer = tuple[bool, bytes]
+"""Whether the answer is a good one, and its payload."""
+
+
 class _Conversation:
     """Sends to one worker and waits for its answers; the first fault ends it."""
 
     def __init__(self, clock: IReactorTime, ended: Callable[[], None]) -> None:
         self._clock = clock
         self._ended = ended
-        self._waiting: dict[int, Deferred[list[object]]] = {}
+        self._waiting: dict[int, Deferred[Answer]] = {}
         self._parts: list[bytes] = []
         self._size = 0
         self._output = b""
         self.worker: WorkerProcess | None = None
 
-    async def ask(self, number: int, frame: list[object]) -> list[object]:
-        """The answer (RESULT-like frame with its payload whole) to a frame that carries this number."""
+    async def ask(self, number: int, frame: list[object]) -> Answer:
+        """The answer to a frame that carries this number."""
         if self.worker is None:
             raise WorkerDied
-        answer: Deferred[list[object]] = Deferred()
+        answer: Deferred[Answer] = Deferred()
         self._waiting[number] = answer
         answer.addTimeout(DESCRIBE_S, self._clock)
         self.worker.send(frame)
@@ -82,11 +86,11 @@ class _Conversation:
                 self._parts.append(part)
                 self._size += len(part)
             case [frames.DESCRIBED, bytes() as rest] if self._size + len(rest) <= ANSWER_LIMIT:
-                self._answer(0, [True, self._whole(rest)])
+                self._answer(0, (True, self._whole(rest)))
             case [frames.VALIDATED, int() as number, bool() as valid, bytes() as rest] if (
                 self._size + len(rest) <= ANSWER_LIMIT
             ):
-                self._answer(number, [valid, self._whole(rest)])
+                self._answer(number, (valid, self._whole(rest)))
             case [frames.FAILED, str(), str() as text, str()]:
                 self.fail(WorkerDied(text[:OUTPUT_LIMIT]))
             case _:
@@ -103,7 +107,7 @@ class _Conversation:
         said = self._output.decode("utf-8", "replace").strip()
         self.fail(WorkerDied(f"The package's own code ended its process: {ending.reason}. {said}".strip()))
 
-    def _answer(self, number: int, answer: list[object]) -> None:
+    def _answer(self, number: int, answer: Answer) -> None:
         waiting = self._waiting.pop(number, None)
         if waiting is not None:
             waiting.callback(answer)
@@ -135,7 +139,7 @@ class Describer:
         conversation.worker = await self._workers.take(conversation, package, version)
         try:
             _, answer = await conversation.ask(0, [frames.DESCRIBE, package, version])
-            description = msgspec.msgpack.decode(answer, type=PackageDescription)  # type: ignore[arg-type]
+            description = msgspec.msgpack.decode(answer, type=PackageDescription)
         except (WorkerDied, LimitExceeded, WireError, msgspec.MsgspecError) as fault:
             self.log.warn("Package {package} cannot be described: {fault}", package=package, fault=str(fault))
             return PackageDescription(
@@ -206,7 +210,7 @@ class _Validator:
         frame: list[object] = [frames.VALIDATE, number, package, task_key, payload.pack(arguments)]
         valid, answer = await self._conversation.ask(number, frame)
         self._idle = self._clock.callLater(VALIDATOR_IDLE_S, self.end)
-        value = payload.unpack(answer)  # type: ignore[arg-type]  # the conversation checked its type
+        value = payload.unpack(answer)
         if not isinstance(value, dict):
             raise WireError("A validator answers a map.")
         if not valid:

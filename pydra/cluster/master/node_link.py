@@ -51,6 +51,8 @@ RESULT_LIMIT = 8 * 1024 * 1024
 SLOTS_LIMIT = 4096
 """Worker slots of one node."""
 
+OUTCOMES = frozenset(outcome.value for outcome in inputs.Outcome)
+
 REMEMBERED = 10_000
 """Attempts sent to a node whose late log lines are still taken."""
 
@@ -190,7 +192,7 @@ class NodeLink:
     def _checked(self, message: UnitFinished) -> UnitFinished:
         """The outcome, with a result that is what it says; otherwise a failure in its place."""
         result = message.result
-        if message.outcome not in inputs.Outcome or (message.outcome == COMPLETE and result is None):
+        if message.outcome not in OUTCOMES or (message.outcome == COMPLETE and result is None):
             failure = Failure(WireError.code, "The node told of an outcome that does not exist.")
             return UnitFinished(message.attempt, FAILED, failure=failure)
         if result is None:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pydra.cluster.auth.identity import Identity
+from pydra.cluster.auth.tls import DaemonTLS
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.interfaces import Commands, InThread, LinkUser, Store
@@ -120,10 +121,12 @@ class MasterService:
             self._events.publish,
         )
         self._describer = Describer(reactor, wall_clock, self._workers)
+        repository = Repository(cache_directory(settings))
+        await files(repository.sweep)
         self._library = PackageLibrary(
             reactor,
             settings.tasks_dir,
-            Repository(cache_directory(settings)),
+            repository,
             store,
             self._describer,
             files,
@@ -210,7 +213,7 @@ class MasterService:
     def _dial(self, node: Node, user: LinkUser) -> Dialer:
         return NodeDialer(
             self._reactor,
-            self._identity,
+            DaemonTLS(self._identity),
             node.host,
             node.port,
             node.fingerprint,

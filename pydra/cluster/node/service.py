@@ -15,6 +15,8 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pydra.cluster.auth.identity import Identity
+from pydra.cluster.auth.tls import DaemonTLS
+from pydra.cluster.interfaces import InThread
 from pydra.cluster.node.epoch import EpochFile
 from pydra.cluster.node.information import available_cores, information, stones
 from pydra.cluster.node.master_link import MasterLink
@@ -44,7 +46,8 @@ class NodeService:
     ) -> None:
         self._reactor = reactor
         self._files = ThreadPool(0, FILE_THREADS, "files")
-        in_thread = functools.partial(deferToThreadPool, reactor, self._files)
+        self._in_thread: InThread = functools.partial(deferToThreadPool, reactor, self._files)
+        self._repository = Repository(cache_directory(settings))
         slots = settings.WORKERS or available_cores()
         self._workers = WarmPool(reactor, launcher, isolation, size=slots)
         outbox = Outbox()
@@ -59,7 +62,7 @@ class NodeService:
             orphan_grace_s=settings.ORPHAN_GRACE_S,
         )
         tell = self._master_link.tell
-        packages = PackageCache(Repository(cache_directory(settings)), in_thread, tell)
+        packages = PackageCache(self._repository, self._in_thread, tell)
         arguments = ArgumentCache(tell)
         self._units = Units(
             reactor,
@@ -75,7 +78,7 @@ class NodeService:
         self._master_link.serve(self._units, packages, arguments)
         self._listener = MasterListener(
             reactor,
-            identity,
+            DaemonTLS(identity),
             settings.NODE_INTERFACE,
             settings.PORT,
             settings.MASTER_FINGERPRINT,
@@ -85,8 +88,9 @@ class NodeService:
     async def start(self) -> int:
         """Keep workers warm and listen for the master; answers the port."""
         self._files.start()
+        await self._in_thread(self._repository.sweep)
         await self._workers.start()
-        port = await self._listener.start()
+        port = self._listener.start()
         self.log.info("The node listens on port {port}", port=port)
         return port
 

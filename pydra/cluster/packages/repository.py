@@ -24,7 +24,7 @@ class Repository:
     """The package versions below ``root``."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
 
     def add(self, source: Path) -> PackageVersion:
         """
@@ -37,14 +37,14 @@ class Repository:
         if problem is not None:
             raise PackageRefused(problem)
         package = PackageName(source.name)
-        with VersionWriter(self._root, package) as writer:
+        with VersionWriter(self.root, package) as writer:
             version = read_content(source, writer.write).version
             writer.keep(version)
         return version
 
     def path(self, package: PackageName, version: PackageVersion) -> Path:
         """Where a version is, or would be."""
-        return version_path(self._root, package, version)
+        return version_path(self.root, package, version)
 
     def has(self, package: PackageName, version: PackageVersion) -> bool:
         """True if the version is here, whole."""
@@ -55,7 +55,7 @@ class Repository:
         try:
             found = [
                 (entry.stat(follow_symlinks=False).st_mtime_ns, entry.name)
-                for entry in os.scandir(self._root / package)
+                for entry in os.scandir(self.root / package)
                 if entry.is_dir(follow_symlinks=False) and is_version(entry.name)
             ]
         except FileNotFoundError:
@@ -64,7 +64,7 @@ class Repository:
 
     def sweep(self) -> None:
         """Remove what an earlier process left unfinished; called before anything is added."""
-        for left in self._root.glob(f"{_UNFINISHED}*"):
+        for left in self.root.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -76,7 +76,7 @@ class VersionWriter:
     """
 
     def __init__(self, root: Path, package: PackageName) -> None:
-        self._root = root
+        self.root = root
         self._package = package
         root.mkdir(parents=True, exist_ok=True)
         self._place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=root))
@@ -111,7 +111,7 @@ class VersionWriter:
         for directory in self._directories:
             directory.chmod(0o755)
             _sync(directory)
-        target = version_path(self._root, self._package, version)
+        target = version_path(self.root, self._package, version)
         target.parent.mkdir(mode=0o755, exist_ok=True)
         try:
             self._content.rename(target)

@@ -159,6 +159,8 @@ def _parser(role: str) -> argparse.ArgumentParser:
 
 def die(role: str, fault: PydraError | str, status: int) -> NoReturn:
     """Say in one sentence why the daemon cannot go on, and end it."""
-    sys.stderr.write(f"pydra_{role}: {fault}\n")
-    sys.stderr.flush()
+    # The log may have taken the place of sys.stderr.
+    stderr = sys.__stderr__ or sys.stderr
+    stderr.write(f"pydra_{role}: {fault}\n")
+    stderr.flush()
     raise SystemExit(status)
