@@ -222,6 +222,19 @@ def test_a_refused_caller_that_stays_is_cut_off(server: MemoryServer, connection
     assert connection.transport.disconnected
 
 
+def test_a_caller_that_asks_for_the_end_and_stays_is_cut_off(
+    server: MemoryServer, connection: MemoryConnection
+) -> None:
+    """After the last answer the other side has a minute to read it and go."""
+    connection.send(request("GET", "/healthz", Connection="close"))
+    server.clock.advance(59)
+    assert not connection.transport.disconnected
+
+    server.clock.advance(1)
+
+    assert connection.transport.disconnected
+
+
 def test_connections_are_counted_by_address_and_in_all(server: MemoryServer) -> None:
     """A fourth connection of one address, and a fifth of all, is not taken; one that ends makes room."""
 

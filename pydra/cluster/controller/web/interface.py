@@ -16,6 +16,9 @@ from pydra.cluster.controller.web.limits import ControllerFactory, LimitedTLSFac
 from pydra.cluster.interfaces import Commands
 from pydra.errors import ConfigError
 
+CLOSE_GRACE_S = 0.2
+"""How long idle clients have to notice that their connection is being closed; most notice later."""
+
 STOP_GRACE_S = 5.0
 """How long calls that are being carried out may take to end when the service stops."""
 
@@ -69,9 +72,13 @@ class ControllerService:
         stopped = listener.stopListening()
         if stopped is not None:
             await stopped
+        self._factory.begin_closing()
         self._interface.stop()
-        closed = self._factory.close_all()
-        limit = self._reactor.callLater(STOP_GRACE_S, self._factory.abort_all)
-        await closed
-        if limit.active():
-            limit.cancel()
+        timers = [
+            self._reactor.callLater(CLOSE_GRACE_S, self._factory.abort, busy=False),
+            self._reactor.callLater(STOP_GRACE_S, self._factory.abort, busy=True),
+        ]
+        await self._factory.all_closed()
+        for timer in timers:
+            if timer.active():
+                timer.cancel()

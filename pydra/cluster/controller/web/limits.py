@@ -180,7 +180,16 @@ class LimitedChannel(HTTPChannel):
         self.setTimeout(None)
         self.transport.write(plain_answer(status, code, text))
         self.loseConnection()
-        self._deadline = self.callLater(self.factory.limits.linger_s, self._give_up)
+
+    @override
+    def loseConnection(self) -> None:
+        super().loseConnection()
+        # TLS waits for the other side to agree; it need not wait for ever.
+        if self._deadline is None:
+            limits = self.factory.limits
+            self._deadline = self.callLater(
+                limits.linger_s if self._refused else limits.idle_s, self._give_up
+            )
 
     @override
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -257,24 +266,28 @@ class ControllerFactory(Factory[LimitedChannel]):
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
 
-    def close_all(self) -> Deferred[None]:
-        """Close idle connections now and the others after their answer; fires when all are gone."""
-        self._emptied = Deferred()
-        emptied = self._emptied
+    def begin_closing(self) -> None:
+        """Connections close after the answer that they wait for, and idle ones now."""
         for channel in list(self.channels):
             if channel.requests:
                 channel.persistent = 0
             else:
-                channel.transport.abortConnection()
-        if not self.channels:
-            self._emptied = None
-            emptied.callback(None)
-        return emptied
+                channel.loseConnection()
 
-    def abort_all(self) -> None:
-        """Close every connection, whatever it is doing."""
+    def all_closed(self) -> Deferred[None]:
+        """Fires when no connection is left."""
+        closed: Deferred[None] = Deferred()
+        if self.channels:
+            self._emptied = closed
+        else:
+            closed.callback(None)
+        return closed
+
+    def abort(self, *, busy: bool) -> None:
+        """Cut the connections that nothing is being answered on, and with ``busy`` the others too."""
         for channel in list(self.channels):
-            channel.transport.abortConnection()
+            if busy or not channel.requests:
+                channel.transport.abortConnection()
 
     def date(self) -> bytes:
         """The ``Date`` header line, made once a second."""
