@@ -221,6 +221,7 @@ HTTP_STATUS: dict[str, int] = {
     Unauthorized.code: 401,
     Forbidden.code: 403,
     NotFound.code: 404,
+    TaskNotFoundException.code: 404,
     Conflict.code: 409,
     TooManyRequests.code: 429,
     ClusterError.code: 503,
