@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from pydra.cluster.packages.content import (
+    CHUNK_SIZE,
     FILES_LIMIT,
     SIZE_LIMIT,
     PackageFile,
@@ -36,14 +37,18 @@ _HEADER = len(MARK) + 4
 
 
 def pack(directory: Path) -> Iterator[bytes]:
-    """The stream of the package in ``directory``; raises as ``read_content`` while it is iterated."""
+    """The stream of the package in ``directory``, in large pieces; raises as ``read_content`` on the way."""
     states = find_files(directory)
     listed = msgspec.msgpack.encode([state.file for state in states])
-    yield MARK + len(listed).to_bytes(4, "big") + listed
+    held = bytearray(MARK + len(listed).to_bytes(4, "big") + listed)
     for state in states:
         for data in read_file(directory, state):
-            if data:
-                yield data
+            held += data
+            if len(held) >= CHUNK_SIZE:
+                yield bytes(held)
+                held.clear()
+    if held:
+        yield bytes(held)
 
 
 class Unpacker:

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+"""Found through ``lib``."""
+
+HELP = "from lib"

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""Tasks without forms."""
+
+import os
+import threading
+import warnings
+
+from pydra.cluster.tasks import Task, TaskContainer
+
+
+class MyTask(Task):
+    """Answers the arguments that it was given."""
+
+    description = "answers its arguments"
+
+    def work(self, **kwargs):
+        return kwargs
+
+
+class Greeting(Task):
+    """Takes one argument."""
+
+    def work(self, name):
+        print(f"hello {name}")
+        return f"hello {name}"
+
+
+class Value(Task):
+    """Answers one value of many kinds."""
+
+    def work(self, value=None):
+        return value
+
+
+class Zero(Task):
+    """Answers a value that is false."""
+
+    def work(self):
+        return 0
+
+
+class UntilStopped(Task):
+    """Works until it is told to stop, and then returns."""
+
+    def __init__(self):
+        self.changed = threading.Event()
+
+    def stop(self):
+        super().stop()
+        self.changed.set()
+
+    def work(self):
+        print("waiting")
+        self.changed.wait(60)
+        return "stopped"
+
+
+class Reporting(Task):
+    """Tells a progress until it is told to stop."""
+
+    def __init__(self):
+        super().__init__()
+        self.percent = 0
+        self.gate = threading.Event()
+
+    def work(self):
+        self.percent = 40
+        self.gate.wait(60)
+
+    def stop(self):
+        super().stop()
+        self.gate.set()
+
+    def progress(self):
+        return self.percent
+
+    def progressMessage(self):
+        return "forty"
+
+
+class Writing(Task):
+    """Writes in every way."""
+
+    def work(self):
+        import sys
+
+        print("printed")
+        self.logger.info("logged %d", 1)
+        self.logger.debug("not logged")
+        warnings.warn("warned", stacklevel=1)
+        sys.stdout.write("half")
+        sys.stdout.write(" and half\n")
+        sys.stdout.buffer.write(b"bytes \xff\n")
+        print("half a pair \ud800")
+        print("x" * 40000)
+        print("no end", end="")
+
+
+class Where(Task):
+    """Answers what a task knows of its surroundings."""
+
+    def work(self):
+        import sys
+
+        return {
+            "worker": self.get_worker().worker_key,
+            "key": self.get_key(),
+            "django": "django" in sys.modules,
+            "msgspec": "msgspec" in sys.modules,
+            "twisted": "twisted" in sys.modules,
+        }
+
+
+class Forking(Task):
+    """A process that it forks writes, and comes back from work()."""
+
+    def work(self):
+        process = os.fork()
+        if process == 0:
+            print("from the fork")
+            return "fork"
+        os.waitpid(process, 0)
+        return "worker"
+
+
+class Chain(TaskContainer):
+    """Three tasks, each with the result of the one before."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_task(MyTask(), 80)
+        self.add_task(MyTask())
+        self.add_task(MyTask())
