@@ -118,7 +118,7 @@ def fatal_reason(error: BaseException) -> str | None:
 
 
 def refusal(error: BaseException) -> StoreError:
-    """What the one is told whose changes were not made."""
+    """What the one is told whose changes were not made"""
     if _code(error) in _FULL:
         return StoreError("The disk of the store is full; nothing was changed.")
     return StoreError(f"The store refused, nothing was changed: {error}.")

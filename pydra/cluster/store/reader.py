@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
 
 from pydra.cluster.store.database import thread_connection
 from pydra.cluster.store.threads import Answer, FromThreads, deliver
@@ -32,6 +33,8 @@ class _Question(NamedTuple):
 
 class Readers:
     """The reading threads of a store that a writer has opened."""
+
+    _log = Logger()
 
     def __init__(self, database: Path, reactor: FromThreads) -> None:
         self._database = database
@@ -86,7 +89,7 @@ class Readers:
         try:
             with thread_connection(self._database, read_only=True):
                 while question is not None:
-                    self._answer((question.waiting, _answer_of(question)))
+                    self._answer((question.waiting, self._ask(question)))
                     question = self._questions.get()
         except StoreError as error:
             self._answer((first.waiting, error))
@@ -96,12 +99,22 @@ class Readers:
     def _answer(self, answer: Answer) -> None:
         self._reactor.callFromThread(deliver, [answer])
 
+    def _ask(self, question: _Question) -> object:
+        """The answer, or the error that is it."""
+        try:
+            return question.query(*question.args, **question.keywords)
+        except PydraError as error:
+            return error
+        # The edge of the thread: the one who asked hears of it, and the next question has a thread.
+        except Exception as error:  # noqa: BLE001
+            self._reactor.callFromThread(self._log_failure, question.query.__name__, error)
+            return StoreError(f"The store could not be read: {error}.")
 
-def _answer_of(question: _Question) -> object:
-    try:
-        return question.query(*question.args, **question.keywords)
-    except PydraError as error:
-        return error
-    # The edge of the thread: the one who asked hears of it, and the next question has a thread.
-    except Exception as error:  # noqa: BLE001
-        return StoreError(f"The store could not be read: {error}.")
+    def _log_failure(self, query: str, error: Exception) -> None:
+        """Tell the operator; in the reactor, where the log is."""
+        self._log.error(
+            "The store could not be read ({query}): {kind}: {error}",
+            query=query,
+            kind=type(error).__name__,
+            error=error,
+        )

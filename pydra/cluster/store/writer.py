@@ -19,6 +19,7 @@ from typing import NamedTuple
 from django.db import DatabaseError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from pydra.cluster.store.changes import Cursor, apply_changes
 from pydra.cluster.store.database import (
@@ -58,6 +59,8 @@ class Writer:
     ``on_fatal`` is called once, in the reactor, if the disk failed: nothing is committed any more, and what
     was not answered may or may not be stored.
     """
+
+    _log = Logger()
 
     def __init__(self, database: Path, reactor: FromThreads, on_fatal: Callable[[str], None]) -> None:
         self._database = database
@@ -110,9 +113,10 @@ class Writer:
                     epoch = raise_epoch(connection)
                 self._answer([(self._opened, epoch)])
                 self._serve(connection)
-                # Not done on a full disk, say; then the next one to open the store does it.
-                with suppress(DatabaseError):
-                    checkpoint(connection)
+                if self._fatal is None:
+                    # Not done on a full disk, say; then the next one to open the store does it.
+                    with suppress(DatabaseError):
+                        checkpoint(connection)
         # The edge of the thread: whatever it was, the one who opens hears it and nobody waits for ever.
         except Exception as error:  # noqa: BLE001
             self._reactor.callFromThread(self._failed, error)
@@ -155,7 +159,8 @@ class Writer:
             except OperationalError:
                 raise
             # One of the calls cannot be carried out, by whatever it holds: find out which.
-            except Exception:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001
+                self._reactor.callFromThread(self._log_refusal, error, len(calls))
                 return self._transaction(connection, cursor, calls, apply_apart)
         # The edge of the group: the database is full, locked or broken, or this is a fault of ours. Nothing
         # was committed, and the thread lives on.
@@ -163,8 +168,18 @@ class Writer:
             if (reason := fatal_reason(error)) is not None:
                 self._fatal = reason
                 self._reactor.callFromThread(self._on_fatal, reason)
+            self._reactor.callFromThread(self._log_refusal, error, len(calls))
             refused = refusal(error)
             return [(call.waiting, refused) for call in calls]
+
+    def _log_refusal(self, error: Exception, calls: int) -> None:
+        """Tell the operator; in the reactor, where the log is."""
+        self._log.error(
+            "Of {calls} commits at a time some or all were refused: {kind}: {error}",
+            calls=calls,
+            kind=type(error).__name__,
+            error=error,
+        )
 
     def _transaction(
         self,
