@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, Protocol, TextIO
 
 from twisted.logger import (
     ILogObserver,
@@ -32,7 +32,6 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pydra.config import Settings
 from pydra.errors import ConfigError
 
 LINE_LIMIT = 16384
@@ -78,6 +77,30 @@ _LEVELS = (
     (logging.INFO, LogLevel.info),
     (logging.NOTSET, LogLevel.debug),
 )
+
+
+class LogSettings(Protocol):
+    """What is used of the settings."""
+
+    @property
+    def LOG_LEVEL(self) -> str:  # noqa: N802 - the name of a setting
+        """The least important level that is written."""
+        ...
+
+    @property
+    def LOG_SIZE(self) -> int:  # noqa: N802 - the name of a setting
+        """Bytes of a file."""
+        ...
+
+    @property
+    def LOG_BACKUP(self) -> int:  # noqa: N802 - the name of a setting
+        """Number of old files."""
+        ...
+
+    @property
+    def log_dir(self) -> Path:
+        """Directory of the files."""
+        ...
 
 
 def line_of(event: LogEvent) -> str:
@@ -161,7 +184,7 @@ class DaemonLog:
     too, unless the level is debug.
     """
 
-    def __init__(self, settings: Settings, daemon: str, stream: TextIO | None = None) -> None:
+    def __init__(self, settings: LogSettings, daemon: str, stream: TextIO | None = None) -> None:
         self._settings = settings
         self._path = settings.log_dir / f"{daemon}.log"
         self._stream = stream
