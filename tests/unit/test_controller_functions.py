@@ -89,7 +89,8 @@ def test_an_empty_list_or_null_means_no_filter() -> None:
     assert [None, None, []] == [
         bound("list_tasks", **given)["keys"] for given in ({}, {"keys": None}, {"keys": []})
     ]
-    assert {} == dict(bound("queue_task", "a.b", None)["args"])
+    assert [{}, {}] == [bound("queue_task", "a.b", *given)["args"] for given in ([], [None])]
+    assert type(bound("queue_task", "a.b")["args"]) is dict
 
 
 def test_run_tasks_gathers_arguments_of_any_name() -> None:

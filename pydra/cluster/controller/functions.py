@@ -26,6 +26,8 @@ LONGEST_WAIT_S: Final = 25.0
 REQUIRED: Final = msgspec.UNSET
 """Default of a parameter that has none."""
 
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+
 _WORDS: Final = {
     "integer": "a whole number is needed",
     "number": "a number is needed",
@@ -56,7 +58,7 @@ class Parameter(msgspec.Struct, frozen=True):
     def convert(self, value: object) -> object:
         """The value as the command gets it; ValueError in words for the caller."""
         if value is None and self.nullable:
-            return self.default
+            return self.standard()
         match self.kind:
             case "integer":
                 value = _whole(value)
@@ -73,6 +75,10 @@ class Parameter(msgspec.Struct, frozen=True):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return self._clip(value)
         return value
+
+    def standard(self) -> object:
+        """The default; a new object each time, if it is one."""
+        return {} if self.default is _NOTHING else self.default
 
     def _clip(self, value: float) -> float:
         if self.lowest is not None and value < self.lowest:
@@ -137,7 +143,7 @@ def _value(parameter: Parameter, given: Mapping[str, object], errors: dict[str, 
             errors.setdefault(parameter.name, []).append(f"{fault}.")
     elif parameter.default is REQUIRED:
         errors.setdefault(parameter.name, []).append("this argument is needed.")
-    return parameter.default
+    return parameter.standard()
 
 
 def _need(holds: bool, kind: str) -> None:
@@ -168,7 +174,6 @@ def _finite(value: object) -> float:
 _TASK_ID = Parameter("task_id", "integer")
 _TASK_KEY = Parameter("task_key", "text")
 _REQUEST_KEY = Parameter("request_key", "text", default=None, nullable=True)
-_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _PAGE = Parameter("page", "integer", default=1)
 
 
