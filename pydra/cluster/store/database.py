@@ -41,11 +41,14 @@ def thread_connection(database: Path, read_only: bool) -> Iterator[BaseDatabaseW
             if not read_only:
                 _create(database)
             with connection.cursor() as cursor:
-                cursor.execute("PRAGMA journal_mode")
+                # Not as an init_command of Django's, which leaves the connection open if that fails.
+                cursor.execute("PRAGMA journal_mode = WAL")
                 if cursor.fetchone() != ("wal",):
                     raise StoreError(
                         f"{database} is not on a local disk: SQLite has no write-ahead log there."
                     )
+                # What was answered is on the disk.
+                cursor.execute("PRAGMA synchronous = FULL")
                 if read_only:
                     cursor.execute("PRAGMA query_only = ON")
         yield connection

@@ -24,19 +24,13 @@ def django_settings(database: Path) -> dict[str, Any]:
 
 def database_settings(database: Path) -> dict[str, Any]:
     """
-    One entry of DATABASES.
-
-    ``synchronous=FULL`` is the promise that what was answered is on the disk. The time-out, in seconds, is
-    for somebody else's lock: a backup, or a person with a shell.
+    One entry of DATABASES; the time-out, in seconds, is for somebody else's lock: a backup, or a person.
     """
     return {
         "ENGINE": "django.db.backends.sqlite3",
         # A Path: Django reads a text with certain words in it as a database in memory.
         "NAME": database,
-        "OPTIONS": {
-            "timeout": 30,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY",
-        },
+        "OPTIONS": {"timeout": 30},
     }
 
 
