@@ -74,6 +74,16 @@ def test_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         ensure_identity(tmp_path)
 
 
+@pytest.mark.root_only
+def test_root_reads_the_key_of_a_daemon_with_its_own_user(tmp_path: Path) -> None:
+    """A directory that root gave to a daemon's user, with the key in it, can be started from again."""
+    made = ensure_identity(tmp_path)
+    for path in (tmp_path, *tmp_path.iterdir()):
+        os.chown(path, 12345, 12345)
+
+    assert ensure_identity(tmp_path) == made
+
+
 EMPTY_KEY = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
 
 

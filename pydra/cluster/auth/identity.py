@@ -122,18 +122,24 @@ def write_new(path: Path, content: bytes) -> None:
 def read_secret(path: Path) -> bytes:
     """
     The content of a file that only its owner can read; `ConfigError` says what to run if that is not so.
+
+    The owner is us or root; root accepts that of the directory too, since it gives a daemon's directory to
+    the daemon's own user.
     """
+    owners = {os.geteuid(), 0}
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             content = file.read()
+        if os.geteuid() == 0:
+            owners.add(path.parent.stat().st_uid)
     except OSError as fault:
         raise ConfigError(f"{path} cannot be read: {fault.strerror}.") from None
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{path} is not a file.")
     if status.st_mode & 0o077:
         raise ConfigError(f"{path} is open to other users; run: chmod 600 {path}")
-    if status.st_uid not in (os.geteuid(), 0):
+    if status.st_uid not in owners:
         raise ConfigError(f"{path} belongs to another user; run: chown {os.geteuid()} {path}")
     return content
 
