@@ -18,6 +18,15 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs root, with that reason, where we are not root."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root_only"):
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
 @pytest.fixture(autouse=True)
 def no_unhandled_failures() -> Iterator[None]:
     """

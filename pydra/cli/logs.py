@@ -49,7 +49,9 @@ def logs(controller: Controller, output: Output, instance: int, follow: bool, ta
     try:
         for time, level, stream, text in lines if tail is None else deque(lines, maxlen=tail):
             if output.is_json:
-                output.datum({"time": shapes.iso(time), "level": level, "stream": stream, "text": text})
+                output.datum(
+                    {"time": shapes.iso(time), "level": level.lower(), "stream": stream, "text": text}
+                )
             else:
                 output.log_line(shapes.iso(time) or "", level, text)
     except KeyboardInterrupt:

@@ -74,8 +74,9 @@ class Output:
         """Print one line that a task wrote."""
         stream = sys.stderr if err else sys.stdout
         shown = visible(text, keep="\t") if is_terminal(stream) else text
-        start = f"{time_text} {level:<7} "
-        click.echo(start + paint(shown, LEVEL_COLOURS.get(level), stream), err=err)
+        word = visible(level.lower())
+        start = f"{time_text} {word:<7} "
+        click.echo(start + paint(shown, LEVEL_COLOURS.get(word), stream), err=err)
 
 
 def is_terminal(stream: TextIO) -> bool:

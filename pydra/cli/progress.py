@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from pydra.cli.escape import visible
-from pydra.cli.output import Output, is_terminal
+from pydra.cli.output import LEVEL_COLOURS, Output, is_terminal
 
 
 class Display(Protocol):
@@ -35,11 +35,11 @@ def display(output: Output) -> Display:
 
 
 class PlainDisplay:
-    """One line for each change of state, message or whole ten percent."""
+    """One line for each state and for each ten percent; for each message if no percentage is known."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._shown: tuple[str, int | None, str | None] | None = None
+        self._shown: tuple[str, str | int | None] | None = None
 
     def __enter__(self) -> Self:
         """Show nothing yet."""
@@ -52,7 +52,7 @@ class PlainDisplay:
 
     def progress(self, state: str, percent: int | None, message: str | None) -> None:
         """Write a line if there is news."""
-        news = (state, None if percent is None else percent // 10, message)
+        news = (state, message if percent is None else percent // 10)
         if news == self._shown:
             return
         self._shown = news
@@ -102,7 +102,7 @@ class LiveDisplay:
         """Print the line above the bar."""
         from rich.text import Text
 
-        style = {"warning": "yellow", "error": "red", "critical": "red"}.get(level, "")
-        line = Text(f"{time_text} {level:<7} ", style="dim")
-        line.append(visible(text, keep="\t"), style=style)
+        word = visible(level.lower())
+        line = Text(f"{time_text} {word:<7} ", style="dim")
+        line.append(visible(text, keep="\t"), style=LEVEL_COLOURS.get(word, ""))
         self._progress.console.print(line, soft_wrap=True)

@@ -22,7 +22,7 @@ def is_final(record: Record) -> bool:
 
 def state(record: Record) -> str:
     """Return the state in one word."""
-    return str(record.get("state") or Status(record["status"]).name.lower())
+    return str(record.get("state") or Status(record["status"]).name).lower()
 
 
 def iso(instant: str | float | None) -> str | None:

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 
+from pydra.model.status import Status
 from tests.support.daemons import PYDRA, Cluster, run_pydra, wait_until
 
 KEY = "demo.demo_task.TestTask"
@@ -93,7 +94,7 @@ def test_cancel_ends_a_running_task(cluster: Cluster) -> None:
     instance = cluster.pydra("run", KEY, "-a", "start=0", "-a", "end=60").stdout.strip()
 
     assert cluster.pydra("cancel", instance).returncode == 0
-    assert cluster.wait_final(int(instance))["state"] == "cancelled"
+    assert cluster.wait_final(int(instance))["status"] == Status.CANCELLED
     assert cluster.pydra("result", instance).returncode == 1
 
 

@@ -15,12 +15,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydra.cli.local_cluster.record import Process, this_process
 from pydra.cluster.controller.web.controller import WebController
+from pydra.model.status import Status
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -133,7 +135,7 @@ class Cluster:
         with self.controller() as controller:
             return wait_until(
                 lambda: controller.task_result(instance),
-                lambda answer: answer["state"] in ("complete", "failed", "cancelled"),
+                lambda answer: Status(answer["status"]).is_final,
                 timeout_s,
                 f"the end of instance {instance}",
                 self.logs,
@@ -183,18 +185,36 @@ def running_cluster(directory: Path, *options: str, **variables: str) -> Iterato
             text=True,
         )
     assert process.stdout is not None
+    daemons: list[int] = []
     try:
         line = process.stdout.readline()
         assert line, f"cluster up ended with {process.wait(READY_S)}:\n{noise.read_text()}"
         cluster = Cluster(directory, process, json.loads(line), env)
+        daemons = [cluster.master_pid, *cluster.node_pids]
         yield cluster
     finally:
+        tree = descendants([process.pid, *daemons])
         if process.poll() is None:
             process.terminate()
         code = process.wait(READY_S)
         process.stdout.close()
     assert code == 0, f"cluster up ended with {code}:\n{noise.read_text()}\n{cluster.logs()}"
-    assert left_of([cluster.master_pid, *cluster.node_pids]) == [], "processes were left behind"
+    assert left_of(daemons) == [], "processes were left behind"
+    assert [each for each in tree if each.is_alive] == [], "processes that daemons started were left behind"
+
+
+def descendants(pids: list[int]) -> list[Process]:
+    """Return the processes and all that they started, as far as those above them still run."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                stat = (entry / "stat").read_text()
+                children.setdefault(int(stat[stat.rindex(")") + 2 :].split()[1]), []).append(int(entry.name))
+    found = list(pids)
+    for pid in found:
+        found += children.get(pid, [])
+    return [process for process in map(this_process, found) if process is not None]
 
 
 def left_of(pids: list[int]) -> list[str]:
