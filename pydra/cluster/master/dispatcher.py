@@ -2,9 +2,9 @@
 """
 Feeds the scheduler and carries out its instructions: persist, then send, then publish.
 
-Each feed becomes one list of changes, committed at once, and one list of steps, taken when that commit and
-all before it are done. So the store groups what comes together, and still nothing is sent or published before
-it is committed, nor out of order.
+Each feed becomes one round: a list of changes and a list of steps. One commit is under way at a time; all
+rounds that wait meanwhile go into the next one together. So nothing is sent or published before it is
+committed, and nothing is committed, sent or published out of order, even while the store refuses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from pydra.errors import StoreError, WorkerDied
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.changes import (
     Change,
-    Committed,
     FinishInstance,
     InsertInstance,
     MarkCancelling,
@@ -60,7 +59,6 @@ class _Round:
     changes: list[Change] = attrs.field(factory=list)
     steps: list[Step] = attrs.field(factory=list)
     done: Deferred[None] = attrs.field(factory=Deferred)
-    is_committed: bool = False
 
 
 class Dispatcher:
@@ -90,6 +88,8 @@ class Dispatcher:
         self._outcomes: dict[Attempt, tuple[NodeId, UnitFinished]] = {}
         self._rounds: deque[_Round] = deque()
         self._timer: IDelayedCall | None = None
+        self._retry: IDelayedCall | None = None
+        self._is_working = False
         self._stopped = False
 
     def restore(self, unfinished: Sequence[Instance]) -> None:
@@ -155,19 +155,19 @@ class Dispatcher:
         for instruction in wanted:
             self._translate(instruction, round_)
         self._rounds.append(round_)
-        if round_.changes:
-            self._commit(round_, RETRY_FIRST_S)
-        else:
-            round_.is_committed = True
-            self._take_steps()
         self._set_timer()
+        if not self._is_working:
+            self._is_working = True
+            worked = Deferred.fromCoroutine(self._work())
+            worked.addErrback(lambda fault: self.log.failure("The dispatcher failed", fault))
         return round_.done
 
     def stop(self) -> None:
         """Leave no timer behind and take no further step."""
         self._stopped = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, self._retry):
+            if timer is not None and timer.active():
+                timer.cancel()
 
     def _set_timer(self) -> None:
         wake_at = self._scheduler.wake_at()
@@ -182,32 +182,49 @@ class Dispatcher:
         self._timer = None
         self.feed(inputs.TimePassed())
 
-    def _commit(self, round_: _Round, retry_s: float) -> None:
-        """Commit a round's changes; while the store refuses, this round and all after it wait."""
+    async def _work(self) -> None:
+        """Commit and carry out all that waits, and what comes to wait meanwhile."""
+        while self._rounds and not self._stopped:
+            together = list(self._rounds)
+            changes = [change for round_ in together for change in round_.changes]
+            if changes:
+                await self._commit(changes)
+            for round_ in together:
+                if self._stopped:
+                    return
+                self._rounds.popleft()
+                self._take_steps(round_)
+        self._is_working = False
 
-        def committed(outcomes: list[Committed]) -> None:
-            for change, outcome in zip(round_.changes, outcomes, strict=True):
-                if not outcome.applied:
-                    self.log.error("The store did not apply {change}", change=type(change).__name__)
-            round_.is_committed = True
-            self._take_steps()
+    async def _commit(self, changes: Sequence[Change]) -> None:
+        """Commit the changes; while the store refuses, they and all after them wait."""
+        retry_s = RETRY_FIRST_S
+        while True:
+            try:
+                outcomes = await self._store.commit(changes)
+                break
+            # An edge: whatever it raised, nothing was committed, and without it nothing may go on.
+            except Exception as fault:  # noqa: BLE001
+                self.log.error(
+                    "The store refused; trying again in {s} s: {fault}", s=retry_s, fault=str(fault)
+                )
+            paused: Deferred[None] = Deferred()
+            if not self._stopped:
+                self._retry = self._clock.callLater(retry_s, paused.callback, None)
+            await paused
+            retry_s = min(retry_s * 2, RETRY_LAST_S)
+        for change, outcome in zip(changes, outcomes, strict=True):
+            if not outcome.applied:
+                self.log.error("The store did not apply {change}", change=type(change).__name__)
 
-        def refused(failure: object) -> None:
-            if self._stopped:
-                return
-            self.log.error("The store refused; trying again in {s} s: {fault}", s=retry_s, fault=str(failure))
-            self._clock.callLater(retry_s, self._commit, round_, min(retry_s * 2, RETRY_LAST_S))
-
-        deferred = Deferred.fromCoroutine(self._store.commit(round_.changes))
-        deferred.addCallbacks(committed, refused)
-        deferred.addErrback(lambda fault: self.log.failure("A step after a commit failed", fault))
-
-    def _take_steps(self) -> None:
-        while self._rounds and self._rounds[0].is_committed and not self._stopped:
-            round_ = self._rounds.popleft()
-            for step in round_.steps:
+    def _take_steps(self, round_: _Round) -> None:
+        for step in round_.steps:
+            try:
                 step()
-            round_.done.callback(None)
+            # An edge: the steps after it concern other instances.
+            except Exception:  # noqa: BLE001
+                self.log.failure("A step after a commit failed")
+        round_.done.callback(None)
 
     def _translate(self, instruction: instructions.Instruction, round_: _Round) -> None:
         match instruction:
@@ -247,7 +264,13 @@ class Dispatcher:
             started=live.started or now,
         )
         message = RunUnit(attempt, instance, live.task_key, live.package, live.version, live.args, worker)
-        round_.steps.append(lambda: self._send(slot.node, message))
+
+        def send() -> None:
+            # While it was committed, the node may have come back without it: then it was given up.
+            if self._scheduler.holder(attempt) is not None:
+                self._send(slot.node, message)
+
+        round_.steps.append(send)
 
     def _finish(self, finish: instructions.Finish, round_: _Round) -> None:
         instance, attempt, status = finish.instance, finish.attempt, finish.status
