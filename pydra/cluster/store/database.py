@@ -49,6 +49,8 @@ def thread_connection(database: Path, read_only: bool) -> Iterator[BaseDatabaseW
                     )
                 # What was answered is on the disk.
                 cursor.execute("PRAGMA synchronous = FULL")
+                # The journals of savepoints, which hold for a moment, need no file.
+                cursor.execute("PRAGMA temp_store = MEMORY")
                 if read_only:
                     cursor.execute("PRAGMA query_only = ON")
         yield connection
