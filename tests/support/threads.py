@@ -25,9 +25,7 @@ class PumpedReactor:
             SimpleQueue()
         )
 
-    def callFromThread(  # noqa: N802 - Twisted's name
-        self, callable: Callable[..., Any], *args: object, **kwargs: object
-    ) -> None:
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """Have something called in the thread of the test."""
         self._calls.put((callable, args, kwargs))
 
