@@ -128,10 +128,11 @@ def _tell(output: Output, layout: Layout, record: Record) -> None:
 
 def _stay(layout: Layout, output: Output) -> int:
     """Watch the daemons; end them all on Ctrl-C. Ends by itself, with 1, when none is left."""
-    from pydra.cli.local_cluster.daemon import pause, undisturbed
+    from pydra.cli.local_cluster.daemon import adopt_orphans, pause, undisturbed
     from pydra.cli.local_cluster.record import read_record
     from pydra.cli.local_cluster.stop import stop_cluster
 
+    adopt_orphans()
     dead: set[int] = set()
     try:
         while True:
@@ -155,6 +156,7 @@ def _stay(layout: Layout, output: Output) -> int:
         with undisturbed():
             output.say("Ending the cluster.")
             stop_cluster(layout, output.say)
+            _reap()
         return 0
 
 

@@ -103,6 +103,7 @@ class LiveDisplay:
         from rich.text import Text
 
         word = visible(level.lower())
-        line = Text(f"{time_text} {word:<7} ", style="dim")
+        line = Text()
+        line.append(f"{time_text} {word:<7} ", style="dim")
         line.append(visible(text, keep="\t"), style=LEVEL_COLOURS.get(word, ""))
         self._progress.console.print(line, soft_wrap=True)

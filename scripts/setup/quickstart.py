@@ -9,6 +9,8 @@ machine refuses the namespaces that the sandbox is made of.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -29,6 +31,8 @@ DEMO_TASK = "demo.library_statistics.StatisticsTask"
 NEXT_TASK = "demo.demo_task.TestTask"
 LISTED_S = 60.0
 """Seconds in which the demo has to be listed after its package was put in place."""
+
+PR_SET_CHILD_SUBREAPER = 36
 
 UNSANDBOXED = "Tasks run WITHOUT a sandbox (--isolation none): they can do all that you can."
 
@@ -97,8 +101,21 @@ class QuickStart:
         return self.call("cluster", "down", "--dir", str(self.directory))
 
 
+def adopt_orphans() -> None:
+    """Become the parent of the daemons that run on, so that nothing of them is left: see ``reap``."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap() -> None:
+    """Let go of every child that ended; not every first process of a machine does that."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def run_once(python: Path, isolation: str, env: dict[str, str]) -> int:
     """Run the demo in a directory that is gone afterwards, on ports that the system chose."""
+    adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="pydra-once-") as name:
         quick = QuickStart(python, Path(name), isolation, env)
         quick.put_demo()
@@ -108,6 +125,7 @@ def run_once(python: Path, isolation: str, env: dict[str, str]) -> int:
             code = quick.run_demo()
         finally:
             ended = quick.down() if (Path(name) / "cluster.json").exists() else 0
+            reap()
     if code == 0 and ended == 0:
         say("\nThat was all of it: the cluster and its directory are gone. To keep one: scripts/quickstart")
     return code or ended

@@ -9,6 +9,7 @@ be found. It writes its ready file when it listens; one that ends before has fai
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -34,6 +35,8 @@ SANDBOX_CODES = (3, 4)
 """A daemon ends with 3 if bubblewrap is missing, with 4 if the machine refuses namespaces."""
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+PR_SET_CHILD_SUBREAPER = 36
 
 MODULES = {"master": "pydra.cluster.master.main", "node": "pydra.cluster.node.main"}
 
@@ -203,6 +206,11 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, what in before.items():
             signal.signal(number, what)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what daemons leave, so that it can be reaped: not every first process does that."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
