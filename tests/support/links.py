@@ -109,19 +109,28 @@ class RecordingUser:
     @property
     def states(self) -> list[str]:
         """Up and down, in order."""
-        return [entry if isinstance(entry, str) else entry[0] for entry in self.log if not isinstance(entry, list)]
+        return [
+            entry if isinstance(entry, str) else entry[0] for entry in self.log if not isinstance(entry, list)
+        ]
 
 
 class Cluster:
     """A master and a node; nothing is started."""
 
-    def __init__(self, master: str = "master", node: str = "node", network: MemoryNetwork | None = None) -> None:
+    def __init__(
+        self, master: str = "master", node: str = "node", network: MemoryNetwork | None = None
+    ) -> None:
         self.network = network or MemoryNetwork()
         self.master = RecordingUser()
         self.node = RecordingUser()
         self.dialer = self.new_dialer(master, node)
         self.listener = MasterListener(
-            self.network, DaemonTLS(identity("node")), "127.0.0.1", PORT, identity("master").fingerprint, self.node
+            self.network,
+            DaemonTLS(identity("node")),
+            "127.0.0.1",
+            PORT,
+            identity("master").fingerprint,
+            self.node,
         )
 
     def new_dialer(

@@ -58,7 +58,7 @@ class PinnedConnections:
 
     def _connection(self, tls_protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        connection.set_app_data(tls_protocol.wrappedProtocol)
+        connection.set_app_data(tls_protocol)  # Twisted does so too
         return connection
 
 
@@ -98,7 +98,7 @@ def daemon_context(
             shown = "unreadable"
         if hmac.compare_digest(shown.encode(), expected.encode()):
             return True
-        judge = connection.get_app_data()
+        judge = connection.get_app_data().wrappedProtocol
         if hasattr(judge, "peer_refused"):
             judge.peer_refused(f"it has the fingerprint {shown}, and {expected} is expected")
         return False

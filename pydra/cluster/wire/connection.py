@@ -15,6 +15,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pydra.errors import LinkLost
+
 CONTROL = b"pydra-pb"
 BULK = b"pydra-bulk"
 
@@ -76,10 +78,10 @@ class PeerConnection(TwistedProtocol):
         return name
 
     @property
-    def peer(self) -> str:
+    def peer_address(self) -> str:
         """The address of the other side."""
-        address = self._tls.getPeer()
-        return f"{address.host}:{address.port}"
+        address: str = self._tls.getPeer().host
+        return address
 
     def expect_session(self, received: Callable[[PeerConnection, bytes], None]) -> None:
         """Wait for the bytes that name the link."""
@@ -163,9 +165,10 @@ class PeerConnection(TwistedProtocol):
         self.connected = 0
         if self._deadline.active():
             self._deadline.cancel()
+        words = self._refusal or in_words(reason)
         if self._inner is not None:
-            self._inner.connectionLost(reason)
-        self._lost(self, self._refusal or in_words(reason))
+            self._inner.connectionLost(Failure(LinkLost(words)))
+        self._lost(self, words)
 
     def _read_session(self) -> None:
         received = self._session_received

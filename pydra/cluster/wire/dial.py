@@ -7,13 +7,15 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IDelayedCall, IProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IResolutionReceiver
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pydra.cluster.interfaces import LinkUser
 from pydra.cluster.wire.connection import (
@@ -31,6 +33,8 @@ from pydra.cluster.wire.pair import LinkPair
 
 FIRST_REST_S = 0.2
 LONGEST_REST_S = 5.0
+CONNECT_S = 5.0
+"""Seconds that one address of a node has to answer."""
 JITTER = 0.25
 """A rest is up to this share longer or shorter, so that nodes do not come back in step."""
 
@@ -123,6 +127,26 @@ class NodeDialer:
             self._attempt.end("stopped")
 
 
+@implementer(IResolutionReceiver)
+class _Resolved:
+    """Gathers the addresses of a host name."""
+
+    def __init__(self, found: Deferred[list[str]]) -> None:
+        self._found = found
+        self._addresses: list[str] = []
+
+    def resolutionBegan(self, resolutionInProgress: object) -> None:  # noqa: N802, N803 - Twisted's
+        """Nothing is known yet."""
+
+    def addressResolved(self, address: Any) -> None:  # noqa: N802 - Twisted's; IPv4Address or IPv6Address
+        """One more address."""
+        self._addresses.append(address.host)
+
+    def resolutionComplete(self) -> None:  # noqa: N802 - Twisted's
+        """There are no more."""
+        self._found.callback(self._addresses)
+
+
 class DialAttempt:
     """
     One attempt to get a link: the control connection, then the bulk connection, then the link itself.
@@ -154,7 +178,7 @@ class DialAttempt:
         self._lost = lost
         self._pair = LinkPair(reactor, True, decode_to_master, user, self._came_up, self._pair_ended)
         self._open: set[PeerConnection] = set()
-        self._connecting: Deferred[IProtocol] | None = None
+        self._connecting: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
         self._is_over = False
         self._waiting: list[Deferred[None]] = []
@@ -177,14 +201,36 @@ class DialAttempt:
             self._waiting.append(waiting)
             await waiting
 
-    def _connect(self, protocol: bytes) -> None:
+    def _connect(self, protocol: bytes, address: str | None = None) -> None:
+        """Dial; the bulk connection goes where the control connection found the node."""
         creator = self._tls.connections(self._fingerprint, [protocol])
         factory = TLSMemoryBIOFactory(creator, True, Factory.forProtocol(self._new_connection), self._reactor)
-        endpoint = HostnameEndpoint(self._reactor, self._host, self._port, timeout=HANDSHAKE_S)
-        connecting: Deferred[IProtocol] = endpoint.connect(factory)
+        connecting = Deferred.fromCoroutine(self._connect_to_any(factory, address))
         self._connecting = connecting
         done = connecting.addBoth(self._connected)
         done.addErrback(lambda fault: self.log.failure("Dialling failed", fault))
+
+    async def _connect_to_any(self, factory: TLSMemoryBIOFactory, address: str | None) -> None:
+        """Connect to the first address of the host that answers."""
+        addresses = [address] if address else await self._addresses()
+        for number, candidate in enumerate(addresses):
+            endpoint_type = TCP6ClientEndpoint if ":" in candidate else TCP4ClientEndpoint
+            endpoint = endpoint_type(self._reactor, candidate, self._port, timeout=CONNECT_S)
+            try:
+                await endpoint.connect(factory)
+            except error.ConnectError:
+                if number + 1 == len(addresses):
+                    raise
+            else:
+                return
+
+    async def _addresses(self) -> list[str]:
+        found: Deferred[list[str]] = Deferred()
+        self._reactor.nameResolver.resolveHostName(_Resolved(found), self._host, self._port)
+        addresses = await found
+        if not addresses:
+            raise error.DNSLookupError
+        return addresses
 
     def _new_connection(self) -> PeerConnection:
         connection = PeerConnection(self._reactor, self._handshaken, self._connection_lost)
@@ -201,7 +247,7 @@ class DialAttempt:
         if connection.protocol == CONTROL:
             connection.write(self._session)
             self._pair.attach_control(connection)
-            self._connect(BULK)
+            self._connect(BULK, connection.peer_address)
         elif connection.protocol == BULK:
             connection.write(self._session)
             self._pair.attach_bulk(connection)

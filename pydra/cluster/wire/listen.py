@@ -118,7 +118,9 @@ class MasterListener:
         if connection in self._pending:
             self._pending.discard(connection)
             self.log.info(
-                "A connection from {peer} came to nothing: {reason}", peer=connection.peer, reason=reason
+                "A connection from {peer} came to nothing: {reason}",
+                peer=connection.peer_address,
+                reason=reason,
             )
             for key in [key for key, half in self._halves.items() if half is connection]:
                 del self._halves[key]

@@ -124,7 +124,7 @@ class BlobWanted(msgspec.Struct, frozen=True, tag="blob_wanted"):
 
 
 class Unavailable(msgspec.Struct, frozen=True, tag="unavailable"):
-    """The master cannot send what a node wanted: ``name`` is the version or digest."""
+    """The master cannot send what a node wanted: ``name`` is ``package/version``, or the digest of a blob."""
 
     name: str
     reason: str

@@ -50,6 +50,8 @@ def pack(value: object, name: str = "result") -> bytes:
             pass
         else:
             return packed
+    if problem == "depth":
+        raise ValueError(f"{name}: nested deeper than {DEPTH_LIMIT} levels")
     raise _located(value, name)
 
 
