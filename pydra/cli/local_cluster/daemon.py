@@ -209,7 +209,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what daemons leave, so that it can be reaped: not every first process does that."""
+    """Become the parent of what daemons leave, to reap it: not every first process of a machine does."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
