@@ -51,6 +51,15 @@ RESULT_LIMIT = 8 * 1024 * 1024
 SLOTS_LIMIT = 4096
 """Worker slots of one node."""
 
+STREAMS_LIMIT = 2 * SLOTS_LIMIT
+"""Packages and arguments that one node may have asked for and not got yet."""
+
+MESSAGE_LIMIT = 4 * 1024
+"""Characters of a progress message; a node cuts them there itself."""
+
+LAST_TIME = 253_402_300_799.0
+"""The last second of the year 9999: later ones are no dates."""
+
 OUTCOMES = frozenset(outcome.value for outcome in inputs.Outcome)
 
 REMEMBERED = 10_000
@@ -92,7 +101,8 @@ class NodeLink:
         self._link: Link | None = None
         self._bulk: Bulk | None = None
         self._greeted = False
-        self._blobs: set[str] = set()
+        self._blobs: dict[str, int] = {}
+        self._streams = 0
         self._sent: dict[Attempt, InstanceId] = {}
         self._beat: IDelayedCall | None = None
 
@@ -170,20 +180,20 @@ class NodeLink:
         match message:
             case UnitFinished():
                 dispatcher.unit_finished(self.node.id, self._checked(message))
-            case UnitProgress():
-                dispatcher.unit_progressed(self.node.id, message)
+            case UnitProgress(percent=percent, message=text):
+                if -1 <= percent <= 100 and len(text or "") <= MESSAGE_LIMIT:
+                    dispatcher.unit_progressed(self.node.id, message)
             case UnitLog():
                 if self._sent.get(message.attempt) == message.instance or dispatcher.is_held(
                     self.node.id, message.instance, message.attempt
                 ):
-                    self._around.task_logs.append(message.instance, message.lines)
+                    lines = [line for line in message.lines if 0 <= line.time <= LAST_TIME]
+                    self._around.task_logs.append(message.instance, lines)
             case PackageWanted(package=package, version=version):
                 chunks = self._around.packages.stream(package, version)
-                self._stream("package", f"{package}/{version}", version, chunks)
+                self._stream("package", f"{package}/{version}", chunks)
             case BlobWanted(sha256=digest):
-                self._stream(
-                    "blob", digest, digest, _blob_chunks(self._around.blobs, digest, self._around.in_thread)
-                )
+                self._stream("blob", digest, _blob_chunks(self._around.blobs, digest, self._around.in_thread))
             case Heartbeat():
                 dispatcher.feed(inputs.HeartbeatReceived(self.node.id, message.held))
             case _:
@@ -200,22 +210,24 @@ class NodeLink:
         if not result.sha256 and len(result.inline) <= INLINE_LIMIT:
             return _with_result(message, Payload(len(result.inline), inline=result.inline))
         if result.sha256 in self._blobs:
-            return message
+            return _with_result(message, Payload(self._blobs[result.sha256], sha256=result.sha256))
         failure = Failure(WireError.code, "The node told of a result that it did not send.")
         return UnitFinished(message.attempt, FAILED, failure=failure)
 
-    def _stream(self, kind: str, detail: str, name: str, chunks: AsyncIterator[bytes]) -> None:
-        bulk = self._bulk
-        if bulk is None:
+    def _stream(self, kind: str, detail: str, chunks: AsyncIterator[bytes]) -> None:
+        link, bulk = self._link, self._bulk
+        if link is None or bulk is None:
             return
-        sent = Deferred.fromCoroutine(self._send_stream(bulk, kind, detail, name, chunks))
+        if self._streams >= STREAMS_LIMIT:
+            link.close("The node asks for too much at once.")
+            return
+        self._streams += 1
+        sent = Deferred.fromCoroutine(self._send_stream(bulk, kind, detail, chunks))
         sent.addErrback(
             lambda fault: self.log.failure("Sending {kind} {detail} failed", fault, kind=kind, detail=detail)
         )
 
-    async def _send_stream(
-        self, bulk: Bulk, kind: str, detail: str, name: str, chunks: AsyncIterator[bytes]
-    ) -> None:
+    async def _send_stream(self, bulk: Bulk, kind: str, detail: str, chunks: AsyncIterator[bytes]) -> None:
         try:
             await bulk.send(kind, detail, chunks)
         except LinkLost:
@@ -225,39 +237,60 @@ class NodeLink:
                 "The node refused {kind} {detail}: {fault}", kind=kind, detail=detail, fault=str(fault)
             )
         except (PydraError, OSError) as fault:
-            self.send(Unavailable(name, f"The master cannot send it: {fault}"))
+            self.send(Unavailable(detail, f"The master cannot send it: {fault}"))
+        finally:
+            self._streams -= 1
 
     def stream_opened(self, kind: str, detail: str) -> BulkSink:
         """A node may send large results, named by their digest."""
         if kind != "blob":
             raise WireError(f"A master takes no stream of kind {kind[:40]!r}.")
-        return _BlobSink(self._around.blobs.writer(), detail, self._around.in_thread, self._blobs.add)
+        return _BlobSink(self._around.blobs, detail, self._around.in_thread, self._blob_came)
+
+    def _blob_came(self, digest: str, size: int) -> None:
+        self._blobs[digest] = size
 
 
 class _BlobSink:
     """Writes one large result into the blobs."""
 
+    log = Logger()
+
     def __init__(
-        self, writer: BlobWriter, digest: str, in_thread: InThread, taken: Callable[[str], None]
+        self, blobs: Blobs, digest: str, in_thread: InThread, came: Callable[[str, int], None]
     ) -> None:
-        self._writer = writer
+        self._blobs = blobs
         self._digest = digest
         self._in_thread = in_thread
-        self._taken = taken
+        self._came = came
+        self._writer: BlobWriter | None = None
         self._size = 0
 
     async def write(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > RESULT_LIMIT:
             raise WireError(f"A result above {RESULT_LIMIT} bytes is refused.")
-        await self._in_thread(self._writer.write, data)
+        writer = await self._opened()
+        await self._in_thread(writer.write, data)
 
     async def finish(self) -> None:
-        await self._in_thread(self._writer.finish, self._digest)
-        self._taken(self._digest)
+        writer = await self._opened()
+        await self._in_thread(writer.finish, self._digest)
+        self._came(self._digest, self._size)
 
     def abort(self, reason: str) -> None:
-        self._writer.abort()
+        if self._writer is not None:
+            aborted = Deferred.fromCoroutine(_called(self._in_thread, self._writer.abort))
+            aborted.addErrback(lambda fault: self.log.failure("A blob was not cleared away", fault))
+
+    async def _opened(self) -> BlobWriter:
+        if self._writer is None:
+            self._writer = await self._in_thread(self._blobs.writer)
+        return self._writer
+
+
+async def _called(in_thread: InThread, function: Callable[[], None]) -> None:
+    await in_thread(function)
 
 
 def _with_result(message: UnitFinished, result: Payload) -> UnitFinished:

@@ -8,7 +8,6 @@ new version becomes the current one when it is described; instances that were ac
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -19,16 +18,14 @@ from twisted.logger import Logger
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.packages import archive
+from pydra.cluster.packages.content import stamp
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.scan import scan
-from pydra.errors import NotFound, PydraError
+from pydra.errors import NotFound, PackageChanging, PackageRefused, PydraError
 from pydra.events import Event, PackageChanged
 from pydra.model.changes import PutPackage
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
 from pydra.model.package import FileError, PackageDescription, TaskDescription
-
-Signature = tuple[tuple[str, int, int, int], ...]
-"""Path, size, time of change and inode of each file."""
 
 
 class PackageLibrary:
@@ -55,7 +52,7 @@ class PackageLibrary:
         self._in_thread = in_thread
         self._publish = publish
         self._scan_s = scan_s
-        self._signatures: dict[PackageName, Signature] = {}
+        self._stamps: dict[PackageName, str] = {}
         self._current: dict[PackageName, PackageDescription] = {}
         self._timer: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
@@ -120,20 +117,22 @@ class PackageLibrary:
 
     async def look(self) -> None:
         """Find packages that are new, changed or gone."""
-        found: dict[PackageName, Signature] = await self._in_thread(_signatures, self._tasks_dir)
-        for package in set(self._signatures) - set(found):
-            del self._signatures[package]
+        found: dict[PackageName, str] = await self._in_thread(_stamps, self._tasks_dir)
+        for package in set(self._stamps) - set(found):
+            del self._stamps[package]
             if self._current.pop(package, None) is not None:
                 self.log.info("Package {package} is gone", package=package)
                 self._publish(PackageChanged(package, None))
-        for package, signature in sorted(found.items()):
-            if self._signatures.get(package) != signature and await self._take(package):
-                self._signatures[package] = signature
+        for package, state in sorted(found.items()):
+            if self._stamps.get(package) != state and await self._take(package):
+                self._stamps[package] = state
 
     async def _take(self, package: PackageName) -> bool:
         """Keep and describe the present version of a package; False if it should be tried again."""
         try:
             version: PackageVersion = await self._in_thread(self._repository.add, self._tasks_dir / package)
+        except PackageChanging:
+            return False
         except (PydraError, OSError) as fault:
             self._refuse(package, str(fault))
             return not isinstance(fault, OSError)
@@ -168,19 +167,13 @@ class PackageLibrary:
             )
 
 
-def _signatures(tasks_dir: Path) -> dict[PackageName, Signature]:
-    """What ``stat`` says of every file of every package; blocking."""
-    signatures: dict[PackageName, Signature] = {}
-    for directory in scan(tasks_dir):
-        rows: list[tuple[str, int, int, int]] = []
-        for root, directories, names in os.walk(directory):
-            directories[:] = sorted(name for name in directories if name != "__pycache__")
-            for name in sorted(names):
-                path = os.path.join(root, name)
-                try:
-                    facts = os.lstat(path)
-                except FileNotFoundError:
-                    continue
-                rows.append((path, facts.st_size, facts.st_mtime_ns, facts.st_ino))
-        signatures[PackageName(directory.name)] = tuple(rows)
-    return signatures
+def _stamps(tasks_dir: Path) -> dict[PackageName, str]:
+    """A text for the state of every package, which changes with its files; blocking."""
+    return {PackageName(directory.name): _stamp(directory) for directory in scan(tasks_dir)}
+
+
+def _stamp(directory: Path) -> str:
+    try:
+        return stamp(directory)
+    except (PackageRefused, OSError) as fault:
+        return f"refused: {fault}"

@@ -123,6 +123,7 @@ class MasterService:
         self._describer = Describer(reactor, wall_clock, self._workers)
         repository = Repository(cache_directory(settings))
         await files(repository.sweep)
+        await files(self._blobs.sweep)
         self._library = PackageLibrary(
             reactor,
             settings.tasks_dir,

@@ -14,7 +14,7 @@ from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.store.blobs import Blobs
 from pydra.errors import NotFound
 from pydra.model.ids import InstanceId
-from pydra.model.instance import INLINE_LIMIT, Instance
+from pydra.model.instance import Instance
 from pydra.model.status import Status
 
 
@@ -129,7 +129,6 @@ class InstanceCommands:
             return None
         if not result.sha256:
             return as_json(result.inline)
-        assert result.size > INLINE_LIMIT
         value: object = await self._in_thread(self._read, result.sha256)
         return value
 

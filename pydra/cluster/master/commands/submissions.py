@@ -17,7 +17,7 @@ from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.packages.validation import validate
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire import payload
-from pydra.errors import InvalidParameters, WireError
+from pydra.errors import InvalidParameters
 from pydra.model.ids import InstanceId, TaskKey
 from pydra.model.instance import INLINE_LIMIT, Instance, Payload
 from pydra.model.package import PackageDescription, TaskDescription
@@ -69,7 +69,7 @@ class Submissions:
         cleaned = await self._clean(description, task, dict(args))
         try:
             packed = payload.pack(cleaned)
-        except WireError as fault:
+        except (TypeError, ValueError) as fault:
             raise InvalidParameters(str(fault)) from None
         self._highest = InstanceId(self._highest + 1)
         instance = Instance(
