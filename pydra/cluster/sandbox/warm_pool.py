@@ -110,6 +110,7 @@ class WarmPool:
             if timer.active():
                 timer.cancel()
         self._launcher.close()
+        self._end_all("the daemon stopped")
 
     # Giving.
 
@@ -137,7 +138,7 @@ class WarmPool:
         await filled
 
     def _became_ready(self, worker: SandboxedWorker) -> None:
-        self._starting.pop(worker.number).cancel()
+        self._started(worker.number)
         if self._closed:
             return
         if self._takers:
@@ -175,6 +176,12 @@ class WarmPool:
         self._starting[number] = self._reactor.callLater(READY_S, self._too_slow, worker)
         self._launcher.launch(number, its, writing)
 
+    def _started(self, number: int) -> None:
+        """A worker is not starting any more: it is ready, or is gone, or nobody waits for it."""
+        timer = self._starting.pop(number, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
     def _too_slow(self, worker: SandboxedWorker) -> None:
         self.log.warn(
             "Worker {number} was not ready within {limit_s} s", number=worker.number, limit_s=READY_S
@@ -211,9 +218,8 @@ class WarmPool:
         if self._pause is not None and self._pause.active():
             self._pause.cancel()
         self._pause = None
-        for timer in self._starting.values():
-            if timer.active():
-                timer.cancel()
+        for number in list(self._starting):
+            self._started(number)
         self._ready.clear()
         self._fail_takers()
 
@@ -242,10 +248,7 @@ class WarmPool:
             return
         stage = worker.stage
         worker.ended(status, reason)
-        if number in self._starting:
-            timer = self._starting.pop(number)
-            if timer.active():
-                timer.cancel()
+        self._started(number)
         if worker in self._ready:
             self._ready.remove(worker)
         if number in self._fills:
@@ -268,5 +271,9 @@ class WarmPool:
         if not self._closed:
             self.log.critical("The launcher process ended; this daemon can start no more workers")
             self._refuse("The launcher process ended; start the daemon again.")
+        self._end_all("the launcher process ended, and its workers with it")
+
+    def _end_all(self, reason: str) -> None:
+        """Without a launcher there are no workers."""
         for number in list(self._workers):
-            self._exited(number, 128 + 9, "the launcher process ended, and its workers with it")
+            self._exited(number, 128 + 9, reason)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""What a launcher can be asked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from pydra.cluster.sandbox.endings import describe
+from pydra.cluster.sandbox.launcher import messages
+from pydra.cluster.sandbox.launcher.messages import Request, RequestFault
+
+VERSION = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("packet", "request_"),
+    [
+        (messages.encode("launch", 1), Request("launch", 1)),
+        (messages.encode("kill", 2), Request("kill", 2)),
+        (
+            messages.encode("fill", 3, package="some_1", version=VERSION),
+            Request("fill", 3, "some_1", VERSION),
+        ),
+    ],
+)
+def test_requests_are_read(packet: bytes, request_: Request) -> None:
+    """What one side writes the other reads."""
+    assert request_ == messages.decode_request(packet)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[",
+        b"[]",
+        b"null",
+        b"[" * 4000,
+        b" " * 5000,
+        b'{"what":"launch"}',
+        b'{"what":"launch","id":true}',
+        b'{"what":"launch","id":0}',
+        b'{"what":"launch","id":-1}',
+        b'{"what":"launch","id":1.0}',
+        b'{"what":"launch","id":"1"}',
+        b'{"what":"launch","id":9007199254740992}',
+        b'{"what":"execute","id":1}',
+        b'{"what":["launch"],"id":1}',
+        b'{"what":"fill","id":1}',
+    ],
+)
+def test_garbage_is_refused(packet: bytes) -> None:
+    """Anything else is refused in words, not by an exception of some other kind."""
+    with pytest.raises(RequestFault, match=r"\.$"):
+        messages.decode_request(packet)
+
+
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [
+        ("..", VERSION),
+        (".", VERSION),
+        ("", VERSION),
+        ("/etc", VERSION),
+        ("a/b", VERSION),
+        ("a\n", VERSION),
+        ("a\0", VERSION),
+        (".filling", VERSION),
+        ("grün", VERSION),
+        ("a" * 101, VERSION),
+        (1, VERSION),
+        (None, VERSION),
+        ("a", ".."),
+        ("a", "../" * 4),
+        ("a", VERSION + "\n"),
+        ("a", "abc"),
+        ("a", VERSION.upper()),
+        ("a", 12345678),
+    ],
+)
+def test_a_path_cannot_be_named(package: object, version: object) -> None:
+    """Packages are identifiers and versions are digests."""
+    packet = json.dumps({"what": "fill", "id": 1, "package": package, "version": version}).encode()
+    with pytest.raises(RequestFault):
+        messages.decode_request(packet)
+
+
+@given(some.binary(max_size=200))
+def test_random_bytes_are_refused(packet: bytes) -> None:
+    """No bytes make anything but a request or a refusal."""
+    with pytest.raises(RequestFault):
+        messages.decode_request(packet)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "exited with status 0"),
+        (3, "exited with status 3"),
+        (137, "killed by signal 9 (SIGKILL)"),
+        (139, "segmentation fault (signal 11, SIGSEGV)"),
+        (255, "exited with status 255"),
+    ],
+)
+def test_ends_are_told_in_words(status: int, words: str) -> None:
+    """A status is told as a person would say it."""
+    assert words == describe(status)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Our end of one worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from pydra.cluster.interfaces import WorkerExit
+from pydra.cluster.sandbox.worker_process import SEND_LIMIT, SandboxedWorker
+from pydra.cluster.wire.frames import READY, encode
+from pydra.errors import WireError
+from tests.support.scripted_launcher import Listener, Worker
+from tests.support.turning import TurningClock
+
+
+class Pair:
+    """A taken worker and its other end."""
+
+    def __init__(self) -> None:
+        ours, its = socket.socketpair()
+        reading, writing = os.pipe()
+        self.clock = TurningClock()
+        self.killed: list[int] = []
+        self.process = SandboxedWorker(self.clock, 7, ours, reading, lambda worker: None, self.killed.append)
+        self.worker = Worker(its.detach(), writing)
+        self.worker.say(READY)
+        self.clock.turn()
+        self.listener = Listener()
+        self.process.assign(self.listener)
+
+    def end(self, status: int) -> WorkerExit:
+        """The launcher said that it is gone; what the listener was told last."""
+        self.process.ended(status)
+        ending = self.listener.told[-1]
+        assert isinstance(ending, WorkerExit)
+        return ending
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A taken worker."""
+    made = Pair()
+    yield made
+    made.process.ended(137)
+    made.worker.close()
+    assert [] == made.clock.readers
+    assert [] == made.clock.writers
+    assert [] == made.clock.getDelayedCalls()
+
+
+def test_frames_and_output_are_given_to_the_listener(pair: Pair) -> None:
+    """What it sends arrives, in order."""
+    pair.worker.say(17, 50, None)
+    pair.worker.say(22)
+    pair.clock.turn()
+    os.write(pair.worker.output, b"words")
+    pair.clock.turn()
+    assert [[17, 50, None], [22], b"words"] == pair.listener.told
+
+
+def test_frames_are_sent(pair: Pair) -> None:
+    """It hears what it is sent."""
+    pair.process.send([2])
+    assert [[2]] == pair.worker.heard()
+
+
+def test_large_frames_wait_until_they_are_read(pair: Pair) -> None:
+    """A slow reader does not block the daemon."""
+    parts: list[list[object]] = [[5, b"x" * 500_000] for _ in range(4)]
+    for part in parts:
+        pair.process.send(part)
+    heard: list[list[object]] = []
+    for _ in range(1000):
+        heard += pair.worker.heard()
+        pair.clock.turn()
+    assert parts == heard
+
+
+def test_a_worker_that_never_reads_is_killed(pair: Pair) -> None:
+    """What waits for it has a limit."""
+    for _ in range(SEND_LIMIT // 500_000 + 2):
+        pair.process.send([5, b"x" * 500_000])
+    assert [7] == pair.killed
+    assert "protocol: it does not read what it is sent" == pair.end(137).reason
+
+
+def test_a_frame_above_the_limit_is_our_own_fault(pair: Pair) -> None:
+    """It is refused before anything is sent."""
+    with pytest.raises(WireError):
+        pair.process.send([5, b"x" * 2_000_000])
+    assert [] == pair.worker.heard()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x01\xc1",
+        b"\x00\x00\x00\x00",
+        encode([1])[:4] + b"\x90",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_no_frame_ends_it(pair: Pair, data: bytes) -> None:
+    """It is killed once, and its end says that it broke the protocol."""
+    pair.worker.channel.sendall(data)
+    pair.clock.turn()
+    pair.worker.channel.sendall(encode([22]))
+    pair.clock.turn()
+    assert [7] == pair.killed
+    ending = pair.end(137)
+    assert ending.reason.startswith("protocol: ")
+    assert [ending] == pair.listener.told
+
+
+def test_what_it_said_last_comes_before_its_end(pair: Pair) -> None:
+    """A result that was sent just before the end is not lost."""
+    pair.worker.say(20, b"result")
+    os.write(pair.worker.output, b"bye")
+    pair.worker.close()
+    ending = pair.end(3)
+    assert [[20, b"result"], b"bye", WorkerExit(3, "exited with status 3")] == pair.listener.told
+    assert 3 == ending.status
+
+
+def test_nothing_is_told_after_its_end(pair: Pair) -> None:
+    """Neither what it said, nor a second end."""
+    pair.end(0)
+    pair.process.send([2])
+    pair.process.kill()
+    pair.process.pause_output(False)
+    pair.process.ended(1)
+    assert [WorkerExit(0, "exited with status 0")] == pair.listener.told
+    assert [] == pair.killed
+
+
+def test_a_paused_worker_is_not_read(pair: Pair) -> None:
+    """Its pipes fill until it waits; what it wrote comes when it is read again."""
+    pair.process.pause_output(True)
+    pair.worker.say(22)
+    os.write(pair.worker.output, b"words")
+    pair.clock.turn()
+    assert [] == pair.listener.told
+    pair.process.pause_output(False)
+    pair.clock.turn()
+    assert [[22], b"words"] == pair.listener.told
+
+
+def test_a_worker_without_a_channel_is_killed_if_it_does_not_end(pair: Pair) -> None:
+    """User code that closed the channel cannot stay."""
+    pair.worker.channel.shutdown(socket.SHUT_RDWR)
+    pair.clock.turn()
+    assert [] == pair.killed
+    pair.clock.advance(1.0)
+    assert [7] == pair.killed
+    assert "protocol: it closed its channel" == pair.end(137).reason
+
+
+def test_closed_output_is_no_fault(pair: Pair) -> None:
+    """A task may close its standard streams."""
+    os.close(pair.worker.output)
+    pair.worker.output = -1
+    pair.clock.turn()
+    pair.worker.say(22)
+    pair.clock.turn()
+    assert [[22]] == pair.listener.told
+
+
+def test_descriptors_sent_along_are_dropped(pair: Pair) -> None:
+    """A worker cannot fill the daemon's descriptor table."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        socket.send_fds(pair.worker.channel, [encode([22])], [0] * 100)
+    pair.clock.turn()
+    assert before == len(os.listdir("/proc/self/fd"))
+    assert [[22]] * 10 == pair.listener.told
