@@ -239,6 +239,22 @@ def test_stopping_does_not_wait_for_ever(launcher: ScriptedLauncher) -> None:
     assert [None] == stopped
 
 
+def test_a_listener_that_raises_harms_nobody_else(launcher: ScriptedLauncher) -> None:
+    """Its worker ends like others, and the pool goes on."""
+
+    class Faulty(Listener):
+        def frame_received(self, frame: list[object]) -> None:
+            raise ZeroDivisionError
+
+    faulty = Faulty()
+    Deferred.fromCoroutine(launcher.pool.take(faulty, None, None))
+    launcher.turn()
+    launcher.workers[1].say(20, b"")
+    launcher.exit(1, 0)
+    assert [WorkerExit(0, "exited with status 0")] == faulty.told
+    assert 2 == Taking(launcher).number
+
+
 def test_a_launcher_that_ends_is_told_to_all(launcher: ScriptedLauncher) -> None:
     """Its workers died with it; takers are refused from then on."""
     taking = Taking(launcher)

@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 
+from pydra.cluster.sandbox.launcher import policy
+from pydra.cluster.sandbox.launcher.host import find_systems
 from pydra.errors import NamespacesRefused, SandboxError, SandboxToolMissing
 
 MISSING, REFUSED = 3, 4
@@ -24,33 +26,6 @@ OLDEST = (0, 8, 0)
 
 _NOBODY = 65534
 _DEADLINE_S = 10.0
-_PROBE = (
-    "--unshare-user",
-    "--unshare-ipc",
-    "--unshare-pid",
-    "--unshare-net",
-    "--unshare-uts",
-    "--disable-userns",
-    "--die-with-parent",
-    "--ro-bind",
-    "/usr",
-    "/usr",
-    "--symlink",
-    "usr/bin",
-    "/bin",
-    "--symlink",
-    "usr/lib",
-    "/lib",
-    "--symlink",
-    "usr/lib64",
-    "/lib64",
-    "--proc",
-    "/proc",
-    "--dev",
-    "/dev",
-    "--",
-    "/usr/bin/true",
-)
 _SWITCHES = (
     ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
@@ -86,9 +61,15 @@ def probe(bubblewrap: str, uid: int | None = None) -> None:
             f"{bubblewrap} is {version.stdout.strip() or 'not bubblewrap'}; "
             f"version {'.'.join(str(part) for part in OLDEST)} or newer is needed."
         )
-    ended = _run([bubblewrap, *_PROBE], uid)
+    ended = _run([bubblewrap, *_probe_arguments()], uid)
     if ended.returncode:
         raise NamespacesRefused(refusal(ended.stderr, read_switches(), in_container=_in_container()))
+
+
+def _probe_arguments() -> list[str]:
+    protections = [*policy.NAMESPACES, "--disable-userns", "--die-with-parent"]
+    mounts = [*policy.system_mounts(find_systems()), "--proc", "/proc", "--dev", "/dev"]
+    return [*protections, *mounts, "--", "/usr/bin/true"]
 
 
 def refusal(said: str, switches: dict[str, str], *, in_container: bool) -> str:

@@ -23,7 +23,7 @@ from pydra.cluster.sandbox import check, view
 from pydra.cluster.sandbox.launcher.configuration import FULL, NONE, USER, Configuration, Places
 from pydra.cluster.sandbox.launcher.scratch import open_directory, remove_tree
 from pydra.cluster.sandbox.launcher.spawning import drop
-from pydra.cluster.sandbox.surroundings import find_places
+from pydra.cluster.sandbox.surroundings import compile_for_workers, find_places
 from pydra.errors import SandboxError
 
 WORKER = "pydra.cluster.worker.main"
@@ -111,6 +111,7 @@ def enter(
         memory_mb=settings.WORKER_MEMORY_MB,
         timezone=os.environ.get("TZ", ""),
     )
+    compile_for_workers(chosen.places.package)
     try:
         _make_owned(runtime)
         if os.geteuid():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import sys
 import sysconfig
@@ -10,6 +11,15 @@ import sysconfig
 import pydra
 from pydra.cluster.sandbox.launcher.configuration import Places
 
+_WORKER_SIDE = (
+    "",
+    "model",
+    "cluster",
+    "cluster/packages",
+    "cluster/tasks",
+    "cluster/wire",
+    "cluster/worker",
+)
 _SITE_NAMES = ("site-packages", "dist-packages")
 
 
@@ -30,6 +40,16 @@ def find_places() -> Places:
         sites=tuple(dict.fromkeys(os.path.realpath(path) for path in sys.path if _is_site(path))),
         package=os.path.dirname(os.path.realpath(pydra.__file__)),
     )
+
+
+def compile_for_workers(package: str) -> None:
+    """
+    Compile what a worker imports, where we may write it; a worker cannot, and would compile it at each start.
+
+    An installed package has it compiled already, and then this looks at some forty files.
+    """
+    for directory in _WORKER_SIDE:
+        compileall.compile_dir(os.path.join(package, directory), maxlevels=0, quiet=2)
 
 
 def below_usr(path: str) -> bool:

@@ -247,7 +247,10 @@ class WarmPool:
         if worker is None:
             return
         stage = worker.stage
-        worker.ended(status, reason)
+        try:
+            worker.ended(status, reason)
+        except Exception:  # noqa: BLE001 - a listener's fault must not cost the other workers their launcher
+            self.log.failure("The end of worker {number} could not be told", number=number)
         self._started(number)
         if worker in self._ready:
             self._ready.remove(worker)

@@ -117,18 +117,20 @@ class SandboxedWorker:
         """No process of it is alive; give what it wrote last, then its end."""
         if self.stage is Stage.GONE:
             return
-        if not self._reason:
-            self._drain(self._read_channel, lambda: self._channel is not None and self._closing is None)
-        self._drain(self._read_output, lambda: self._output is not None)
-        self.stage = Stage.GONE
-        self._close_channel()
-        self._close_output()
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
-        self._closing = None
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.exited(WorkerExit(status, self._reason or reason or describe(status)))
+        try:
+            if not self._reason:
+                self._drain(self._read_channel, lambda: self._channel is not None and self._closing is None)
+            self._drain(self._read_output, lambda: self._output is not None)
+        finally:
+            self.stage = Stage.GONE
+            self._close_channel()
+            self._close_output()
+            if self._closing is not None and self._closing.active():
+                self._closing.cancel()
+            self._closing = None
+            listener, self._listener = self._listener, None
+            if listener is not None:
+                listener.exited(WorkerExit(status, self._reason or reason or describe(status)))
 
     @property
     def fault(self) -> str:

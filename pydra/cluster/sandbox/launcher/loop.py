@@ -11,11 +11,12 @@ import selectors
 import signal
 import socket
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 from pydra.cluster.sandbox.launcher import messages, policy, spawning
 from pydra.cluster.sandbox.launcher.configuration import NONE, Configuration
 from pydra.cluster.sandbox.launcher.filling import FillFault, Source, fill
+from pydra.cluster.sandbox.launcher.host import find_systems
 from pydra.cluster.sandbox.launcher.messages import Request, RequestFault
 from pydra.cluster.sandbox.launcher.sandboxes import Sandbox, exit_status
 from pydra.cluster.sandbox.launcher.scratch import Scratch, open_directory
@@ -26,8 +27,6 @@ _DESCRIPTORS_LIMIT = 4
 
 _ANSWERS_LIMIT = 1024
 """Answers waiting for the daemon above which it is not read."""
-
-_TOP_DIRECTORIES = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 Chore = Generator[None, None, None]
 """Work in small steps."""
@@ -51,7 +50,7 @@ class Launcher:
         self._source = Source(
             open_directory(configuration.cache), configuration.cache_owner, configuration.isolation != NONE
         )
-        self._systems = tuple(_systems())
+        self._systems = find_systems()
         self._sandboxes: dict[int, Sandbox] = {}
         self._processes: dict[int, Sandbox] = {}
         """Sandboxes by pid of the monitor, and of the first process once its monitor is dead."""
@@ -320,14 +319,6 @@ def _receive_packet(control: socket.socket) -> tuple[bytes, list[int]]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
     return packet, list(descriptors)
-
-
-def _systems() -> Iterator[policy.System]:
-    for path in _TOP_DIRECTORIES:
-        if os.path.islink(path):
-            yield policy.System(path, os.readlink(path))
-        elif os.path.isdir(path):
-            yield policy.System(path, "")
 
 
 def _kill_group(leader: int) -> None:

@@ -114,7 +114,7 @@ def sandboxed(
         "--die-with-parent",
         "--info-fd",
         str(INFORMATION),
-        *_system_mounts(systems),
+        *system_mounts(systems),
         "--ro-bind",
         directories.etc,
         "/etc",
@@ -200,7 +200,8 @@ def _environment(places: Places, home: str, timezone: str) -> dict[str, str]:
     return environment
 
 
-def _system_mounts(systems: tuple[System, ...]) -> list[str]:
+def system_mounts(systems: tuple[System, ...]) -> list[str]:
+    """The host's programs and libraries, read-only."""
     mounts = ["--ro-bind", "/usr", "/usr"]
     for system in systems:
         if system.target:
