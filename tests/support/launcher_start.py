@@ -39,4 +39,5 @@ def main() -> None:
     os.execve(command, [command, *line[1:]], environment)
 
 
-main()
+if __name__ == "__main__":
+    main()
