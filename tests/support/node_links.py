@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""A master's end of a link, on the heart of a master, with a node that a test plays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from pydra.cluster.master.node_link import NodeLink, Surroundings
+from pydra.cluster.master.task_logs import TaskLogs
+from pydra.cluster.store.blobs import Blobs
+from pydra.cluster.wire.messages import PROTOCOL, NodeHello, ToMaster, ToNode
+from pydra.errors import NotFound
+from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
+from pydra.model.instance import LogLine
+from pydra.model.node import NodeInformation
+from tests.support.cables import Cable, Peer, unthreaded
+from tests.support.instances import node_record
+from tests.support.masters import Heart
+
+INFORMATION = NodeInformation(2, 4096, 2048, 150, "full", "0.1.0", "3.11.7", "Linux")
+HEARTBEAT_S = 5.0
+
+
+class TwoPieces:
+    """Packages whose archives are two pieces, for versions of one letter; others are not there."""
+
+    fault: Exception | None = None
+
+    async def stream(self, package: PackageName, version: PackageVersion) -> AsyncIterator[bytes]:
+        """The name and the version."""
+        if self.fault is not None:
+            raise self.fault
+        if len(version) != 1:
+            raise NotFound(f"There is no version {version}.")
+        yield package.encode()
+        yield version.encode()
+
+
+class LinkBench(Heart):
+    """``node`` is played by the test; what the master says to it is in ``node.take()`` after ``settle``."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.changes: list[tuple[NodeId, int] | NodeId] = []
+        self.packages = TwoPieces()
+        self.blobs = Blobs(directory / "blobs")
+        self.task_logs = TaskLogs(directory / "logs", unthreaded, self.events.wake, 10_000)
+        self.record = node_record(1)
+        self.link = NodeLink(
+            self.record,
+            Surroundings(
+                clock=self.clock,
+                epoch=1,
+                heartbeat_s=HEARTBEAT_S,
+                dispatcher=self.dispatcher,
+                task_logs=self.task_logs,
+                packages=self.packages,
+                blobs=self.blobs,
+                in_thread=unthreaded,
+                connected=lambda node, slots, information: self.changes.append((node, slots)),
+                disconnected=self.changes.append,
+            ),
+        )
+        self.dispatcher._send = lambda node, message: self.link.send(message)
+        self.node = Peer()
+        self.cable = Cable(self.link, self.node)
+
+    def plug(self) -> list[ToNode]:
+        """Connect; what the master says at once."""
+        self.cable.plug()
+        self.cable.settle()
+        return self.node.take()
+
+    def greet(
+        self, slots: int = 1, running: tuple[Attempt, ...] = (), finished: tuple[Attempt, ...] = ()
+    ) -> list[ToNode]:
+        """Connect, and the node answers; what the master says then."""
+        self.plug()
+        return self.tell(hello(slots, running, finished))
+
+    def tell(self, *messages: ToMaster) -> list[ToNode]:
+        """The node says something; what the master says then."""
+        for message in messages:
+            self.cable.node.send(message)
+        self.cable.settle()
+        return self.node.take()
+
+    def lines(self, instance: int) -> list[str]:
+        """The texts that were kept of an instance."""
+        lines: list[LogLine]
+        lines, _ = self.result(self.task_logs.read(InstanceId(instance), 0))
+        return [line.text for line in lines]
+
+    def close(self) -> None:
+        """Pull the cable; nothing may be left."""
+        self.cable.pull()
+        super().close()
+
+
+def hello(
+    slots: int = 1,
+    running: tuple[Attempt, ...] = (),
+    finished: tuple[Attempt, ...] = (),
+    protocol: int = PROTOCOL,
+    information: NodeInformation = INFORMATION,
+) -> NodeHello:
+    """What a node answers."""
+    return NodeHello(protocol, "incarnation", slots, information, running, finished)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""What a node may ask of the master, and what it may make of it: streams, log lines, progress."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from pydra.cluster.master.node_link import MESSAGE_LIMIT, RESULT_LIMIT, STREAMS_LIMIT
+from pydra.cluster.wire.messages import (
+    COMPLETE,
+    BlobWanted,
+    PackageWanted,
+    RunUnit,
+    Unavailable,
+    UnitFinished,
+    UnitLog,
+    UnitProgress,
+)
+from pydra.errors import RemoteFault, WireError
+from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion
+from pydra.model.instance import LogLine, Payload
+from pydra.model.status import Status
+from tests.support.cables import chunked
+from tests.support.links import RecordingSink
+from tests.support.node_links import LinkBench
+from tests.support.pumps import result_of
+
+ONE, TWO = InstanceId(1), InstanceId(2)
+FIRST = Attempt(1, 1)
+LARGE = b"\xc6" + b"large" * 20_000
+DIGEST = hashlib.sha256(LARGE).hexdigest()
+DEMO = PackageName("demo")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[LinkBench]:
+    """Instance 1 runs on the node as attempt 1.1."""
+    bench = LinkBench(tmp_path)
+    bench.submit(1)
+    [run] = bench.greet()
+    assert isinstance(run, RunUnit)
+    yield bench
+    bench.close()
+
+
+def send(bench: LinkBench, digest: str, *pieces: bytes, kind: str = "blob") -> Deferred[None]:
+    """The node sends a stream."""
+    return Deferred.fromCoroutine(bench.cable.node_bulk.send(kind, digest, chunked(*pieces)))
+
+
+def files(directory: Path) -> list[str]:
+    """Names of all files below a directory."""
+    return [path.name for path in directory.rglob("*") if path.is_file()]
+
+
+def test_a_large_result(bench: LinkBench, tmp_path: Path) -> None:
+    """A result that came as a blob is stored by its digest and its true size."""
+    assert result_of(send(bench, DIGEST, LARGE[:1000], LARGE[1000:])) is None
+    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(3, b"inline", DIGEST)))
+    assert Payload(len(LARGE), sha256=DIGEST) == bench.stored(1).result
+    assert LARGE == bench.blobs.read(DIGEST)
+    assert [DIGEST] == files(tmp_path)
+
+
+def test_a_blob_of_an_earlier_link(bench: LinkBench) -> None:
+    """A blob counts for the link that it came by; on a new one the node sends it again."""
+    result_of(send(bench, DIGEST, LARGE))
+    bench.cable.pull()
+    bench.greet(1, (), (FIRST,))
+    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(len(LARGE), sha256=DIGEST)))
+    assert Status.FAILED is bench.stored(1).status
+
+
+@pytest.mark.parametrize("digest", ["ab" * 32, "", "../x", DIGEST.upper(), "x" * 500])
+def test_a_blob_of_another_name(bench: LinkBench, tmp_path: Path, digest: str) -> None:
+    """Bytes that are not what their name says are refused, and nothing of them is kept."""
+    with pytest.raises(RemoteFault):
+        result_of(send(bench, digest, LARGE))
+    assert [] == files(tmp_path)
+    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(len(LARGE), sha256=digest)))
+    assert Status.COMPLETE is not bench.stored(1).status or digest == ""
+
+
+def test_a_blob_that_is_too_large(bench: LinkBench, tmp_path: Path) -> None:
+    """More than 8 MiB are refused while they come, and nothing of them is kept."""
+    megabyte = bytes(1024 * 1024)
+    pieces = [megabyte] * (RESULT_LIMIT // len(megabyte)) + [b"x"]
+    with pytest.raises(RemoteFault, match="refused"):
+        result_of(send(bench, DIGEST, *pieces))
+    assert [] == files(tmp_path)
+
+
+def test_a_blob_that_breaks_off(bench: LinkBench, tmp_path: Path) -> None:
+    """Half a blob leaves nothing."""
+
+    async def half() -> AsyncIterator[bytes]:
+        yield LARGE[:1000]
+        raise WireError("gone")
+
+    with pytest.raises(WireError):
+        result_of(Deferred.fromCoroutine(bench.cable.node_bulk.send("blob", DIGEST, half())))
+    assert [] == files(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["package", "", "x" * 10_000])
+def test_a_stream_of_another_kind(bench: LinkBench, kind: str) -> None:
+    """A node may send nothing but blobs."""
+    with pytest.raises(RemoteFault, match="no stream of kind") as raised:
+        result_of(send(bench, "demo/a", b"x", kind=kind))
+    assert 200 > len(str(raised.value))
+
+
+def test_package_wanted(bench: LinkBench) -> None:
+    """A package is sent by bulk, under its name and version."""
+    assert [] == bench.tell(PackageWanted(DEMO, PackageVersion("a")))
+    sink = bench.node.sinks["demo/a"]
+    assert b"demoa" == bytes(sink.data)
+    assert sink.finished
+
+
+def test_a_package_that_is_not_there(bench: LinkBench) -> None:
+    """The node is told what does not come, by its whole name, and why."""
+    [answer] = bench.tell(PackageWanted(DEMO, PackageVersion("nothing")))
+    assert isinstance(answer, Unavailable)
+    assert "demo/nothing" == answer.name
+    assert "There is no version nothing" in answer.reason
+
+
+def test_a_package_that_cannot_be_read(bench: LinkBench) -> None:
+    """A fault of the disk is told to the node too."""
+    bench.packages.fault = OSError("Input/output error")
+    [answer] = bench.tell(PackageWanted(DEMO, PackageVersion("a")))
+    assert isinstance(answer, Unavailable)
+
+
+def test_a_package_that_the_node_refuses(bench: LinkBench) -> None:
+    """A node that refuses what it asked for is left alone."""
+
+    def failing() -> RecordingSink:
+        sink = RecordingSink()
+        sink.fault = WireError("not good")
+        return sink
+
+    bench.node.new_sink = failing
+    assert [] == bench.tell(PackageWanted(DEMO, PackageVersion("a")))
+    assert bench.cable.is_up
+
+
+def test_blob_wanted(bench: LinkBench) -> None:
+    """Large arguments are sent by bulk, under their digest."""
+    bench.blobs.put(LARGE)
+    assert [] == bench.tell(BlobWanted(DIGEST))
+    assert LARGE == bytes(bench.node.sinks[DIGEST].data)
+
+
+@pytest.mark.parametrize("digest", [DIGEST, "", "../../etc/passwd", "x" * 100_000])
+def test_a_blob_that_is_not_there(bench: LinkBench, digest: str) -> None:
+    """The node is told; a name that is no digest opens no file."""
+    [answer] = bench.tell(BlobWanted(digest))
+    assert isinstance(answer, Unavailable)
+    assert digest == answer.name
+
+
+def test_asking_for_too_much(bench: LinkBench) -> None:
+    """A node that asks without end and takes nothing loses its link, before it costs much memory."""
+    bench.node.new_sink = lambda: RecordingSink(gated=True)
+    bench.link._streams = STREAMS_LIMIT - 1
+    wanted = PackageWanted(DEMO, PackageVersion("a"))
+    bench.tell(wanted)
+    assert bench.cable.is_up
+    bench.tell(wanted)
+    assert not bench.cable.is_up
+    assert "too much" in bench.node.log[-1][1]
+    bench.greet(1, (FIRST,))
+    bench.node.new_sink = RecordingSink
+    bench.tell(wanted)
+    assert bench.node.sinks["demo/a"].finished
+
+
+def line(text: str, at: float = 5.0) -> LogLine:
+    """A line of a task."""
+    return LogLine(at, "INFO", "stdout", text)
+
+
+def test_log_lines(bench: LinkBench) -> None:
+    """The lines of a running attempt are kept, and those that come after its end too."""
+    bench.tell(UnitLog(FIRST, ONE, (line("one"), line("two"))))
+    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(1, b"\x05")))
+    bench.tell(UnitLog(FIRST, ONE, (line("late"),)))
+    assert ["one", "two", "late"] == bench.lines(1)
+
+
+def test_log_lines_of_an_earlier_master(bench: LinkBench) -> None:
+    """A master that started anew takes the lines of what it has from the store, by attempt and node."""
+    bench.link._sent.clear()
+    bench.tell(UnitLog(FIRST, ONE, (line("one"),)))
+    assert ["one"] == bench.lines(1)
+
+
+def test_foreign_log_lines(bench: LinkBench) -> None:
+    """Lines for what this node does not run are dropped."""
+    bench.submit(2)
+    for attempt, instance in [(Attempt(1, 2), TWO), (FIRST, TWO), (Attempt(9, 9), ONE), (FIRST, ONE + 70)]:
+        bench.tell(UnitLog(attempt, InstanceId(instance), (line("foreign"),)))
+    assert [] == [bench.lines(number) for number in (1, 2, 71) if bench.lines(number)]
+
+
+@pytest.mark.parametrize("at", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_a_line_of_no_time(bench: LinkBench, at: float) -> None:
+    """A line whose time is none is dropped: it could not be shown."""
+    bench.tell(UnitLog(FIRST, ONE, (line("bad", at), line("good"))))
+    assert ["good"] == bench.lines(1)
+
+
+def test_progress(bench: LinkBench) -> None:
+    """Progress of a running attempt is kept."""
+    bench.tell(UnitProgress(FIRST, ONE, 30, "a third"))
+    assert (30, "a third") == (bench.dispatcher.progress[ONE].percent, bench.dispatcher.progress[ONE].message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        UnitProgress(FIRST, ONE, 101),
+        UnitProgress(FIRST, ONE, -2),
+        UnitProgress(FIRST, ONE, 2**63),
+        UnitProgress(FIRST, ONE, 5, "x" * (MESSAGE_LIMIT + 1)),
+        UnitProgress(FIRST, TWO, 5),
+        UnitProgress(Attempt(1, 2), ONE, 5),
+    ],
+)
+def test_progress_that_cannot_be(bench: LinkBench, message: UnitProgress) -> None:
+    """Progress that is out of range, too long, or of something else is dropped."""
+    bench.tell(message)
+    assert {} == bench.dispatcher.progress
