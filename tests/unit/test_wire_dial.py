@@ -18,6 +18,7 @@ from pydra.cluster.auth.tls import DaemonTLS
 from pydra.cluster.wire.dial import NodeDialer
 from pydra.cluster.wire.listen import PENDING_LIMIT
 from pydra.cluster.wire.messages import Heartbeat, MasterHello
+from pydra.errors import ConfigError
 from tests.support.links import PORT, Cluster, RecordingUser, identity
 from tests.support.pumps import MemoryNetwork, started
 
@@ -32,7 +33,7 @@ def told() -> Iterator[list[str]]:
 
     def observe(event: LogEvent) -> None:
         if event.get("log_format"):
-            lines.append(event["log_format"].format(**event))
+            lines.append(f"{event['log_level'].name}: {event['log_format'].format(**event)}")
 
     globalLogPublisher.addObserver(observe)
     yield lines
@@ -132,7 +133,7 @@ def test_rests_grow_and_shrink() -> None:
     assert all(0.75 * 5.0 - 0.011 <= rest <= 5.011 for rest in rests[5:])
     assert len({round(rest, 3) for rest in rests[5:]}) > 1
     cluster.listener.start()
-    cluster.network.run(6.0)
+    cluster.network.run(11.0)
     assert cluster.master.states == ["up"]
     before = cluster.network.seconds()
     cluster.network.drop()
@@ -164,7 +165,7 @@ def test_nothing_listens(told: list[str]) -> None:
     cluster.dialer.start()
     cluster.network.run(12.0)
     assert [line for line in told if "There is no link" in line] == [
-        "There is no link to the node at node.example:11890: nothing listens there (connection refused)"
+        "warn: There is no link to the node at node.example:11890: nothing listens there (connection refused)"
     ]
     cluster.stop()
 
@@ -276,6 +277,56 @@ def test_halves_of_different_links_do_not_join() -> None:
     assert (control.gone, bulk.gone, twin.gone) == (False, False, True)
     cluster.network.run(10.0)
     assert (control.gone, bulk.gone) == (True, True)
+    cluster.stop()
+
+
+def test_link_that_never_speaks_is_closed() -> None:
+    """Two connections of the master that belong together, and then nothing: the node gives up on them."""
+    cluster = Cluster()
+    cluster.listener.start()
+    hands = [dial_by_hand(cluster, [name], b"s" * 16) for name in (b"pydra-pb", b"pydra-bulk")]
+    cluster.network.run(9.9)
+    assert [hand.gone for hand in hands] == [False, False]
+    assert hands[0].heard
+    cluster.network.run(0.2)
+    assert [hand.gone for hand in hands] == [True, True]
+    assert cluster.node.log == []
+    cluster.stop()
+
+
+def test_links_that_do_not_last_are_failures() -> None:
+    """A node that ends each link at once is dialled ever more rarely."""
+    cluster = Cluster()
+
+    def refuse() -> None:
+        assert cluster.node.link is not None
+        cluster.node.link.close("an old master")
+
+    cluster.node.on_up = refuse
+    cluster.start()
+    cluster.network.run(30.0)
+    assert 5 <= cluster.master.states.count("up") <= 12
+    cluster.stop()
+
+
+def test_bad_fingerprint_is_a_fault_of_the_settings() -> None:
+    """A dialler that was given no fingerprint refuses at once."""
+    with pytest.raises(ConfigError):
+        NodeDialer(
+            MemoryNetwork(), DaemonTLS(identity("master")), "node", 1, "no", RecordingUser(), Random(0)
+        )
+
+
+def test_strangers_do_not_fill_the_log(told: list[str]) -> None:
+    """Of very many connections that come to nothing, only some are logged for all to see."""
+    cluster = Cluster()
+    cluster.listener.start()
+    for _ in range(100):
+        dial_mute(cluster.network)
+        cluster.network.settle()
+        cluster.network.drop()
+    assert len([line for line in told if "came to nothing" in line]) == 100
+    assert len([line for line in told if line.startswith("info: A connection from")]) == 20
     cluster.stop()
 
 

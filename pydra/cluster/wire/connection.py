@@ -116,7 +116,9 @@ class PeerConnection(TwistedProtocol):
         """Close when all is written, and in any case soon."""
         if self._deadline.active():
             self._deadline.cancel()
-        if self.connected:
+        if self._is_held:
+            self.abort("closed")  # nobody would read the answer to a polite end
+        elif self.connected:
             self._deadline = self._reactor.callLater(_CLOSE_S, self.abort, "closed")
             self._tls.loseConnection()
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -40,7 +40,11 @@ JITTER = 0.25
 
 
 class NodeDialer:
-    """Keeps a link from the master to one node."""
+    """
+    Keeps a link from the master to one node; `ConfigError` if the fingerprint is none.
+
+    ``Link`` and ``Bulk`` of an earlier link are dead when ``link_down`` was called.
+    """
 
     log = Logger()
 
@@ -55,18 +59,18 @@ class NodeDialer:
         random: Random,
     ) -> None:
         self._reactor = reactor
-        self._tls = tls
+        self._creators = {name: tls.connections(fingerprint, [name]) for name in (CONTROL, BULK)}
         self._host = host
         self._port = port
-        self._fingerprint = fingerprint
         self._user = user
         self._random = random
         self._rest_s = FIRST_REST_S
         self._resting: IDelayedCall | None = None
         self._attempt: DialAttempt | None = None
         self._told = ""
+        self._linked_at: float | None = None
         self._machine = dial_machine(
-            DialActions(self._dial, self._forget_failures, self._rest, self._stop_resting, self._hang_up)
+            DialActions(self._dial, self._note_link, self._rest, self._stop_resting, self._hang_up)
         )
 
     def start(self) -> None:
@@ -85,10 +89,9 @@ class NodeDialer:
         """Open both connections."""
         self._attempt = DialAttempt(
             self._reactor,
-            self._tls,
+            self._creators,
             self._host,
             self._port,
-            self._fingerprint,
             self._user,
             self._random.randbytes(SESSION_SIZE),
             self._machine.linked,
@@ -96,14 +99,22 @@ class NodeDialer:
         )
         self._attempt.begin()
 
-    def _forget_failures(self) -> None:
-        """The next rest is the shortest again."""
-        self._rest_s = FIRST_REST_S
-        self._told = ""
+    def _note_link(self) -> None:
+        """The failures are forgotten when the link has lasted; see `_rest`."""
+        self._linked_at = self._reactor.seconds()
         self.log.info("Linked to the node at {host}:{port}", host=self._host, port=self._port)
 
     def _rest(self, reason: str) -> None:
-        """Wait, longer after each failure, and say why once."""
+        """
+        Wait, longer after each failure, and say why once.
+
+        A link that does not last is a failure too: a node that refuses this master would otherwise be
+        dialled five times a second for ever.
+        """
+        linked_at, self._linked_at = self._linked_at, None
+        if linked_at is not None and self._reactor.seconds() - linked_at >= LONGEST_REST_S:
+            self._rest_s = FIRST_REST_S
+            self._told = ""
         if reason != self._told:
             self._told = reason
             self.log.warn(
@@ -159,20 +170,18 @@ class DialAttempt:
     def __init__(
         self,
         reactor: Any,  # as above
-        tls: Encryption,
+        creators: Mapping[bytes, Any],
         host: str,
         port: int,
-        fingerprint: str,
         user: LinkUser,
         session: bytes,
         linked: Callable[[], None],
         lost: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
-        self._tls = tls
+        self._creators = creators
         self._host = host
         self._port = port
-        self._fingerprint = fingerprint
         self._session = session
         self._linked = linked
         self._lost = lost
@@ -203,8 +212,8 @@ class DialAttempt:
 
     def _connect(self, protocol: bytes, address: str | None = None) -> None:
         """Dial; the bulk connection goes where the control connection found the node."""
-        creator = self._tls.connections(self._fingerprint, [protocol])
-        factory = TLSMemoryBIOFactory(creator, True, Factory.forProtocol(self._new_connection), self._reactor)
+        inner = Factory.forProtocol(self._new_connection)
+        factory = TLSMemoryBIOFactory(self._creators[protocol], True, inner, self._reactor)
         connecting = Deferred.fromCoroutine(self._connect_to_any(factory, address))
         self._connecting = connecting
         done = connecting.addBoth(self._connected)

@@ -35,8 +35,8 @@ class DialActions:
 
     dial: Callable[[], None]
     """Open both connections."""
-    forget_failures: Callable[[], None]
-    """The next back-off is the shortest again."""
+    note_link: Callable[[], None]
+    """The link is up."""
     rest: Callable[[str], None]
     """Wait for the back-off, for a reason."""
     stop_resting: Callable[[], None]
@@ -49,8 +49,8 @@ def _dial(_: DialInputs, actions: DialActions) -> None:
     actions.dial()
 
 
-def _forget_failures(_: DialInputs, actions: DialActions) -> None:
-    actions.forget_failures()
+def _note_link(_: DialInputs, actions: DialActions) -> None:
+    actions.note_link()
 
 
 def _rest(_: DialInputs, actions: DialActions, reason: str) -> None:
@@ -76,7 +76,7 @@ _stopped = _builder.state("stopped")
 _idle.upon(DialInputs.start).to(_dialling)(_dial)
 _idle.upon(DialInputs.stop).to(_stopped).returns(None)
 
-_dialling.upon(DialInputs.linked).to(_linked)(_forget_failures)
+_dialling.upon(DialInputs.linked).to(_linked)(_note_link)
 _dialling.upon(DialInputs.lost).to(_resting)(_rest)
 _dialling.upon(DialInputs.stop).to(_stopped)(_hang_up)
 

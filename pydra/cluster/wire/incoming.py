@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -30,7 +31,7 @@ class IncomingStream:
         self._write = write
         self._forget = forget
         self._sink: BulkSink | None = None
-        self._held = bytearray()
+        self._held: deque[bytes | bytearray] = deque()
         self._on_the_way = INITIAL_CREDIT
         self.has_ended = False
         self._refused = False
@@ -49,7 +50,7 @@ class IncomingStream:
         if self._on_the_way < 0:
             raise WireError("A stream brought more data than it had credit for.")
         if not self._refused:
-            self._held += data
+            self._hold(data)
             self._carry_on()
 
     def end(self) -> None:
@@ -80,6 +81,16 @@ class IncomingStream:
             else:
                 self._carry_on()
 
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes for the sink; small pieces are joined, since each one apart costs more than it holds."""
+        if not self._held or len(self._held[-1]) + len(data) > CHUNK_LIMIT:
+            self._held.append(data)
+            return
+        last = self._held[-1]
+        if isinstance(last, bytes):
+            last = self._held[-1] = bytearray(last)
+        last += data
+
     def _carry_on(self) -> None:
         if self._sink is not None and not self._is_carrying:
             self._is_carrying = True
@@ -105,8 +116,7 @@ class IncomingStream:
 
     async def _feed(self, sink: BulkSink) -> None:
         while self._held and self._aborted is None:
-            data = bytes(self._held[:CHUNK_LIMIT])
-            del self._held[:CHUNK_LIMIT]
+            data = bytes(self._held.popleft())
             await sink.write(data)
             if self._aborted is None:
                 self._on_the_way += len(data)

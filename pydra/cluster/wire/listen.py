@@ -8,16 +8,20 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory, Protocol
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from pydra.cluster.interfaces import LinkUser
 from pydra.cluster.wire.connection import BULK, CONTROL, Encryption, PeerConnection
 from pydra.cluster.wire.messages import decode_to_node
+from pydra.cluster.wire.pace import Pace
 from pydra.cluster.wire.pair import LinkPair
 
 PENDING_LIMIT = 32
 """Connections that are not part of a link yet; further ones are closed at once."""
+
+STRANGERS_TOLD, STRANGERS_TOLD_PER_S = 20, 0.1
+"""Connections that came to nothing are logged at once, and then that often; more only for debugging."""
 
 
 class MasterListener:
@@ -49,6 +53,7 @@ class MasterListener:
         self._linked: set[PeerConnection] = set()
         self._halves: dict[tuple[bytes, bytes], PeerConnection] = {}
         self._pair: LinkPair | None = None
+        self._telling = Pace(reactor, STRANGERS_TOLD_PER_S, STRANGERS_TOLD)
         self._waiting: list[Deferred[None]] = []
 
     def start(self) -> int:
@@ -117,7 +122,9 @@ class MasterListener:
     def _connection_lost(self, connection: PeerConnection, reason: str) -> None:
         if connection in self._pending:
             self._pending.discard(connection)
-            self.log.info(
+            level = LogLevel.info if self._telling.take() else LogLevel.debug
+            self.log.emit(
+                level,
                 "A connection from {peer} came to nothing: {reason}",
                 peer=connection.peer_address,
                 reason=reason,

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import BulkSink, LinkUser
-from pydra.cluster.wire.connection import PeerConnection
+from pydra.cluster.wire.connection import HANDSHAKE_S, PeerConnection
 from pydra.cluster.wire.link import PBLink, Received
 from pydra.cluster.wire.streams import BulkConnection
 from pydra.errors import LinkLost
@@ -45,6 +45,7 @@ class LinkPair:
         self._is_up = False
         self._is_over = False
         self._closing: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = None
         self._connections: list[PeerConnection] = []
         self._bulk_connection: PeerConnection | None = None
         self._link = PBLink(
@@ -74,6 +75,7 @@ class LinkPair:
         self._bulk_connection = connection
         connection.attach(self._bulk)
         if not self._is_client:
+            self._deadline = self._reactor.callLater(HANDSHAKE_S, self.end, "it never began to speak")
             connection.hold()
             self._bulk.welcome()
 
@@ -82,8 +84,9 @@ class LinkPair:
         if self._is_over:
             return
         self._is_over = True
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
+        for timer in (self._closing, self._deadline):
+            if timer is not None and timer.active():
+                timer.cancel()
         self._link.silence()
         self._bulk.silence(reason)
         for connection in self._connections:
@@ -115,6 +118,8 @@ class LinkPair:
         if self._is_up or self._is_over:
             return
         self._is_up = True
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._came_up()
         try:
             self._user.link_up(self._link, self._bulk)

@@ -85,29 +85,41 @@ class StreamFrameReader:
     """Takes bytes as they come and gives whole frames; it never holds more than one frame and one read."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held: list[bytes] = []
+        self._size = 0
+        self._wanted = 4  # with fewer bytes there is no further frame
 
     def feed(self, data: bytes) -> list[tuple[Kind, int, bytes]]:
         """The frames (kind, stream, body) that ``data`` completes; `WireError` on anything else."""
-        held = self._held + data if self._held else data
+        self._held.append(data)
+        self._size += len(data)
+        if self._size < self._wanted:
+            return []
+        held = data if len(self._held) == 1 else b"".join(self._held)
         frames: list[tuple[Kind, int, bytes]] = []
-        start, end = 0, len(held)
+        start, end, self._wanted = 0, len(held), 4
         while end - start >= 4:
             size = int.from_bytes(held[start : start + 4], "big")
             if not HEAD_SIZE <= size <= HEAD_SIZE + BODY_LIMIT:
                 raise WireError(f"A frame of {size} bytes was announced.")
             if end - start - 4 < size:
+                self._wanted = 4 + size
                 break
-            body_start, start = start + 4 + HEAD_SIZE, start + 4 + size
-            kind = _KINDS.get(held[body_start - HEAD_SIZE])
-            if kind is None:
-                raise WireError("A frame is of no known kind.")
-            if kind in _EMPTY and start != body_start:
-                raise WireError("A frame has a body that it should not have.")
-            stream = int.from_bytes(held[body_start - 4 : body_start], "big")
-            frames.append((kind, stream, held[body_start:start]))
-        self._held = held[start:]
+            frames.append(_frame(held, start + 4, start + 4 + size))
+            start += 4 + size
+        rest = held[start:]
+        self._held, self._size = ([rest] if rest else []), len(rest)
         return frames
+
+
+def _frame(held: bytes, start: int, end: int) -> tuple[Kind, int, bytes]:
+    kind = _KINDS.get(held[start])
+    if kind is None:
+        raise WireError("A frame is of no known kind.")
+    body_start = start + HEAD_SIZE
+    if kind in _EMPTY and end != body_start:
+        raise WireError("A frame has a body that it should not have.")
+    return kind, int.from_bytes(held[start + 1 : body_start], "big"), held[body_start:end]
 
 
 def _fitting(text: str) -> str:
