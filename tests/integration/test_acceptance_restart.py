@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""What `kill -9` of a daemon or worker costs a real cluster: nothing that was acknowledged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pydra.cluster.controller.web.controller import WebController
+from tests.support.daemons import left_of, run_pydra, wait_until
+
+PACKAGES = Path(__file__).parent.parent / "packages"
+SLEEPS = "acceptance.steps.Sleeps"
+ANSWERS = "acceptance.steps.Answers"
+
+
+class DetachedCluster:
+    """A cluster whose daemons are killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        tasks = directory / "tasks"
+        tasks.mkdir(parents=True)
+        shutil.copytree(PACKAGES / "acceptance", tasks / "acceptance")
+        self.pids: set[int] = set()
+
+    def up(self) -> None:
+        """Start what does not run."""
+        words = ("cluster", "up", "--dir", str(self.directory), "--workers", "1", "--port", "0")
+        done = run_pydra(*words, "--detach", "--json")
+        assert done.returncode == 0, done.stderr
+        ready = json.loads(done.stdout)
+        self.master, [self.node] = ready["pids"]["master"], ready["pids"]["nodes"]
+        self.pids |= {self.master, self.node}
+        where = ready["controller"]
+        self.controller = WebController(where["host"], where["port"], key=ready["key"])
+        wait_until(self.controller.list_tasks, lambda tasks: SLEEPS in tasks)
+
+    def kill(self, pid: int) -> None:
+        """As the kernel does when memory is short."""
+        os.kill(pid, signal.SIGKILL)
+        wait_until(
+            lambda: psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie", lambda on: not on
+        )
+
+    def down(self) -> None:
+        """End all; nothing may be left of any daemon that ever ran."""
+        assert run_pydra("cluster", "down", "--dir", str(self.directory)).returncode == 0
+        assert wait_until(lambda: left_of(list(self.pids)), lambda left: not left) == []
+
+    def run_sleeper(self, seconds: float) -> int:
+        """An instance that runs, as its first line shows."""
+        instance: int = self.controller.run_tasks(SLEEPS, seconds=str(seconds))
+        wait_until(lambda: self.controller.task_log(instance), lambda log: "asleep" in log)
+        return instance
+
+    def outcome(self, instance: int) -> tuple[str, object, int]:
+        """State, result, and how often the task began."""
+        answer = wait_until(lambda: self.controller.task_result(instance), lambda found: found["final"], 60)
+        return answer["state"], answer["result"], self.controller.task_log(instance).count("asleep")
+
+
+@pytest.fixture
+def detached(tmp_path: Path) -> Iterator[DetachedCluster]:
+    """One node with one worker slot."""
+    cluster = DetachedCluster(tmp_path / "c")
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def test_a_killed_master_loses_no_instance_and_stops_none(detached: DetachedCluster) -> None:
+    """What waited runs afterwards; what ran goes on in the same process, and its result is taken."""
+    running = detached.run_sleeper(6)
+    waiting = [detached.controller.run_tasks(ANSWERS, size=str(size)) for size in range(5)]
+    detached.kill(detached.master)
+    detached.up()
+
+    assert {each["id"] for each in detached.controller.list_queue()} >= set(waiting)
+    assert detached.outcome(running) == ("complete", "slept", 1)
+    assert [detached.outcome(each)[0] for each in waiting] == ["complete"] * 5
+
+
+def test_a_result_made_while_the_master_was_away_is_recorded(detached: DetachedCluster) -> None:
+    """The node keeps it until the master says that it is recorded."""
+    running = detached.run_sleeper(1)
+    detached.kill(detached.master)
+    time.sleep(2)  # noqa: TID251 - the task ends in this time
+    detached.up()
+
+    assert detached.outcome(running) == ("complete", "slept", 1)
+
+
+def test_a_killed_node_leaves_no_process_and_its_work_is_done_again(detached: DetachedCluster) -> None:
+    """The new daemon says that it holds nothing, so nobody waits for the lease."""
+    running = detached.run_sleeper(3)
+    below = psutil.Process(detached.node).children(recursive=True)
+    detached.kill(detached.node)
+    begun = time.monotonic()
+    wait_until(
+        lambda: [each for each in below if each.is_running() and each.status() != "zombie"],
+        lambda left: not left,
+        5,
+    )
+    detached.up()
+
+    assert len(below) >= 3
+    assert detached.outcome(running) == ("complete", "slept", 2)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_killed_worker_is_replaced_and_its_work_done_again(detached: DetachedCluster) -> None:
+    """The instance ends complete, on its second attempt."""
+    running = detached.run_sleeper(2)
+    for process in psutil.Process(detached.node).children(recursive=True):
+        if not process.children() and process.name().startswith("python"):
+            process.kill()
+
+    assert detached.outcome(running) == ("complete", "slept", 2)
+
+
+def test_the_same_request_key_is_the_same_instance_after_a_restart(detached: DetachedCluster) -> None:
+    """A client that does not know whether its submission arrived may repeat it to the new master."""
+    key = "fedcba9876543210fedcba9876543210"
+    first = detached.controller.queue_task(ANSWERS, {}, request_key=key)
+    detached.kill(detached.master)
+    detached.up()
+
+    assert detached.controller.queue_task(ANSWERS, {}, request_key=key)["instance_id"] == first["instance_id"]
