@@ -7,9 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
 
 from pydra.cluster.wire.incoming import IncomingStream
 from pydra.cluster.wire.outgoing import INITIAL_CREDIT
@@ -21,61 +18,11 @@ from pydra.cluster.wire.stream_frames import (
     encode_credit,
     encode_texts,
 )
-from pydra.cluster.wire.streams import STREAM_LIMIT, BulkConnection
-from pydra.errors import LinkLost, RemoteFault, StoreError, WireError
+from pydra.cluster.wire.streams import STREAM_LIMIT
+from pydra.errors import LinkLost, RemoteFault, StoreError
+from tests.support.bulk import Side, Source, chunks, pump
 from tests.support.links import RecordingSink
 from tests.support.pumps import result_of, started
-
-
-class Transport:
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.total = 0
-        self.aborted = 0
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-        self.total += len(data)
-
-    def abortConnection(self) -> None:
-        self.aborted += 1
-
-
-class Side:
-    """A bulk connection and what it told."""
-
-    def __init__(self, is_client: bool) -> None:
-        self.sinks: dict[str, RecordingSink] = {}
-        self.gated = False
-        self.ready = 0
-        self.lost: list[str] = []
-        self.transport = Transport()
-        self.bulk = BulkConnection(is_client, self.open_stream, self.become_ready, self.lost.append)
-        self.bulk.makeConnection(self.transport)  # type: ignore[arg-type]  # only what is used of a transport
-
-    def open_stream(self, kind: str, detail: str) -> RecordingSink:
-        if kind == "refused":
-            raise WireError("No stream of that kind is taken.")
-        if kind == "broken":
-            raise ZeroDivisionError
-        self.sinks[detail] = sink = RecordingSink(self.gated)
-        return sink
-
-    def become_ready(self) -> None:
-        self.ready += 1
-
-    def take(self) -> bytes:
-        written, self.transport.written[:] = b"".join(self.transport.written), []
-        return written
-
-    def lose(self) -> None:
-        self.bulk.connectionLost(Failure(ConnectionDone()))
-
-
-def pump(one: Side, two: Side) -> None:
-    while one.transport.written or two.transport.written:
-        two.bulk.dataReceived(one.take())
-        one.bulk.dataReceived(two.take())
 
 
 @pytest.fixture
@@ -87,33 +34,6 @@ def sides() -> Iterator[tuple[Side, Side]]:
     yield client, server
     client.lose()
     server.lose()
-
-
-async def chunks(*data: bytes) -> AsyncIterator[bytes]:
-    for chunk in data:
-        yield chunk
-
-
-class Source:
-    """An iterator that gives what the test gives it, and tells that it was closed."""
-
-    def __init__(self) -> None:
-        self.wanted: Deferred[bytes] | None = None
-        self.closed = False
-
-    def __aiter__(self) -> Source:
-        return self
-
-    async def __anext__(self) -> bytes:
-        self.wanted = Deferred()
-        return await self.wanted
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-    def give(self, data: bytes) -> None:
-        assert self.wanted is not None
-        self.wanted.callback(data)
 
 
 def test_stream_arrives_whole(sides: tuple[Side, Side]) -> None:
@@ -338,87 +258,6 @@ def test_nothing_is_sent_before_the_welcome() -> None:
 
 
 OPEN = encode_texts(Kind.OPEN, 1, "blob", "one")
-FULL = b"".join(encode(Kind.DATA, 1, bytes(CHUNK_LIMIT)) for _ in range(INITIAL_CREDIT // CHUNK_LIMIT))
-
-HOSTILE_TO_RECEIVER = {
-    "short frame": b"\0\0\0\4" + bytes(9),
-    "long frame": (CHUNK_LIMIT + 6).to_bytes(4, "big"),
-    "unknown kind": encode(8, 1),  # type: ignore[arg-type]  # as a hostile peer would
-    "data without a stream": encode(Kind.DATA, 1, b"x"),
-    "end without a stream": encode(Kind.END, 1),
-    "abort without a stream": encode_texts(Kind.ABORT, 1, "a", "b"),
-    "opened twice": OPEN + OPEN,
-    "number zero": encode_texts(Kind.OPEN, 0, "blob", "one"),
-    "falling numbers": encode_texts(Kind.OPEN, 2, "blob", "one") + OPEN,
-    "open without texts": encode(Kind.OPEN, 1, b"\x92\x01\x02"),
-    "open with bad text": encode(Kind.OPEN, 1, b"\x92\xa1\xff\xa1a"),
-    "long text": encode(Kind.OPEN, 1, b"\x92\xa1a\xda\x07\xd1" + b"a" * 2_001),
-    "empty data": OPEN + encode(Kind.DATA, 1),
-    "over credit": OPEN + FULL + encode(Kind.DATA, 1, b"x"),
-    "over credit when refused": OPEN.replace(b"blob", b"refused").replace(b"\x92\xa4", b"\x92\xa7"),
-    "data after end": OPEN + encode(Kind.END, 1) + encode(Kind.DATA, 1, b"x"),
-    "end with a body": OPEN + encode(Kind.END, 1, b"x"),
-    "too many streams": b"".join(
-        encode_texts(Kind.OPEN, n + 1, "blob", str(n)) for n in range(STREAM_LIMIT + 1)
-    ),
-    "too many lingering streams": b"".join(
-        encode_texts(Kind.OPEN, n + 1, "blob", str(n))
-        + encode(Kind.DATA, n + 1, b"x")
-        + encode_texts(Kind.ABORT, n + 1, "a", "b")
-        for n in range(STREAM_LIMIT + 1)
-    ),
-    "credit without a stream": encode_credit(1, 1),
-    "done without a stream": encode(Kind.DONE, 1),
-    "refusal without a stream": encode_texts(Kind.REFUSE, 1, "a", "b"),
-    "welcome of a server": encode(Kind.WELCOME, 0),
-    "double end": OPEN + encode(Kind.DATA, 1, b"x") + encode(Kind.END, 1) + encode(Kind.END, 1),
-    "abort after end": OPEN
-    + encode(Kind.DATA, 1, b"x")
-    + encode(Kind.END, 1)
-    + encode_texts(Kind.ABORT, 1, "a", "b"),
-}
-HOSTILE_TO_RECEIVER["over credit when refused"] = (
-    encode_texts(Kind.OPEN, 1, "refused", "one") + FULL + encode(Kind.DATA, 1, b"x")
-)
-
-
-@pytest.mark.parametrize("name", HOSTILE_TO_RECEIVER)
-def test_hostile_frames_close_the_connection(name: str) -> None:
-    """A frame that the protocol does not allow closes this connection."""
-    receiver = Side(False)
-    receiver.bulk.welcome()
-    receiver.gated = True
-    receiver.bulk.dataReceived(HOSTILE_TO_RECEIVER[name])
-    assert receiver.transport.aborted == 1
-    receiver.lose()
-    assert len(receiver.lost) == 1
-
-
-HOSTILE_TO_SENDER = {
-    "credit that was not used": encode_credit(1, 11),
-    "credit of nothing": encode_credit(1, 0),
-    "credit of odd size": encode(Kind.CREDIT, 1, b"\1"),
-    "credit for another stream": encode_credit(2, 1),
-    "done before the end": encode(Kind.DONE, 1),
-    "done with a body": encode(Kind.DONE, 1, b"x"),
-    "second welcome": encode(Kind.WELCOME, 0),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE_TO_SENDER)
-def test_hostile_receivers_lose_the_connection(name: str) -> None:
-    """A receiver that breaks the rules loses the connection, and the sender is told."""
-    sender, receiver = Side(True), Side(False)
-    receiver.bulk.welcome()
-    pump(sender, receiver)
-    source = Source()
-    sent = started(sender.bulk.send("blob", "one", source))
-    source.give(b"x" * 10)
-    sender.bulk.dataReceived(HOSTILE_TO_SENDER[name])
-    assert sender.transport.aborted == 1
-    sender.lose()
-    with pytest.raises(LinkLost):
-        result_of(sent)
 
 
 def test_tiny_chunks_take_no_memory() -> None:
