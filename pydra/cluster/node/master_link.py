@@ -187,6 +187,7 @@ class MasterLink:
                 finished=self._outbox.attempts(),
             )
         )
+        self._units.send_lines()
         for outcome in self._outbox:
             self.tell_outcome(outcome)
         self._packages.ask_again()

@@ -24,6 +24,9 @@ HOLD_LIMIT = 1024 * 1024
 GROUP_LIMIT = 128 * 1024
 """Bytes of lines that travel in one message."""
 
+LAST_TIME = 253_402_300_799.0
+"""The last second of the year 9999: later ones are no dates."""
+
 LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 STREAMS = frozenset({"stdout", "stderr", "log"})
 
@@ -55,12 +58,16 @@ class TaskLog:
         self._raw = b""
 
     def lines(self, rows: object) -> None:
-        """Lines of a LOG frame: ``[[time, level, stream, text], ...]``; rows of another shape are dropped."""
+        """
+        Lines of a LOG frame, ``[[time, level, stream, text], ...]``; rows of another shape are dropped, and a
+        time that is none becomes ours.
+        """
         for row in rows if isinstance(rows, list) else ():
             match row:
                 case [float() as at, str() as level, str() as stream, str() as text] if (
                     level in LEVELS and stream in STREAMS
                 ):
+                    at = at if 0 <= at <= LAST_TIME else self._wall_clock()
                     self._add(LogLine(at, level, stream, text[:LINE_LIMIT]))
                 case _:
                     self._dropped += 1

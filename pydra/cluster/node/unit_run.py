@@ -112,7 +112,8 @@ class UnitRun:
             return
         match frame:
             case [frames.PROGRESS, int() as percent, None | str() as text] if -1 <= percent <= 100:
-                self._progressed(self, percent, text[:MESSAGE_LIMIT] if text else text)
+                # True is an int to Python, and none to the master.
+                self._progressed(self, int(percent), text[:MESSAGE_LIMIT] if text else text)
             case [frames.LOG, rows]:
                 self.log.lines(rows)
             case [frames.PART, bytes() as part] if self._parts_size + len(part) <= frames.ANSWER_LIMIT:

@@ -55,6 +55,7 @@ class Units:
         self._runs: dict[Attempt, UnitRun] = {}
         self._progress: dict[Attempt, UnitProgress] = {}
         self._progress_timer: IDelayedCall | None = None
+        self._unsent: dict[Attempt, TaskLog] = {}
 
     def running(self) -> tuple[Attempt, ...]:
         """The attempts that have no outcome yet."""
@@ -67,7 +68,10 @@ class Units:
             return
 
         def send_lines(lines: tuple[LogLine, ...]) -> bool:
-            return self._tell(UnitLog(attempt, message.instance, lines))
+            is_sent = self._tell(UnitLog(attempt, message.instance, lines))
+            if not is_sent:
+                self._unsent[attempt] = task_log
+            return is_sent
 
         task_log = TaskLog(self._clock, self._wall_clock, send_lines, self._log_limit)
         run = UnitRun(
@@ -97,6 +101,12 @@ class Units:
             run.kill(reason)
         elif attempt not in self._outbox:
             self._not_here(attempt)
+
+    def send_lines(self) -> None:
+        """Send the lines that waited for a link, also of what has ended meanwhile."""
+        unsent, self._unsent = self._unsent, {}
+        for task_log in unsent.values():
+            task_log.flush()
 
     def kill_all(self, reason: str) -> None:
         """End everything that runs."""

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""A node without processes and network, on a clock: units, workers, caches, and a master that tests play."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from twisted.internet.task import Clock
+
+from pydra.cluster.node.master_link import MasterLink
+from pydra.cluster.node.outbox import Outbox
+from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.units import Units
+from pydra.cluster.packages.repository import Repository
+from pydra.cluster.wire.messages import PROTOCOL, MasterHello, RunUnit, ToMaster, ToNode, UnitLog
+from pydra.model.ids import Attempt, InstanceId, PackageName, TaskKey, WorkerKey
+from pydra.model.instance import Payload
+from pydra.model.node import NodeInformation
+from tests.support.cables import Cable, Peer, unthreaded
+from tests.support.instances import VERSION
+from tests.support.workers import ScriptedWorker, ScriptedWorkers
+
+INFORMATION = NodeInformation(2, 4096, 2048, 150, "none", "0.1.0", "3.11.7", "Linux")
+WALL_TIME = 1_700_000_000.0
+HEARTBEAT_S = 5.0
+ORPHAN_GRACE_S = 600.0
+LOG_LIMIT = 1_000_000
+ARGUMENTS = Payload(1, b"\x80")
+
+
+def unit(number: int = 1, **fields: Any) -> RunUnit:
+    """The message that runs instance ``number`` as attempt 1.``number``; any field can be given."""
+    message = RunUnit(
+        Attempt(1, number),
+        InstanceId(number),
+        TaskKey("demo.tasks.Count"),
+        PackageName("demo"),
+        VERSION,
+        ARGUMENTS,
+        WorkerKey("node1:11890:0"),
+    )
+    return msgspec.structs.replace(message, **fields)
+
+
+class NodeBench:
+    """
+    ``master`` is played by the test: what the node says to it is in ``master.take()`` after ``settle``.
+
+    The package of ``unit()`` is there, unless ``has_package`` is False.
+    """
+
+    def __init__(self, directory: Path, has_package: bool = True) -> None:
+        self.clock = Clock()
+        self.workers = ScriptedWorkers(self.clock)
+        self.epochs: list[int] = []
+        self.outbox = Outbox()
+        self.link = MasterLink(
+            self.clock,
+            incarnation="incarnation",
+            slots=2,
+            describe_node=lambda: INFORMATION,
+            outbox=self.outbox,
+            accept_epoch=self.accept_epoch,
+            heartbeat_s=HEARTBEAT_S,
+            orphan_grace_s=ORPHAN_GRACE_S,
+        )
+        if has_package:
+            (directory / "packages" / "demo" / VERSION).mkdir(parents=True)
+        self.packages = PackageCache(Repository(directory / "packages"), unthreaded, self.link.tell)
+        self.arguments = ArgumentCache(self.link.tell)
+        self.units = Units(
+            self.clock,
+            self.wall_clock,
+            self.workers,
+            self.packages,
+            self.arguments,
+            self.outbox,
+            self.link.tell,
+            self.link.tell_outcome,
+            LOG_LIMIT,
+        )
+        self.link.serve(self.units, self.packages, self.arguments)
+        self.master = Peer()
+        self.cable = Cable(self.master, self.link)
+
+    def wall_clock(self) -> float:
+        """UTC seconds."""
+        return WALL_TIME + self.clock.seconds()
+
+    def accept_epoch(self, epoch: int) -> bool:
+        """True if it is the highest so far."""
+        self.epochs.append(epoch)
+        return epoch == max(self.epochs)
+
+    def plug(self) -> list[ToMaster]:
+        """Connect; what the node says at once."""
+        self.cable.plug()
+        return self.settle()
+
+    def greet(self, epoch: int = 1) -> list[ToMaster]:
+        """Connect, and the master says hello; what the node says then."""
+        assert [] == self.plug()
+        return self.tell(MasterHello(PROTOCOL, epoch, "0.1.0"))
+
+    def tell(self, *messages: ToNode) -> list[ToMaster]:
+        """The master says something; what the node says then."""
+        for message in messages:
+            self.cable.master.send(message)
+        return self.settle()
+
+    def settle(self) -> list[ToMaster]:
+        """All that is under way arrives; what the node said."""
+        self.cable.settle()
+        return self.master.take()
+
+    def advance(self, seconds: float) -> list[ToMaster]:
+        """Let time pass; what the node said then."""
+        self.clock.advance(seconds)
+        return self.settle()
+
+    def run(self, number: int = 1, **fields: Any) -> ScriptedWorker:
+        """The master sends a unit; the worker that was taken for it."""
+        before = len(self.workers.taken)
+        self.tell(unit(number, **fields))
+        [worker] = self.workers.taken[before:]
+        return worker
+
+    def close(self) -> None:
+        """Pull the cable and stop; no timer may be left when the workers are gone."""
+        self.cable.pull()
+        self.link.stop()
+        self.clock.advance(1)
+        self.units.kill_all("The test is over.")
+        self.clock.advance(1)
+        assert [] == self.clock.getDelayedCalls()
+
+
+def texts(messages: list[ToMaster]) -> list[str]:
+    """The texts of all lines."""
+    return [line.text for message in messages if isinstance(message, UnitLog) for line in message.lines]

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Workers without processes: a test says what each of them says, writes, and how it ends."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from pydra.cluster.interfaces import WorkerExit, WorkerListener
+from pydra.cluster.wire.frames import FrameReader, encode
+from pydra.errors import SandboxError
+from pydra.model.ids import PackageName, PackageVersion
+
+KILLED = WorkerExit(137, "killed by SIGKILL")
+
+
+class ScriptedWorker:
+    """
+    A ``WorkerProcess`` of `ScriptedWorkers`.
+
+    ``sent`` lists the frames that it was sent, read back from their bytes. What it says goes through the real
+    encoding too, so a listener gets what it would get over a channel.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        listener: WorkerListener,
+        package: PackageName | None,
+        version: PackageVersion | None,
+    ) -> None:
+        self.package = package
+        self.version = version
+        self.sent: list[list[object]] = []
+        self.is_killed = False
+        self.is_gone = False
+        self.is_paused = False
+        self._clock = clock
+        self._listener = listener
+        self._sent_bytes = FrameReader()
+        self._said_bytes = FrameReader()
+        self._held: deque[list[object] | bytes] = deque()
+
+    # WorkerProcess.
+
+    def send(self, frame: list[object]) -> None:
+        """Keep the frame; `WireError` if it is too large."""
+        data = encode(frame)
+        if not self.is_gone:
+            self.sent += self._sent_bytes.feed(data)
+
+    def kill(self) -> None:
+        """It is gone at the next turn of the clock."""
+        if not self.is_killed and not self.is_gone:
+            self.is_killed = True
+            self._clock.callLater(0, self.exits, KILLED)
+
+    def pause_output(self, paused: bool) -> None:
+        """Hold back what it says, or tell it."""
+        self.is_paused = paused
+        while self._held and not self.is_paused:
+            self._tell(self._held.popleft())
+
+    # What a test does.
+
+    def says(self, *frame: object) -> None:
+        """It sends a frame."""
+        for whole in self._said_bytes.feed(encode(list(frame))):
+            self._hold_or_tell(whole)
+
+    def writes(self, data: bytes) -> None:
+        """Its processes write to descriptor 1 or 2."""
+        self._hold_or_tell(data)
+
+    def exits(self, ending: WorkerExit) -> None:
+        """It and all its processes are gone, unless they were before."""
+        if not self.is_gone:
+            self.pause_output(False)
+            self.is_gone = True
+            self._listener.exited(ending)
+
+    def _hold_or_tell(self, what: list[object] | bytes) -> None:
+        if self.is_paused:
+            self._held.append(what)
+        else:
+            self._tell(what)
+
+    def _tell(self, what: list[object] | bytes) -> None:
+        if self.is_gone:
+            return
+        if isinstance(what, bytes):
+            self._listener.output_received(what)
+        else:
+            self._listener.frame_received(what)
+
+
+class ScriptedWorkers:
+    """
+    A pool of `ScriptedWorker`; an implementation of ``Workers``.
+
+    ``taken`` lists all that were given. ``hold`` lets takers wait until ``release``; while ``fault`` is set,
+    takers are refused with it.
+    """
+
+    isolation = "none"
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.taken: list[ScriptedWorker] = []
+        self.fault: SandboxError | None = None
+        self._clock = clock
+        self._held: list[Deferred[None]] | None = None
+        self._is_stopped = False
+
+    async def start(self) -> None:
+        """Nothing is to be done ahead."""
+
+    async def take(
+        self, listener: WorkerListener, package: PackageName | None, version: PackageVersion | None
+    ) -> ScriptedWorker:
+        """A worker, or `SandboxError` after ``stop`` or with a fault."""
+        if self._held is not None:
+            waiting: Deferred[None] = Deferred()
+            self._held.append(waiting)
+            await waiting
+        if self._is_stopped:
+            raise SandboxError("The daemon is stopping.")
+        if self.fault is not None:
+            raise self.fault
+        worker = ScriptedWorker(self._clock, listener, package, version)
+        self.taken.append(worker)
+        return worker
+
+    async def stop(self) -> None:
+        """All that were given are gone; whoever waits is refused."""
+        self._is_stopped = True
+        self.release()
+        for worker in self.taken:
+            worker.exits(KILLED)
+
+    def hold(self) -> None:
+        """Later takers wait."""
+        self._held = []
+
+    def release(self) -> None:
+        """Those who wait are served."""
+        held, self._held = self._held or [], None
+        for waiting in held:
+            waiting.callback(None)
+
+    @property
+    def last(self) -> ScriptedWorker:
+        """The worker that was given last."""
+        return self.taken[-1]
