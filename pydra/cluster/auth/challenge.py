@@ -11,6 +11,7 @@ Clients load this module: pycryptodome is imported only when something is signed
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,9 @@ def private_block(pem: bytes) -> bytes:
     raise ConfigError("There is no private key in this file; the controller key is the master's master.key.")
 
 
+@functools.lru_cache(maxsize=8)
 def _loaded(pem: bytes) -> RsaKey:
+    """The key; parsing one checks its primes, which takes as long as five signatures."""
     from Crypto.PublicKey import RSA  # noqa: PLC0415 - as above
 
     try:
