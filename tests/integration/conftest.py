@@ -3,22 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import pluggy
 import pytest
 
-from tests.support.daemons import EXAMPLES, Cluster, running_cluster
+from tests.support.daemons import EXAMPLES, Cluster, running, running_cluster
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pluggy.Result[pytest.TestReport], None]:
+    """Show the end of each daemon's log with the report of a test that failed."""
+    report = (yield).get_result()
+    if report.failed:
+        report.sections += [(f"daemons of {each.directory}", each.logs()) for each in running]
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of one node with two workers and the demo package, for all tests of a module."""
-    with running_cluster(tmp_path_factory.mktemp("cluster") / "c", "--workers", "2") as running:
-        running.put_package("demo", EXAMPLES / "demo")
-        running.wait_listed("demo.demo_task.TestTask")
-        yield running
+    with running_cluster(tmp_path_factory.mktemp("cluster") / "c", "--workers", "2") as made:
+        made.put_package("demo", EXAMPLES / "demo")
+        made.wait_listed("demo.demo_task.TestTask")
+        yield made
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_detach_down_and_up_again_keep_the_history(tmp_path: Path) -> None:
     words = ("cluster", "up", "--dir", str(directory), "--detach", "--json", "--workers", "1")
     up = run_pydra(*words, "--port", "0")
     assert up.returncode == 0, up.stderr
-    first = Cluster(directory, None, json.loads(up.stdout))  # type: ignore[arg-type]  # there is no process
+    first = Cluster(directory, None, json.loads(up.stdout))
     try:
         first.put_package("demo", EXAMPLES / "demo")
         first.wait_listed(KEY)
@@ -64,7 +64,7 @@ def test_detach_down_and_up_again_keep_the_history(tmp_path: Path) -> None:
 
         again = run_pydra(*words)
         assert again.returncode == 0, again.stderr
-        second = Cluster(directory, None, json.loads(again.stdout))  # type: ignore[arg-type]  # the same
+        second = Cluster(directory, None, json.loads(again.stdout))
         assert second.port == first.port
         assert len(json.loads(second.pydra("history", KEY, "-o", "json").stdout)) == 1
     finally:

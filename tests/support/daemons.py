@@ -29,6 +29,9 @@ EXAMPLES = ROOT / "examples"
 PYDRA = [sys.executable, "-m", "pydra"]
 READY_S = 60.0
 
+running: list[Cluster] = []
+"""The clusters that run now; their logs are shown with the report of a test that fails."""
+
 T = TypeVar("T")
 
 
@@ -69,7 +72,7 @@ class Cluster:
     """A running cluster and what a test does with it."""
 
     directory: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | None  # of ``cluster up``; None if that was called with --detach
     ready: dict[str, Any]  # the line of --json
     env: dict[str, str] = field(default_factory=environment)
 
@@ -144,7 +147,8 @@ class Cluster:
     def logs(self) -> str:
         """Return the end of what each daemon wrote."""
         parts = []
-        for path in sorted(self.directory.glob("*/*.out")) + sorted(self.directory.glob("*/logs/*")):
+        own = [self.directory.parent / f"{self.directory.name}.up.err"]
+        for path in own + sorted(self.directory.glob("*/*.out")) + sorted(self.directory.glob("*/logs/*")):
             if path.is_file():
                 lines = path.read_text(errors="replace").splitlines()[-40:]
                 parts.append(f"--- {path}\n" + "\n".join(lines))
@@ -191,8 +195,10 @@ def running_cluster(directory: Path, *options: str, **variables: str) -> Iterato
         assert line, f"cluster up ended with {process.wait(READY_S)}:\n{noise.read_text()}"
         cluster = Cluster(directory, process, json.loads(line), env)
         daemons = [cluster.master_pid, *cluster.node_pids]
+        running.append(cluster)
         yield cluster
     finally:
+        running[:] = [each for each in running if each.process is not process]
         tree = descendants([process.pid, *daemons])
         if process.poll() is None:
             process.terminate()
