@@ -39,6 +39,10 @@ Answer = tuple[bool, bytes]
 """Whether the answer is a good one, and its payload."""
 
 
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises on bytes that are no MessagePack of a type."""
+
+
 class _Conversation:
     """Sends to one worker and waits for its answers; the first fault ends it."""
 
@@ -51,19 +55,22 @@ class _Conversation:
         self._output = b""
         self.worker: WorkerProcess | None = None
 
-    async def ask(self, number: int, frame: list[object]) -> Answer:
-        """The answer to a frame that carries this number."""
+    async def ask(self, number: int, *sent: list[object]) -> Answer:
+        """The answer to frames of which the last carries this number."""
         if self.worker is None:
             raise WorkerDied
+        for frame in sent:
+            self.worker.send(frame)
         answer: Deferred[Answer] = Deferred()
         self._waiting[number] = answer
         answer.addTimeout(DESCRIBE_S, self._clock)
-        self.worker.send(frame)
         try:
             return await answer
         except DeferredTimeout:
-            self.fail(LimitExceeded(f"The package's own code took longer than {DESCRIBE_S:g} s."))
-            raise LimitExceeded(f"The package's own code took longer than {DESCRIBE_S:g} s.") from None
+            late = LimitExceeded(f"The package's own code took longer than {DESCRIBE_S:g} s.")
+            del self._waiting[number]
+            self.fail(late)
+            raise late from None
         finally:
             self._waiting.pop(number, None)
 
@@ -140,7 +147,7 @@ class Describer:
         try:
             _, answer = await conversation.ask(0, [frames.DESCRIBE, package, version])
             description = msgspec.msgpack.decode(answer, type=PackageDescription)
-        except (WorkerDied, LimitExceeded, WireError, msgspec.MsgspecError) as fault:
+        except (WorkerDied, LimitExceeded, WireError, *_UNREADABLE) as fault:
             self.log.warn("Package {package} cannot be described: {fault}", package=package, fault=str(fault))
             return PackageDescription(
                 package, version, (), (FileError("", str(fault)),), described=self._wall_clock()
@@ -154,6 +161,10 @@ class Describer:
         self, package: PackageName, version: PackageVersion, task_key: TaskKey, arguments: dict[str, object]
     ) -> dict[str, object]:
         """The arguments as the form's own code cleans them; `InvalidParameters` with its errors by field."""
+        try:
+            packed = payload.pack(arguments, "args")
+        except (TypeError, ValueError) as fault:
+            raise InvalidParameters(str(fault)) from None
         key = (package, version)
         validator = self._validators.get(key)
         if validator is None:
@@ -164,7 +175,7 @@ class Describer:
             validator = self._validators[key] = _Validator(self._clock, ended)
             await validator.start(self._workers, package, version)
         try:
-            return await validator.validate(package, task_key, arguments)
+            return await validator.validate(package, task_key, packed)
         except (WorkerDied, LimitExceeded, WireError) as fault:
             raise InvalidParameters(f"The arguments could not be checked: {fault}") from None
 
@@ -195,35 +206,41 @@ class _Validator:
             raise
         self._wake(None)
 
-    async def validate(
-        self, package: PackageName, task_key: TaskKey, arguments: dict[str, object]
-    ) -> dict[str, object]:
+    async def validate(self, package: PackageName, task_key: TaskKey, packed: bytes) -> dict[str, object]:
         """The cleaned arguments; several may be under way at once."""
         if self._started is not None:
             waiter: Deferred[None] = Deferred()
             self._started.append(waiter)
             await waiter
-        if self._idle is not None and self._idle.active():
-            self._idle.cancel()
+        self._be_idle(False)
         self._number += 1
         number = self._number
-        frame: list[object] = [frames.VALIDATE, number, package, task_key, payload.pack(arguments)]
-        valid, answer = await self._conversation.ask(number, frame)
-        self._idle = self._clock.callLater(VALIDATOR_IDLE_S, self.end)
+        pieces = [
+            packed[start : start + frames.PART_SIZE] for start in range(0, len(packed), frames.PART_SIZE)
+        ]
+        more: list[list[object]] = [[frames.MORE, piece] for piece in pieces[:-1]]
+        last: list[object] = [frames.VALIDATE, number, package, task_key, pieces[-1]]
+        valid, answer = await self._conversation.ask(number, *more, last)
+        self._be_idle(True)
         value = payload.unpack(answer)
         if not isinstance(value, dict):
             raise WireError("A validator answers a map.")
         if not valid:
-            raise InvalidParameters(errors={str(k): [str(text) for text in v] for k, v in value.items()})
+            raise InvalidParameters(errors={str(name): _texts(told) for name, told in value.items()})
         return {str(name): cleaned for name, cleaned in value.items()}
 
     def end(self) -> None:
         """Kill it."""
         self._conversation.fail(WorkerDied())
 
-    def _forget(self) -> None:
+    def _be_idle(self, idle: bool) -> None:
+        """Its idle time begins, anew if it had begun, or ends."""
         if self._idle is not None and self._idle.active():
             self._idle.cancel()
+        self._idle = self._clock.callLater(VALIDATOR_IDLE_S, self.end) if idle else None
+
+    def _forget(self) -> None:
+        self._be_idle(False)
         self._ended()
 
     def _wake(self, fault: BaseException | None) -> None:
@@ -233,3 +250,8 @@ class _Validator:
                 waiter.callback(None)
             else:
                 waiter.errback(fault)
+
+
+def _texts(told: object) -> list[str]:
+    """The messages of a field; the form's own code may have made anything of them."""
+    return [str(text) for text in told] if isinstance(told, list) else [str(told)]
