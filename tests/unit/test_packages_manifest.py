@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,77 @@ from pydra.cluster.packages.manifest import Manifest, parse_manifest, read_manif
     ],
 )
 def test_both_forms_say_the_same(text: str) -> None:
-    """Keys in any case, names between commas or spaces or in a list, unknown keys left alone."""
-    assert parse_manifest(text) == Manifest("two words", ("a", "b"))
+    """Keys in any case, names between commas or spaces or in a list, other keys handed on."""
+    found = parse_manifest(text)
+    assert ("two words", ("a", "b"), ()) == (found.description, found.depends, found.errors)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Depends = a\nDependency = b\n",
+        "Dependency: a\nDependency: b\n",
+        "Dependency: a\nDepends: [b, a]\n",
+    ],
+)
+def test_several_lines_of_dependencies_add_up(text: str) -> None:
+    """Each line of the original named one."""
+    assert Manifest(depends=("a", "b")) == parse_manifest(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("memory = 512\nX = 'y z'\n", {"memory": "512", "x": "y z"}),
+        (
+            "memory: 512\nNetwork: no\nlist: [1, two, 3.5, null]\nmap: {a: {b: c}}\nday: 2026-01-02\n",
+            {
+                "memory": 512,
+                "network": False,
+                "list": [1, "two", 3.5, None],
+                "map": {"a": {"b": "c"}},
+                "day": date(2026, 1, 2),
+            },
+        ),
+    ],
+)
+def test_other_keys_are_handed_on(text: str, values: dict[str, object]) -> None:
+    """In lower case, with the values that the file's form gives them."""
+    assert Manifest(values=values) == parse_manifest(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "requirements = numpy==2.1, six>=1.2,<2 x[a,b]\n",
+        "Requirements: [numpy == 2.1, 'six >= 1.2, < 2', 'x[a,b]']\n",
+        "requirements:\n- numpy==2.1\n- six>=1.2,<2\n- x[a, b]\n- numpy==2.1\n",
+    ],
+)
+def test_requirements_are_names_with_versions(text: str) -> None:
+    """In a line between spaces, or in a list; each once."""
+    assert Manifest(requirements=("numpy==2.1", "six>=1.2,<2", "x[a,b]")) == parse_manifest(text)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "--index-url=http://x",
+        "-r/etc/passwd",
+        "./local.whl",
+        "x@http://y/z.whl",
+        "git+ssh://x",
+        "x;python_version>'3'",
+        "x=1",
+        "é",
+        "x" * 300,
+    ],
+)
+def test_requirements_are_nothing_else(requirement: str) -> None:
+    """No options of pip, no files, no addresses."""
+    found = parse_manifest(f"requirements = {requirement}\n")
+    assert () == found.requirements
+    assert "is no requirement" in found.errors[0]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "---\n", "Depends =\n", "depends:\n"])
@@ -44,6 +114,18 @@ def test_nothing_is_no_error(text: str) -> None:
         ("Depends = ../up\n", "'../up' is no name of a package"),
         ("a: " + "[" * 20_000, "neither key = value nor YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "neither key = value nor YAML"),
+        ("a: !!int ''\n", "neither key = value nor YAML"),
+        ("a: !!timestamp x\n", "neither key = value nor YAML"),
+        ("a: 0x" + "f" * 100 + "\n", "the value of a cannot be used"),
+        ("a: !!binary AAAA\n", "the value of a cannot be used"),
+        ("a: {1: 2}\n", "the value of a cannot be used"),
+        ("a: &a [*a, *a]\n", "neither key = value nor YAML"),
+        ("a: " + "[" * 20 + "]" * 20, "the value of a cannot be used"),
+        ("a: [" + "1," * 2000 + "]", "the value of a cannot be used"),
+        ("5: x\n", "a key is not text"),
+        ("x: 1\nX: 2\n", "x is said twice"),
+        ("requirements: 5\n", "the requirements are no list"),
+        ("requirements: [5]\n", "a requirement is not text"),
         ("a: &a [x]\nb: &b [*a, *a]\ndescription: [*b, *b]\n", "the description is not text"),
     ],
 )
