@@ -20,7 +20,7 @@ from twisted.logger import Logger
 import pydra
 from pydra.cluster.interfaces import Bulk, BulkSink, InThread, Link
 from pydra.cluster.master.dispatcher import Dispatcher
-from pydra.cluster.master.task_logs import TaskLogs
+from pydra.cluster.master.task_logs import LAST_TIME, TaskLogs
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire.messages import (
@@ -56,9 +56,6 @@ STREAMS_LIMIT = 2 * SLOTS_LIMIT
 
 MESSAGE_LIMIT = 4 * 1024
 """Characters of a progress message; a node cuts them there itself."""
-
-LAST_TIME = 253_402_300_799.0
-"""The last second of the year 9999: later ones are no dates."""
 
 OUTCOMES = frozenset(outcome.value for outcome in inputs.Outcome)
 

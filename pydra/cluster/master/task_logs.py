@@ -21,8 +21,11 @@ from pydra.cluster.interfaces import InThread
 from pydra.model.ids import InstanceId
 from pydra.model.instance import LogLine
 
-READ_LIMIT = 256 * 1024
-"""Bytes of the file that one reading covers."""
+READ_LIMIT = 512 * 1024
+"""Bytes of the file that one reading covers: more than the largest line, which came in one batch."""
+
+LAST_TIME = 253_402_300_799.0
+"""The last second of the year 9999: later ones are no dates."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(LogLine)
@@ -30,7 +33,10 @@ _decoder = msgspec.msgpack.Decoder(LogLine)
 
 class TaskLogs:
     """
-    Appends and reads the lines of instances; ``limit`` is in bytes an instance, above which nothing is added.
+    Appends and reads the lines of instances.
+
+    ``limit`` is what one attempt may write, in bytes. The file of an instance takes twice as much, for
+    several attempts and for what each line needs beside its text; then nothing is added to it.
     """
 
     log = Logger()
@@ -65,9 +71,18 @@ class TaskLogs:
     def _append(self, instance: InstanceId, data: bytes) -> None:
         path = self._path(instance)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            if file.tell() + len(data) <= self._limit * 2:
-                file.write(data)
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            if before + len(data) > self._limit * 2:
+                return
+            written = 0
+            try:
+                while written < len(data):
+                    written += file.write(data[written:])
+            except OSError:
+                # Half a line would hide all that is written after it.
+                file.truncate(before)
+                raise
 
     def _read(self, instance: InstanceId, after: int) -> tuple[list[LogLine], int]:
         try:
@@ -85,13 +100,22 @@ class TaskLogs:
             end = at + 4 + int.from_bytes(data[at : at + 4], "big")
             if end > len(data):
                 break
-            try:
-                lines.append(_decoder.decode(data[at + 4 : end]))
-            except msgspec.MsgspecError:
+            line = _decoded(data[at + 4 : end])
+            if line is None:
                 # Not a position that was given out: there is nothing to read from here.
                 return lines, after + len(data)
+            lines.append(line)
             at = end
         return lines, after + at
+
+
+def _decoded(row: bytes) -> LogLine | None:
+    """A line that was written; None if these bytes are none."""
+    try:
+        line = _decoder.decode(row)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return line if 0 <= line.time <= LAST_TIME else None
 
 
 def as_text(lines: Sequence[LogLine]) -> str:
