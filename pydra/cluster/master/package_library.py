@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.describe import Describer
@@ -62,12 +63,18 @@ class PackageLibrary:
         """Look now, and again and again."""
         self._timer = None
         self._looking = Deferred.fromCoroutine(self.look())
-        self._looking.addErrback(lambda fault: self.log.failure("Looking at the packages failed", fault))
+        self._looking.addErrback(self._look_failed)
         self._looking.addCallback(lambda _: self._again())
 
     def _again(self) -> None:
         if not self._stopped:
             self._timer = self._clock.callLater(self._scan_s, self.start)
+
+    def _look_failed(self, fault: Failure) -> None:
+        if fault.check(PydraError):
+            self.log.error("The packages cannot be looked at: {fault}", fault=str(fault.value))
+        elif not (self._stopped and fault.check(CancelledError)):
+            self.log.failure("Looking at the packages failed", fault)
 
     def stop(self) -> None:
         """Look no more."""
@@ -118,8 +125,8 @@ class PackageLibrary:
     async def look(self) -> None:
         """Find packages that are new, changed or gone."""
         found: dict[PackageName, str] = await self._in_thread(_stamps, self._tasks_dir)
-        for package in set(self._stamps) - set(found):
-            del self._stamps[package]
+        for package in (self._stamps.keys() | self._current.keys()) - found.keys():
+            self._stamps.pop(package, None)
             if self._current.pop(package, None) is not None:
                 self.log.info("Package {package} is gone", package=package)
                 self._publish(PackageChanged(package, None))
@@ -136,16 +143,13 @@ class PackageLibrary:
         except (PydraError, OSError) as fault:
             self._refuse(package, str(fault))
             return not isinstance(fault, OSError)
-        description = await self._store.package(package, version)
-        if description is None:
-            try:
-                description = await self._describer.describe(package, version)
-            except PydraError as fault:
-                self.log.error(
-                    "Package {package} waits for a sandbox: {fault}", package=package, fault=str(fault)
-                )
-                return False
-            await self._store.commit([PutPackage(description)])
+        try:
+            description = await self._described(package, version)
+        except PydraError as fault:
+            self.log.error(
+                "Package {package} cannot be described now: {fault}", package=package, fault=str(fault)
+            )
+            return False
         self._current[package] = description
         self.log.info(
             "Package {package} is at version {version}: {tasks} tasks, {errors} broken files",
@@ -156,6 +160,17 @@ class PackageLibrary:
         )
         self._publish(PackageChanged(package, version))
         return True
+
+    async def _described(self, package: PackageName, version: PackageVersion) -> PackageDescription:
+        """What the version says of itself, asked once; `SandboxError` or `StoreError` if not now."""
+        known = await self._store.package(package, version)
+        if known is not None:
+            return known
+        description = await self._describer.describe(package, version)
+        if description.tasks or all(error.file for error in description.errors):
+            await self._store.commit([PutPackage(description)])
+        # What could not be asked at all, because it took too long, say, may answer at the next start.
+        return description
 
     def _refuse(self, package: PackageName, reason: str) -> None:
         """The files cannot be taken: show why; a version that was good before stays current."""

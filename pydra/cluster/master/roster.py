@@ -16,9 +16,11 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pydra.cluster.auth.identity import normalise_fingerprint
 from pydra.cluster.interfaces import LinkUser, Store
 from pydra.cluster.master.node_link import NodeLink
 from pydra.cluster.wire.messages import ToNode
+from pydra.errors import ConfigError
 from pydra.events import Event, NodeChanged
 from pydra.model.changes import PutNode
 from pydra.model.ids import NodeId, WorkerKey
@@ -59,11 +61,22 @@ class Roster:
         self._connected: set[NodeId] = set()
 
     async def load(self, settings_nodes: Sequence[tuple[str, int, str]]) -> None:
-        """Bring the records in line with the settings; once, at the start."""
-        known = {node.fingerprint: node for node in await self._store.nodes()}
-        next_id = max((node.id for node in known.values()), default=0) + 1
+        """
+        Bring the records in line with the settings; once, at the start.
+
+        `ConfigError` if a fingerprint is none, or there twice: one node at two addresses would be linked to
+        by turns.
+        """
+        records = await self._store.nodes()
+        known = {node.fingerprint: node for node in records}
+        next_id = max((node.id for node in records), default=0) + 1
         changed: list[Node] = []
-        for host, port, fingerprint in settings_nodes:
+        listed: set[str] = set()
+        for host, port, given in settings_nodes:
+            fingerprint = normalise_fingerprint(given)
+            if fingerprint in listed:
+                raise ConfigError(f"NODES: the fingerprint {fingerprint} is there twice.")
+            listed.add(fingerprint)
             before = known.pop(fingerprint, None)
             if before is None:
                 node = Node(NodeId(next_id), host, port, fingerprint)
