@@ -73,6 +73,13 @@ class Checks:
         """Real daemons, real TLS, real sandboxes."""
         return self.run("python", "-m", "pytest", "-q", "tests/integration")
 
+    def quickstart(self) -> bool:
+        """The first command of the README runs the demo and leaves nothing."""
+        say("$ scripts/quickstart --once")
+        command = [sys.executable, str(ROOT / "scripts" / "setup" / "quickstart.py"), "--once"]
+        done = subprocess.run(command, cwd=ROOT, env=self.env, check=False)  # noqa: S603 - our own
+        return done.returncode == 0
+
     def wheel(self) -> bool:
         """A wheel, installed in an empty environment, runs a task."""
         with tempfile.TemporaryDirectory(prefix="pydra-wheel-") as name:
@@ -126,6 +133,7 @@ CHECKS: dict[str, Callable[[Checks], bool]] = {
     "sizes": Checks.sizes,
     "unit": Checks.unit,
     "integration": Checks.integration,
+    "quickstart": Checks.quickstart,
     "wheel": Checks.wheel,
 }
 
