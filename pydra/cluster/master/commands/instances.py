@@ -53,7 +53,9 @@ class InstanceCommands:
         instance = InstanceId(task_id)
         if instance in self._dispatcher.live:
             await self._dispatcher.feed(CancelRequested(instance))
-            return True
+            if instance in self._dispatcher.live:
+                return True
+            # It was final all at once: cancelled while it waited, or it ended before this was asked.
         stored = await self._store.instance(instance)
         return stored is not None and stored.status is Status.CANCELLED
 

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""The commands of a master on its heart, with one package ``demo`` and a node that a test plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from pydra.cluster.master.commands.history import HistoryCommands
+from pydra.cluster.master.commands.instances import InstanceCommands
+from pydra.cluster.master.commands.nodes import NodeCommands
+from pydra.cluster.master.commands.submissions import Submissions
+from pydra.cluster.master.commands.tasks import TaskCommands
+from pydra.cluster.master.describe import Describer
+from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.master.roster import Roster
+from pydra.cluster.master.task_logs import TaskLogs
+from pydra.cluster.packages.repository import Repository
+from pydra.cluster.scheduler import inputs
+from pydra.cluster.store.blobs import Blobs
+from pydra.cluster.wire import payload
+from pydra.model.ids import InstanceId, NodeId, PackageName, TaskKey
+from pydra.model.instance import LogLine
+from pydra.model.node import NodeInformation
+from pydra.model.package import FileError, Form, FormField, PackageDescription, TaskDescription
+from tests.support.cables import unthreaded
+from tests.support.fakes import MemoryStore
+from tests.support.instances import VERSION
+from tests.support.masters import Heart
+from tests.support.pumps import result_of
+from tests.support.workers import ScriptedWorkers
+
+START = FormField("start", "integer", minimum=0.0)
+NAME = FormField("name", "other")
+DEMO = PackageDescription(
+    PackageName("demo"),
+    VERSION,
+    (
+        TaskDescription(TaskKey("demo.tasks.Plain"), "Takes anything."),
+        TaskDescription(TaskKey("demo.tasks.Formed"), "Counts.", Form((START,), False, "<p>start</p>")),
+        TaskDescription(TaskKey("demo.tasks.Checked"), "Checks.", Form((NAME,), True)),
+    ),
+    (FileError("broken.py", "SyntaxError"),),
+    described=1_700_000_000.0,
+)
+PLAIN, FORMED, CHECKED = (task.key for task in DEMO.tasks)
+INFORMATION = NodeInformation(2, 4096, 2048, 150, "full", "0.1.0", "3.11.7", "Linux")
+FINGERPRINTS = ["-".join([letter * 4] * 13) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"]
+
+
+class CommandsBench(Heart):
+    """All commands; ``call`` gives what one answers at once, ``begin`` one that waits."""
+
+    def __init__(self, directory: Path, store: MemoryStore | None = None) -> None:
+        super().__init__(store)
+        self.workers = ScriptedWorkers(self.clock)
+        self.describer = Describer(self.clock, self.wall_clock, self.workers)
+        self.library = PackageLibrary(
+            self.clock,
+            directory / "tasks",
+            Repository(directory / "packages"),
+            self.store,
+            self.describer,
+            unthreaded,
+            self.publish,
+            2.0,
+        )
+        self.library._current[DEMO.package] = DEMO
+        self.roster = Roster(self.store, self.wall_clock, self.publish, self._no_dialer)
+        self.blobs = Blobs(directory / "blobs")
+        self.task_logs = TaskLogs(directory / "logs", unthreaded, self.events.wake, 1_000_000)
+        seconds = self.clock.seconds
+        self.instances = InstanceCommands(
+            self.dispatcher, self.scheduler, self.store, self.events, self.blobs, unthreaded, seconds
+        )
+        self.history = HistoryCommands(
+            self.store, self.instances, self.library, self.task_logs, self.events, seconds
+        )
+        self.nodes = NodeCommands(self.roster, self.scheduler, self.dispatcher, 1, "full")
+        self.tasks = TaskCommands(self.library, self.store)
+        self.submissions = Submissions(
+            self.library,
+            self.describer,
+            self.dispatcher,
+            self.blobs,
+            unthreaded,
+            self.wall_clock,
+            InstanceId(0),
+        )
+
+    def _no_dialer(self, *_: object) -> Any:
+        raise AssertionError("nobody dials here")
+
+    def begin(self, name: str, **arguments: Any) -> Deferred[Any]:
+        """A command, begun; its answer must be JSON."""
+        for commands in (self.instances, self.history, self.nodes, self.tasks, self.submissions):
+            method = getattr(commands, name, None)
+            if method is not None:
+                return Deferred.fromCoroutine(method(**arguments)).addCallback(_as_json)
+        raise AssertionError(f"there is no command {name}")
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """What a command answers at once."""
+        return result_of(self.begin(name, **arguments))
+
+    def queue(self, key: str = PLAIN, **fields: Any) -> int:
+        """Submit a task by its command; the id."""
+        number: int = self.call("queue_task", task_key=key, args=fields)["instance_id"]
+        return number
+
+    def add_nodes(self, count: int) -> None:
+        """Nodes that are not connected."""
+        nodes = [(f"node{number}", 11890, FINGERPRINTS[number]) for number in range(1, count + 1)]
+        self.result(self.roster.load(nodes))
+
+    def connect(self, node: int = 1, slots: int = 2, **changed: Any) -> None:
+        """A node says hello."""
+        information = msgspec.structs.replace(INFORMATION, **changed)
+        self.roster.connected(NodeId(node), slots, information)
+        self.dispatcher.feed(inputs.NodeReady(NodeId(node), slots))
+
+    def log(self, instance: int, *texts: str, at: float = 5.0) -> None:
+        """Lines of an instance come."""
+        lines = [LogLine(at + number, "INFO", "stdout", text) for number, text in enumerate(texts)]
+        self.task_logs.append(InstanceId(instance), lines)
+
+    def close(self) -> None:
+        """Stop; no timer may be left."""
+        self.describer.stop()
+        self.clock.advance(0)
+        super().close()
+
+
+def packed(value: object) -> bytes:
+    """What a worker makes of a result."""
+    return payload.pack(value)
+
+
+def _as_json(answer: Any) -> Any:
+    """What comes over HTTP: NaN and keys that are no text would not."""
+    return msgspec.json.decode(msgspec.json.encode(answer))
