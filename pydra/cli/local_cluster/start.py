@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Starting a local cluster: nodes first, then the master that is told their ports and fingerprints.
+Starting a local cluster: nodes and master side by side, each told where the other is and its fingerprint.
 
 What already runs in the directory is left running, what died is started again with its own identity, its own
 store and, if they are free, its own ports. If anything fails, what was started here is ended again.
@@ -92,8 +92,9 @@ class Starter:
                 self._fingerprint(daemon.name)
             deadline = time.monotonic() + READY_S
             try:
-                record = self._start_nodes(record, deadline)
-                record = self._start_master(record, wish, deadline)
+                record = self._start_nodes(record)
+                record = self._start_master(record, wish)
+                record = self._wait_listening(record, deadline)
                 self._wait_connected(record, deadline)
             except BaseException:
                 with undisturbed():
@@ -130,59 +131,65 @@ class Starter:
             nodes=nodes,
         )
 
-    def _start_nodes(self, record: Record, deadline: float) -> Record:
-        """Start the nodes that do not run; they do it side by side."""
+    def _start_nodes(self, record: Record) -> Record:
+        """Start the nodes that do not run, on ports that are free now."""
         master_fingerprint = self._fingerprint(MASTER)
+        nodes = []
         for node in record.nodes:
-            if node.is_alive:
-                continue
-            if node.process is not None:
-                end_processes([node.process], self.say)
-            text = node_settings(
-                self.layout.runtime(node.name),
-                free_port(node.port),
-                master_fingerprint,
-                record.workers,
-                record.isolation,
-                record.bubblewrap,
-            )
-            self._launch(node.name, "node", text)
-        record = msgspec.structs.replace(record, nodes=tuple(map(self._as_started, record.nodes)))
-        write_record(self.layout, record)
-        nodes = tuple(
-            wait_ready(self.layout, self.started[node.name], deadline) if node.name in self.started else node
-            for node in record.nodes
-        )
-        record = msgspec.structs.replace(record, nodes=nodes)
+            if not node.is_alive:
+                if node.process is not None:
+                    end_processes([node.process], self.say)
+                port = free_port(node.port) or any_free_port()
+                text = node_settings(
+                    self.layout.runtime(node.name),
+                    port,
+                    master_fingerprint,
+                    record.workers,
+                    record.isolation,
+                    record.bubblewrap,
+                )
+                self._launch(node.name, "node", text)
+                node = self._as_started(msgspec.structs.replace(node, port=port))
+            nodes.append(node)
+        record = msgspec.structs.replace(record, nodes=tuple(nodes))
         write_record(self.layout, record)
         return record
 
-    def _start_master(self, record: Record, wish: Wish, deadline: float) -> Record:
+    def _start_master(self, record: Record, wish: Wish) -> Record:
         """Start the master, if it does not run or does not know where the nodes are now."""
-        nodes = [(LOCAL_HOST, node.port, self._fingerprint(node.name)) for node in record.nodes]
-        runtime = self.layout.runtime(MASTER)
-        if record.master.is_alive and self._settings_of_master(record, record.master.port, nodes) == (
+        if record.master.is_alive and self._settings_of_master(record, record.master.port) == (
             self.layout.settings(MASTER).read_text(encoding="utf-8")
         ):
             return record
         if record.master.process is not None:
             end_processes([record.master.process], self.say)
         port = self._controller_port(wish, record)
-        self._launch(MASTER, "master", self._settings_of_master(record, port, nodes))
+        self._launch(MASTER, "master", self._settings_of_master(record, port))
         record = msgspec.structs.replace(record, master=self._as_started(record.master))
-        write_record(self.layout, record)
-        master = wait_ready(self.layout, self.started[MASTER], deadline)
-        settings = self._settings_of_master(record, master.port, nodes)
-        write_file(self.layout.settings(MASTER), settings.encode(), 0o644)
-        write_file(self.layout.key, read_file(runtime / "master.key"), 0o600)
-        client = client_settings(master.port, self.layout.key)
-        write_file(self.layout.client_settings, client.encode(), 0o644)
-        record = msgspec.structs.replace(record, master=master)
         write_record(self.layout, record)
         return record
 
-    def _settings_of_master(self, record: Record, port: int, nodes: Sequence[tuple[str, int, str]]) -> str:
+    def _wait_listening(self, record: Record, deadline: float) -> Record:
+        """Wait until all that were started listen, and write down where clients find the master."""
+        master, *nodes = (
+            wait_ready(self.layout, self.started[daemon.name], deadline)
+            if daemon.name in self.started
+            else daemon
+            for daemon in (record.master, *record.nodes)
+        )
+        record = msgspec.structs.replace(record, master=master, nodes=tuple(nodes))
+        write_record(self.layout, record)
+        if MASTER in self.started:
+            settings = self._settings_of_master(record, master.port)
+            write_file(self.layout.settings(MASTER), settings.encode(), 0o644)
+            write_file(self.layout.key, read_file(self.layout.runtime(MASTER) / "master.key"), 0o600)
+            client = client_settings(master.port, self.layout.key)
+            write_file(self.layout.client_settings, client.encode(), 0o644)
+        return record
+
+    def _settings_of_master(self, record: Record, port: int) -> str:
         """Return the settings that the master of this cluster has."""
+        nodes = [(LOCAL_HOST, node.port, self._fingerprint(node.name)) for node in record.nodes]
         return master_settings(
             self.layout.runtime(MASTER), port, Path(record.tasks), nodes, record.isolation, record.bubblewrap
         )
@@ -277,3 +284,11 @@ def free_port(port: int) -> int:
         except OSError:
             return 0
     return port
+
+
+def any_free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOCAL_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
