@@ -7,7 +7,6 @@ import msgspec
 
 from pydra.model.ids import NodeId
 
-
 ISOLATIONS = ("none", "user", "full")
 """What keeps a task in, from the weakest to the strongest: no sandbox; one uid; a uid for each slot."""
 

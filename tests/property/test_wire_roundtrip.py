@@ -40,7 +40,7 @@ KEYS = TEXTS | st.binary(max_size=10) | st.integers(-(2**63), 2**64 - 1) | st.bo
 LEAVES = (
     st.none()
     | st.booleans()
-    | st.integers(-(2**8191), 2**8191 - 1)
+    | st.integers(-(2**12287) + 1, 2**12287 - 1)
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False)
     | TEXTS

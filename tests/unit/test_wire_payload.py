@@ -98,7 +98,7 @@ def test_place_of_what_cannot_travel_is_named(value: object, words: str) -> None
     ("value", "words"),
     [
         (["\ud800"], r"result\[0\]: text with half"),
-        ([2**8192], r"result\[0\]: an integer of 8193 bits"),
+        ([2**12288], r"result\[0\]: an integer of 12289 bits"),
         ([decimal.Decimal("1" * 2000)], r"result\[0\]: a Decimal of 2000"),
         ({"\ud800": 1}, r"result: a key that is no valid text"),
     ],

@@ -28,7 +28,10 @@ SIZE_LIMIT = 1024 * 1024 * 1024
 """Bytes of one payload."""
 
 _EXTENSION_LIMIT = 1024
-"""Bytes of one Decimal, integer and so on: parsing them takes more than linear time."""
+"""Bytes of one Decimal and so on: parsing them takes more than linear time."""
+
+_INTEGER_LIMIT = 1536
+"""Bytes of one integer: 3,699 digits, below the 4,300 that Python is willing to read and write."""
 
 _DATETIME, _DATE, _TIME, _DECIMAL, _UUID, _INTEGER = range(1, 7)
 _CONTAINERS = (dict, list, tuple, set, frozenset)
@@ -178,8 +181,8 @@ def _extension(value: object) -> object:
 
 def _extended_integer(value: int) -> object:
     size = value.bit_length() // 8 + 1
-    if size > _EXTENSION_LIMIT:
-        raise ValueError(f"an integer of {value.bit_length()} bits; the limit is {_EXTENSION_LIMIT * 8 - 1}")
+    if size > _INTEGER_LIMIT:
+        raise ValueError(f"an integer of {value.bit_length()} bits; the limit is {_INTEGER_LIMIT * 8 - 1}")
     return msgpack.ExtType(_INTEGER, value.to_bytes(size, "big", signed=True))
 
 
@@ -213,7 +216,7 @@ def _restored(code: int, data: bytes) -> object:
     restore = _RESTORE.get(code)
     if restore is None:
         raise WireError(f"A payload holds an unknown type ({code}).")
-    if len(data) > _EXTENSION_LIMIT:
+    if len(data) > (_INTEGER_LIMIT if code == _INTEGER else _EXTENSION_LIMIT):
         raise WireError("A payload holds a number that is too long.")
     return restore(data)
 
