@@ -163,7 +163,7 @@ def extension(code: int, data: bytes) -> bytes:
         extension(4, b"one"),
         extension(4, b"1" * 1_025),
         extension(5, b"short"),
-        extension(6, b"\1" * 1_025),
+        extension(6, b"\1" * 1_537),
         extension(7, b"unknown"),
         msgpack.packb(msgpack.Timestamp(2**60)),
     ],
