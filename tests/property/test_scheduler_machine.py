@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from pydra.cluster.scheduler import invariants
 from pydra.cluster.scheduler.inputs import (
@@ -54,6 +54,14 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # What happens
 
+    @initialize(slots=st.lists(st.integers(1, 3), max_size=3), instances=st.integers(0, 6))
+    def begin(self, slots: list[int], instances: int) -> None:
+        """Some nodes are there, and some work."""
+        nodes = [NodeReady(NodeId(number), offered) for number, offered in enumerate(slots, start=1)]
+        first, self.accepted = self.accepted + 1, self.accepted + instances
+        waiting = [Submitted(InstanceId(number), 2, self.now) for number in range(first, self.accepted + 1)]
+        self.happens(*nodes, *waiting)
+
     @rule(priority=st.integers(1, 3), late_s=st.sampled_from([0.0, 0.0, 7.0]), keep=st.booleans())
     def submit(self, priority: int, late_s: float, keep: bool) -> None:
         """An instance is submitted, perhaps one that was queued a while ago."""
@@ -84,15 +92,16 @@ class SchedulerMachine(RuleBasedStateMachine):
         held = [attempt for place, attempt in enumerate(self.on(node)) if all_held or choice >> place & 1]
         self.happens(HeartbeatReceived(node, (*held, *self.others(node, choice))), keep=keep)
 
-    @rule(seconds=st.sampled_from([0.5, 4.0, 10.0, 14.0]), choice=CHOICE)
-    def all_nodes_beat(self, seconds: float, choice: int) -> None:
-        """Some time passes while all nodes live and the same slots are named."""
-        self.now += seconds
-        beats = []
-        for node in (NodeId(1), NodeId(2), NodeId(3)):
-            held = [attempt for place, attempt in enumerate(self.on(node)) if choice >> place & 1]
-            beats.append(HeartbeatReceived(node, tuple(held)))
-        self.happens(*beats)
+    @rule(seconds=st.sampled_from([0.5, 4.0, 10.0, 14.0]), times=st.sampled_from([1, 1, 6]), choice=CHOICE)
+    def all_nodes_beat(self, seconds: float, times: int, choice: int) -> None:
+        """Time passes while all nodes live, and the same slots are named again and again."""
+        for _ in range(times):
+            self.now += seconds
+            beats = []
+            for node in (NodeId(1), NodeId(2), NodeId(3)):
+                held = [attempt for place, attempt in enumerate(self.on(node)) if choice >> place & 1]
+                beats.append(HeartbeatReceived(node, tuple(held)))
+            self.happens(*beats)
 
     @precondition(lambda self: self.naive.running())
     @rule(choice=CHOICE, outcome=OUTCOMES, reason=st.sampled_from([None, "it said so"]), keep=st.booleans())
@@ -196,7 +205,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Some attempts that this node has no right to hold."""
         ours = self.on(node)
         known = [*STRANGERS, *(attempt for attempt, _ in self.given if attempt not in ours)]
-        return [attempt for place, attempt in enumerate(known[-6:]) if choice >> (place + 4) & 1]
+        chosen = [attempt for place, attempt in enumerate(known[-6:]) if choice >> (place + 4) & 1]
+        return chosen * (1 + (choice & 1))
 
     def pick(self, choice: int) -> Item:
         """A running instance."""
@@ -229,4 +239,4 @@ def answer(item: Item, outcome: Outcome, reason: str | None = None) -> UnitFinis
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestScheduler.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

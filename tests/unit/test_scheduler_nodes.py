@@ -113,6 +113,23 @@ def test_attempt_that_never_arrived(running: Bench) -> None:
     assert [Requeue(A, nth(1), 1), dispatch(A, 2)] == running.beats(until=90.0)
 
 
+def test_named_again_by_a_ready_node(running: Bench) -> None:
+    """What a ready node names has a new lease, as if a heartbeat had named it."""
+    running.at(50.0, NodeReady(N1, 1, running=(nth(1),)))
+    assert [] == running.beats(until=105.0)
+    assert [Requeue(A, nth(1), 1), dispatch(A, 2)] == running.beats(until=110.0)
+
+
+def test_not_named_in_the_order_of_slots(bench: Bench) -> None:
+    """What a node does not name is lost slot by slot, whatever was dispatched first."""
+    bench.feed(NodeReady(N1, 2), submitted(A), submitted(B))
+    assert [Finish(A, nth(1), Status.COMPLETE), dispatch(C, 3)] == bench.feed(
+        finished(Outcome.COMPLETE), submitted(C)
+    )
+    expected = [Requeue(C, nth(3), 1), Requeue(B, nth(2), 1), dispatch(B, 4), dispatch(C, 5, index=1)]
+    assert expected == bench.beats(until=60.0)
+
+
 def test_only_the_holder_renews(running: Bench) -> None:
     """A heartbeat of another node does not renew a lease."""
     running.feed(NodeReady(N2, 0))
