@@ -7,6 +7,7 @@ import functools
 import random
 import socket
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class MasterService:
         self._administrator = administrator
         self._isolation = isolation
         self._pools = [ThreadPool(0, FILE_THREADS, "files"), ThreadPool(0, 1, "task logs")]
+        self._stops = AsyncExitStack()
         self._workers = WarmPool(reactor, launcher, isolation, size=1)
         self._wall_clock = time.time  # noqa: TID251 - the one wall clock of this daemon
 
@@ -72,30 +74,34 @@ class MasterService:
         """
         Open the store, rebuild what was unfinished, connect to the nodes, serve; answers the API's port.
         """
+        stops = self._stops
         for pool in self._pools:
             pool.start()
+            stops.callback(pool.stop)
         self._store = await DjangoStore.open(self._settings.database, self._reactor, self._fatal)
+        stops.push_async_callback(self._store.close)
         await self._make(self._store)
+        stops.callback(self._dispatcher.stop)
         await self._workers.start()
+        stops.push_async_callback(self._workers.stop)
         self._library.start()
+        stops.callback(self._describer.stop)
+        stops.callback(self._library.stop)
         self._roster.start(self._link)
+        stops.push_async_callback(self._roster.stop)
         port = await self._controller.start()
+        stops.push_async_callback(self._controller.stop)
         self.log.info(
             "The controller API listens on port {port} (epoch {epoch})", port=port, epoch=self._store.epoch
         )
         return port
 
     async def stop(self) -> None:
-        """Take no more calls, drop the links (nodes go on with their work), and close the store."""
-        await self._controller.stop()
-        self._library.stop()
-        self._describer.stop()
-        await self._roster.stop()
-        self._dispatcher.stop()
-        await self._workers.stop()
-        for pool in self._pools:
-            pool.stop()
-        await self._store.close()
+        """
+        Stop what was started, the last first: take no more calls, drop the links (nodes go on with their
+        work), end the sandboxes, close the store.
+        """
+        await self._stops.aclose()
 
     async def _make(self, store: DjangoStore) -> None:
         reactor, settings, wall_clock = self._reactor, self._settings, self._wall_clock

@@ -33,6 +33,9 @@ Makes what must be there before privileges are dropped (keys), and answers what 
 it.
 """
 
+EnterView = Callable[[str, str, list[str], dict[str, Path], Settings], Entry]
+"""See `pydra.cluster.sandbox.entry.enter`."""
+
 
 class _Start(msgspec.Struct, frozen=True):
     """What the first start hands to the second."""
@@ -61,23 +64,25 @@ class Beginning(msgspec.Struct, frozen=True):
         new.replace(self.ready_file)
 
 
-def begin(role: str, module: str, argv: list[str] | None, prepare: Prepare) -> Beginning:
+def begin(
+    role: str, module: str, argv: list[str] | None, prepare: Prepare, enter_view: EnterView = enter
+) -> Beginning:
     """
     Read the settings, prepare the runtime directory, enter the neutral view.
 
     As root this does not return the first time: the program starts again under the reserved uid, and returns
-    there.
+    there. `SystemExit` after one sentence if it cannot be.
     """
     given = sys.argv[1:] if argv is None else argv
     try:
         if given[:1] == [_ENTERED]:
-            start = msgspec.json.decode(given[1], type=_Start)
+            start = _second_start(given[1:])
         else:
             options = _parser(role).parse_args(given)
             start = _first_start(options.settings, options.ready_file, prepare)
         directories = {name: Path(path) for name, path in start.directories.items()}
         again = [_ENTERED, msgspec.json.encode(start).decode()]
-        entry = enter(role, module, again, directories, start.settings)
+        entry = enter_view(role, module, again, directories, start.settings)
     except SandboxToolMissing as fault:
         die(role, fault, EXIT_TOOL_MISSING)
     except NamespacesRefused as fault:
@@ -97,12 +102,15 @@ def _first_start(settings_file: Path | None, ready_file: Path | None, prepare: P
     outside = {"logs": settings.log_dir, "database": settings.database.parent}
     directories |= {name: path for name, path in outside.items() if not path.is_relative_to(settings.runtime)}
     if ready_file is not None:
-        ready_file = ready_file.absolute()
+        ready_file = Path(os.path.abspath(ready_file))
         if not ready_file.is_relative_to(settings.runtime):
             raise ConfigError(
                 f"--ready-file must be in RUNTIME_FILES_DIR ({settings.runtime}), not {ready_file}."
             )
-        ready_file.unlink(missing_ok=True)
+        try:
+            ready_file.unlink(missing_ok=True)
+        except OSError as fault:
+            raise ConfigError(f"--ready-file {ready_file} cannot be replaced: {fault.strerror}.") from None
     for path, mode in (
         (settings.runtime, 0o700),
         (settings.log_dir, 0o700),
@@ -116,6 +124,14 @@ def _first_start(settings_file: Path | None, ready_file: Path | None, prepare: P
     facts = prepare(settings)
     named = {name: str(path) for name, path in directories.items()}
     return _Start(settings, named, str(ready_file) if ready_file else None, facts)
+
+
+def _second_start(given: list[str]) -> _Start:
+    try:
+        [start] = given
+        return msgspec.json.decode(start, type=_Start)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        raise ConfigError(f"{_ENTERED} is for the daemon itself; start it with --settings.") from None
 
 
 def _relocated(settings: Settings, moved: dict[Path, Path]) -> Settings:

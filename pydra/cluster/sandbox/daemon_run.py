@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -46,7 +48,8 @@ def run(reactor: Any, role: str, service: Service, beginning: Beginning, **facts
         faults.append(fault)
         if not fault.check(PydraError, OSError):
             log.failure("The {role} failed to start", fault, role=role)
-        reactor.stop()
+        with suppress(ReactorNotRunning):  # it is stopping already
+            reactor.stop()
 
     def started(port: int) -> None:
         beginning.ready(port=port, **facts)
