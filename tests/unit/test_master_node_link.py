@@ -171,6 +171,16 @@ def test_a_heartbeat_renews_the_lease(running: LinkBench) -> None:
     assert Attempt(1, 2) == running.dispatcher.live[ONE].attempt
 
 
+def test_a_node_that_was_given_up_must_greet_anew(running: LinkBench) -> None:
+    """After its lease ended in silence, a heartbeat ends the link, so that a hello brings it back."""
+    running.clock.advance(15)
+    running.clock.advance(60)
+    running.tell(Heartbeat((FIRST,)))
+
+    assert not running.dispatcher.is_connected(NODE)
+    assert not running.cable.is_up
+
+
 def test_complete(running: LinkBench) -> None:
     """An inline result is stored and acknowledged."""
     assert [Recorded((FIRST,))] == running.tell(UnitFinished(FIRST, COMPLETE, RESULT))

@@ -142,6 +142,10 @@ class Dispatcher:
         live = self.live.get(instance)
         return live is not None and live.attempt == attempt and live.node == node
 
+    def is_connected(self, node: NodeId) -> bool:
+        """Work may be sent to this node, now or when it is heard of again."""
+        return self._scheduler.is_connected(node)
+
     def unit_progressed(self, node: NodeId, message: UnitProgress) -> None:
         """A node tells progress; it counts if the node runs that attempt."""
         if self.is_held(node, message.instance, message.attempt):

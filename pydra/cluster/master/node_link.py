@@ -193,6 +193,9 @@ class NodeLink:
                 self._stream("blob", digest, _blob_chunks(self._around.blobs, digest, self._around.in_thread))
             case Heartbeat():
                 dispatcher.feed(inputs.HeartbeatReceived(self.node.id, message.held))
+                if not dispatcher.is_connected(self.node.id) and self._link is not None:
+                    # It was silent for so long that its work was given away: only a new hello brings it back.
+                    self._link.close("the node was silent for longer than its lease")
             case _:
                 assert_never(message)
 
