@@ -15,10 +15,11 @@ def nothing() -> int:
     return 0
 
 
-def timed(call: Callable[[], object], repetitions: int) -> list[float]:
-    """Seconds that each call took."""
+def timed(call: Callable[[], object], repetitions: int, pause_s: float = 0.0) -> list[float]:
+    """Seconds that each call took; between two of them nothing is asked for, so that what is warm can be."""
     seconds = []
     for _ in range(repetitions):
+        time.sleep(pause_s)  # noqa: TID251 - part of the measurement
         begun = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - begun)

@@ -9,7 +9,7 @@ committed, and nothing is committed, sent or published out of order, even while 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
@@ -49,6 +49,9 @@ from pydra.model.status import Status
 RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
 """Seconds between tries to commit while the store refuses, doubling from the first to the last."""
 
+REMEMBERED = 200
+"""Final instances that are kept at hand: whoever waited for one asks for it in the next moment."""
+
 Step = Callable[[], None]
 
 
@@ -85,6 +88,8 @@ class Dispatcher:
         self._publish = publish
         self.live: dict[InstanceId, Instance] = {}
         self.progress: dict[InstanceId, Progress] = {}
+        self.ended: OrderedDict[InstanceId, Instance] = OrderedDict()
+        """The instances that became final last."""
         self._outcomes: dict[Attempt, tuple[NodeId, UnitFinished]] = {}
         self._rounds: deque[_Round] = deque()
         self._timer: IDelayedCall | None = None
@@ -283,7 +288,7 @@ class Dispatcher:
         failure = _failure(told, finish.reason) if status is Status.FAILED else None
         now = self._wall_clock()
         round_.changes.append(FinishInstance(instance, attempt, status, now, result, failure))
-        self._update(round_, instance, status=status)
+        self._update(round_, instance, status=status, completed=now, result=result, failure=failure)
         if attempt is not None:
             self._acknowledge(round_, attempt)
 
@@ -297,13 +302,16 @@ class Dispatcher:
         """After the commit, an instance has another status: show it, and tell those who wait."""
 
         def update() -> None:
+            changed = msgspec.structs.replace(self.live[instance], status=status, **changes)
+            if status is not Status.CANCELLING:
+                self.progress.pop(instance, None)
             if status.is_final:
                 del self.live[instance]
-                self.progress.pop(instance, None)
+                self.ended[instance] = changed
+                if len(self.ended) > REMEMBERED:
+                    self.ended.popitem(last=False)
             else:
-                self.live[instance] = msgspec.structs.replace(self.live[instance], status=status, **changes)
-            if status in (Status.RUNNING, Status.QUEUED):
-                self.progress.pop(instance, None)
+                self.live[instance] = changed
             self._publish(InstanceChanged(instance, status))
 
         round_.steps.append(update)

@@ -41,7 +41,8 @@ class InstanceCommands:
 
     async def find(self, task_id: int) -> Instance:
         """An instance; `NotFound` if the id was never given."""
-        instance = self._dispatcher.live.get(InstanceId(task_id))
+        known = InstanceId(task_id)
+        instance = self._dispatcher.live.get(known) or self._dispatcher.ended.get(known)
         if instance is None:
             instance = await self._store.instance(InstanceId(task_id))
         if instance is None:
