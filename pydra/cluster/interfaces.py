@@ -18,7 +18,7 @@ from pydra.model.changes import Change, Committed
 from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey
 from pydra.model.instance import Instance
 from pydra.model.node import Node
-from pydra.model.package import PackageDescription
+from pydra.model.package import NO_NEEDS, Needs, PackageDescription
 
 if TYPE_CHECKING:
     from pydra.cluster.wire.messages import ToMaster, ToNode
@@ -125,13 +125,16 @@ class Workers(Protocol):
     isolation: str
 
     async def take(
-        self, listener: WorkerListener, package: PackageName | None, version: PackageVersion | None
+        self,
+        listener: WorkerListener,
+        package: PackageName | None,
+        version: PackageVersion | None,
+        needs: Needs = NO_NEEDS,
     ) -> WorkerProcess:
         """
-        A worker that said READY, with the package (if any) mounted.
+        A worker that said READY, with the package (if any) and what it needs mounted.
 
-        The package version must be in the cache directory that this was made for. `SandboxError` if no
-        sandbox can be made.
+        All of it must be in the directories that this was made for. `SandboxError` if no sandbox can be made.
         """
         ...
 

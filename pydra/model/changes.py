@@ -66,7 +66,7 @@ class PutNode(msgspec.Struct, frozen=True):
 
 
 class PutPackage(msgspec.Struct, frozen=True):
-    """The description of a package version; a version that is known is left as it is."""
+    """The description of a package version; it takes the place of an earlier one."""
 
     description: PackageDescription
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion, TaskKey, WorkerKey
+from pydra.model.package import NO_NEEDS, Needs
 from pydra.model.status import Status
 
 INLINE_LIMIT = 64 * 1024
@@ -56,6 +57,8 @@ class Instance(msgspec.Struct, frozen=True):
     """Assignments that ended by losing the worker or the node."""
     result: Payload | None = None
     failure: Failure | None = None
+    needs: Needs = NO_NEEDS
+    """What the package version runs with, as it was when the instance was accepted."""
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):

@@ -59,6 +59,20 @@ class FileError(msgspec.Struct, frozen=True):
     message: str
 
 
+class Needs(msgspec.Struct, frozen=True):
+    """
+    What a package version runs with, beside itself.
+
+    An instance keeps what its package needed when it was accepted, as it keeps the version.
+    """
+
+    dependencies: tuple[tuple[PackageName, PackageVersion], ...] = ()
+    """The packages that it imports from, directly or not, the nearest first."""
+
+
+NO_NEEDS = Needs()
+
+
 class PackageDescription(msgspec.Struct, frozen=True):
     """A package version: its tasks, and the files that hid themselves by being broken."""
 
@@ -67,3 +81,4 @@ class PackageDescription(msgspec.Struct, frozen=True):
     tasks: tuple[TaskDescription, ...]
     errors: tuple[FileError, ...] = ()
     described: float = 0.0
+    needs: Needs = NO_NEEDS

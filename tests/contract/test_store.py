@@ -25,6 +25,7 @@ from pydra.model.changes import (
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion, TaskKey
 from pydra.model.instance import Failure, Instance, Payload
+from pydra.model.package import Needs
 from pydra.model.status import Status
 from tests.support.fakes import MemoryStore
 from tests.support.instances import (
@@ -356,13 +357,21 @@ def test_a_node_record_is_replaced_whole(bench: Bench) -> None:
     assert [node_record(1), changed] == bench.result(bench.store.nodes())
 
 
-def test_a_known_package_version_is_left_as_it_is(bench: Bench) -> None:
-    """A version is described once."""
-    first = package_description()
-    assert [Committed(True)] == bench.commit(PutPackage(first))
-    assert [Committed(False)] == bench.commit(PutPackage(package_description(tasks=())))
+def test_a_package_version_is_described_anew(bench: Bench) -> None:
+    """The latest description of a version is the one that counts."""
+    later = package_description(needs=Needs(((PackageName("base"), VERSION),)))
+    assert [Committed(True)] == bench.commit(PutPackage(package_description(tasks=())))
+    assert [Committed(True)] == bench.commit(PutPackage(later))
 
-    assert first == bench.result(bench.store.package(PackageName("demo"), VERSION))
+    assert later == bench.result(bench.store.package(PackageName("demo"), VERSION))
+
+
+def test_an_instance_keeps_what_its_package_needs(bench: Bench) -> None:
+    """As the version that it was accepted with."""
+    needs = Needs(((PackageName("base"), VERSION), (PackageName("other"), PackageVersion("cd" * 32))))
+    bench.commit(InsertInstance(queued_instance(1, needs=needs)), InsertInstance(queued_instance(2)))
+
+    assert [needs, Needs()] == [each.needs for each in bench.result(bench.store.unfinished())]
 
 
 def test_an_unknown_package_version_is_none(bench: Bench) -> None:

@@ -94,10 +94,8 @@ class MemoryStore:
                 self._nodes[node.id] = node
                 return Committed(True)
             case PutPackage(description):
-                key = (description.package, description.version)
-                applied = key not in self._packages
-                self._packages.setdefault(key, description)
-                return Committed(applied)
+                self._packages[description.package, description.version] = description
+                return Committed(True)
         if isinstance(change, FinishInstance) and not change.status.is_final:
             raise StoreError(f"The store refused, nothing was changed: {change.status.name} is not final.")
         before = self._instances.get(change.instance)

@@ -101,11 +101,22 @@ class Runtime:
         while (frame := self.frame()) is not None:
             yield frame
 
-    def run(self, task_key: str, args: object = None, worker_key: str = "") -> None:
+    def run(
+        self, task_key: str, args: object = None, worker_key: str = "", dependencies: tuple[str, ...] = ()
+    ) -> None:
         """Send RUN."""
         package = task_key.partition(".")[0]
         self.send(
-            [RUN, "1.1", 7, task_key, package, payload.pack(args if args is not None else {}), worker_key]
+            [
+                RUN,
+                "1.1",
+                7,
+                task_key,
+                package,
+                payload.pack(args if args is not None else {}),
+                worker_key,
+                list(dependencies),
+            ]
         )
 
     def run_in_parts(self, task_key: str, args: object, size: int) -> None:
@@ -120,13 +131,14 @@ class Runtime:
         """Send STOP."""
         self.send([STOP])
 
-    def describe(self, package: str, version: str = "v") -> None:
+    def describe(self, package: str, version: str = "v", dependencies: tuple[str, ...] = ()) -> None:
         """Send DESCRIBE."""
-        self.send([DESCRIBE, package, version])
+        self.send([DESCRIBE, package, version, list(dependencies)])
 
-    def validate(self, request: int, task_key: str, args: object) -> None:
+    def validate(self, request: int, task_key: str, args: object, dependencies: tuple[str, ...] = ()) -> None:
         """Send VALIDATE."""
-        self.send([VALIDATE, request, task_key.partition(".")[0], task_key, payload.pack(args)])
+        package = task_key.partition(".")[0]
+        self.send([VALIDATE, request, package, task_key, payload.pack(args), list(dependencies)])
 
     def answer(self) -> list[object]:
         """The final frame, its payload put together; lines and progress are kept aside."""

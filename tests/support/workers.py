@@ -12,6 +12,7 @@ from pydra.cluster.interfaces import WorkerExit, WorkerListener
 from pydra.cluster.wire.frames import FrameReader, encode
 from pydra.errors import SandboxError
 from pydra.model.ids import PackageName, PackageVersion
+from pydra.model.package import NO_NEEDS, Needs
 
 KILLED = WorkerExit(137, "killed by SIGKILL")
 
@@ -30,9 +31,11 @@ class ScriptedWorker:
         listener: WorkerListener,
         package: PackageName | None,
         version: PackageVersion | None,
+        needs: Needs,
     ) -> None:
         self.package = package
         self.version = version
+        self.needs = needs
         self.sent: list[list[object]] = []
         self.is_killed = False
         self.is_gone = False
@@ -117,7 +120,11 @@ class ScriptedWorkers:
         """Nothing is to be done ahead."""
 
     async def take(
-        self, listener: WorkerListener, package: PackageName | None, version: PackageVersion | None
+        self,
+        listener: WorkerListener,
+        package: PackageName | None,
+        version: PackageVersion | None,
+        needs: Needs = NO_NEEDS,
     ) -> ScriptedWorker:
         """A worker, or `SandboxError` after ``stop`` or with a fault."""
         if self._held is not None:
@@ -128,7 +135,7 @@ class ScriptedWorkers:
             raise SandboxError("The daemon is stopping.")
         if self.fault is not None:
             raise self.fault
-        worker = ScriptedWorker(self._clock, listener, package, version)
+        worker = ScriptedWorker(self._clock, listener, package, version, needs)
         self.taken.append(worker)
         return worker
 

@@ -16,7 +16,7 @@ from pydra.cluster.master.describe import ANSWER_LIMIT, DESCRIBE_S, VALIDATOR_ID
 from pydra.cluster.wire import frames, payload
 from pydra.errors import InvalidParameters, SandboxError
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.package import PackageDescription, TaskDescription
+from pydra.model.package import Needs, PackageDescription, TaskDescription
 from tests.support.instances import VERSION, package_description
 from tests.support.pumps import result_of
 from tests.support.workers import ScriptedWorkers
@@ -73,12 +73,35 @@ def test_describe(bench: Bench) -> None:
     described = bench.describe()
     worker = bench.workers.last
     assert (DEMO, VERSION) == (worker.package, worker.version)
-    assert [[frames.DESCRIBE, "demo", VERSION]] == worker.sent
+    assert [[frames.DESCRIBE, "demo", VERSION, []]] == worker.sent
     bench.clock.advance(1)
     told = package_description()
     worker.says(frames.DESCRIBED, msgspec.msgpack.encode(told))
     assert msgspec.structs.replace(told, described=WALL + 1) == result_of(described)
     assert worker.is_killed
+
+
+def test_describe_with_dependencies(bench: Bench) -> None:
+    """They are mounted with the package, the worker is told their names, and the description keeps them."""
+    needs = Needs(((PackageName("base"), OTHER),))
+    described = Deferred.fromCoroutine(bench.describer.describe(DEMO, VERSION, needs))
+    worker = bench.workers.last
+    assert needs == worker.needs
+    assert [[frames.DESCRIBE, "demo", VERSION, ["base"]]] == worker.sent
+    worker.says(frames.DESCRIBED, msgspec.msgpack.encode(package_description()))
+    assert needs == result_of(described).needs
+
+
+def test_validate_with_dependencies(bench: Bench) -> None:
+    """A validator holds what the package needs; the same version with other dependencies has another one."""
+    for version in (VERSION, OTHER):
+        needs = Needs(((PackageName("base"), version),))
+        validated = Deferred.fromCoroutine(bench.describer.validate(DEMO, VERSION, KEY, {}, needs))
+        assert needs == bench.workers.last.needs
+        assert ["base"] == bench.workers.last.sent[0][-1]
+        bench.answer(1, True, {})
+        assert {} == result_of(validated)
+    assert 2 == len(bench.workers.taken)
 
 
 def test_describe_in_parts(bench: Bench) -> None:
@@ -176,7 +199,7 @@ def test_describe_without_a_sandbox(bench: Bench) -> None:
 def test_validate(bench: Bench) -> None:
     """Good arguments come back as the form cleaned them."""
     validated = bench.validate(start="5")
-    assert [[frames.VALIDATE, 1, "demo", KEY, payload.pack({"start": "5"})]] == bench.workers.last.sent
+    assert [[frames.VALIDATE, 1, "demo", KEY, payload.pack({"start": "5"}), []]] == bench.workers.last.sent
     bench.answer(1, True, {"start": 5})
     assert {"start": 5} == result_of(validated)
 

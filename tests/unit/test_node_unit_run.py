@@ -54,7 +54,7 @@ def test_run(bench: NodeBench) -> None:
     worker = bench.run()
     assert ("demo", unit().version) == (worker.package, worker.version)
     key = unit().worker
-    assert [[frames.RUN, "1.1", 1, "demo.tasks.Count", "demo", b"\x80", key]] == worker.sent
+    assert [[frames.RUN, "1.1", 1, "demo.tasks.Count", "demo", b"\x80", key, []]] == worker.sent
     assert (FIRST,) == bench.units.running()
 
 

@@ -22,8 +22,8 @@ VERSION = "0123456789abcdef" * 4
         (messages.encode("launch", 1), Request("launch", 1)),
         (messages.encode("kill", 2), Request("kill", 2)),
         (
-            messages.encode("fill", 3, package="some_1", version=VERSION),
-            Request("fill", 3, "some_1", VERSION),
+            messages.encode("fill", 3, packages=[("some_1", VERSION), ("b", "0" * 8)]),
+            Request("fill", 3, (("some_1", VERSION), ("b", "0" * 8))),
         ),
     ],
 )
@@ -52,6 +52,12 @@ def test_requests_are_read(packet: bytes, request_: Request) -> None:
         b'{"what":"execute","id":1}',
         b'{"what":["launch"],"id":1}',
         b'{"what":"fill","id":1}',
+        b'{"what":"fill","id":1,"packages":[]}',
+        b'{"what":"fill","id":1,"packages":{}}',
+        b'{"what":"fill","id":1,"packages":["a"]}',
+        b'{"what":"fill","id":1,"packages":[["a"]]}',
+        b'{"what":"fill","id":1,"packages":[["a","00000000"],["a","00000000"]]}',
+        json.dumps({"what": "fill", "id": 1, "packages": [[f"a{n}", "0" * 8] for n in range(65)]}).encode(),
     ],
 )
 def test_garbage_is_refused(packet: bytes) -> None:
@@ -85,9 +91,18 @@ def test_garbage_is_refused(packet: bytes) -> None:
 )
 def test_a_path_cannot_be_named(package: object, version: object) -> None:
     """Packages are identifiers and versions are digests."""
-    packet = json.dumps({"what": "fill", "id": 1, "package": package, "version": version}).encode()
+    packages = [["good", VERSION], [package, version]]
+    packet = json.dumps({"what": "fill", "id": 1, "packages": packages}).encode()
     with pytest.raises(RequestFault):
         messages.decode_request(packet)
+
+
+def test_the_longest_request_fits_a_packet() -> None:
+    """As many packages as there may be, with the longest names."""
+    packages = [(f"{number:_>100}", "0" * 64) for number in range(messages.PACKAGES_LIMIT)]
+    packet = messages.encode("fill", 2**53 - 1, packages=packages)
+    assert messages.PACKET_LIMIT > len(packet)
+    assert tuple(packages) == messages.decode_request(packet).packages
 
 
 @given(some.binary(max_size=200))

@@ -20,7 +20,7 @@ from pydra.cluster.interfaces import WorkerExit, WorkerProcess, Workers
 from pydra.cluster.wire import frames, payload
 from pydra.errors import InvalidParameters, LimitExceeded, WireError, WorkerDied
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.package import FileError, PackageDescription
+from pydra.model.package import NO_NEEDS, FileError, Needs, PackageDescription
 
 DESCRIBE_S = 10.0
 """Seconds that a describe run, or one validation, may take."""
@@ -134,45 +134,52 @@ class Describer:
         self._clock = clock
         self._wall_clock = wall_clock
         self._workers = workers
-        self._validators: dict[tuple[PackageName, PackageVersion], _Validator] = {}
+        self._validators: dict[tuple[PackageName, PackageVersion, Needs], _Validator] = {}
 
-    async def describe(self, package: PackageName, version: PackageVersion) -> PackageDescription:
+    async def describe(
+        self, package: PackageName, version: PackageVersion, needs: Needs = NO_NEEDS
+    ) -> PackageDescription:
         """
         What the package says of itself; if its code cannot be asked, a description that says why.
 
         `SandboxError` if this machine has no sandbox now.
         """
         conversation = _Conversation(self._clock, lambda: None)
-        conversation.worker = await self._workers.take(conversation, package, version)
+        conversation.worker = await self._workers.take(conversation, package, version, needs)
         try:
-            _, answer = await conversation.ask(0, [frames.DESCRIBE, package, version])
+            _, answer = await conversation.ask(0, [frames.DESCRIBE, package, version, _names(needs)])
             description = msgspec.msgpack.decode(answer, type=PackageDescription)
         except (WorkerDied, LimitExceeded, WireError, *_UNREADABLE) as fault:
             self.log.warn("Package {package} cannot be described: {fault}", package=package, fault=str(fault))
             return PackageDescription(
-                package, version, (), (FileError("", str(fault)),), described=self._wall_clock()
+                package, version, (), (FileError("", str(fault)),), self._wall_clock(), needs
             )
         finally:
             conversation.fail(WorkerDied())
         tasks = tuple(task for task in description.tasks if task.key.startswith(f"{package}."))
-        return PackageDescription(package, version, tasks, description.errors, described=self._wall_clock())
+        return PackageDescription(package, version, tasks, description.errors, self._wall_clock(), needs)
 
     async def validate(
-        self, package: PackageName, version: PackageVersion, task_key: TaskKey, arguments: dict[str, object]
+        self,
+        package: PackageName,
+        version: PackageVersion,
+        task_key: TaskKey,
+        arguments: dict[str, object],
+        needs: Needs = NO_NEEDS,
     ) -> dict[str, object]:
         """The arguments as the form's own code cleans them; `InvalidParameters` with its errors by field."""
         try:
             packed = payload.pack(arguments, "args")
         except (TypeError, ValueError) as fault:
             raise InvalidParameters(str(fault)) from None
-        key = (package, version)
+        key = (package, version, needs)
         validator = self._validators.get(key)
         if validator is None:
 
             def ended() -> None:
                 self._validators.pop(key, None)
 
-            validator = self._validators[key] = _Validator(self._clock, ended)
+            validator = self._validators[key] = _Validator(self._clock, needs, ended)
             await validator.start(self._workers, package, version)
         try:
             return await validator.validate(package, task_key, packed)
@@ -186,10 +193,11 @@ class Describer:
 
 
 class _Validator:
-    """One package version in a sandbox, kept while it is used."""
+    """One package version in a sandbox with what it needs, kept while it is used."""
 
-    def __init__(self, clock: IReactorTime, ended: Callable[[], None]) -> None:
+    def __init__(self, clock: IReactorTime, needs: Needs, ended: Callable[[], None]) -> None:
         self._clock = clock
+        self._needs = needs
         self._conversation = _Conversation(clock, self._forget)
         self._ended = ended
         self._number = 0
@@ -199,7 +207,7 @@ class _Validator:
     async def start(self, workers: Workers, package: PackageName, version: PackageVersion) -> None:
         """Take a sandbox for it."""
         try:
-            self._conversation.worker = await workers.take(self._conversation, package, version)
+            self._conversation.worker = await workers.take(self._conversation, package, version, self._needs)
         except BaseException as fault:
             self._ended()
             self._wake(fault)
@@ -219,7 +227,7 @@ class _Validator:
             packed[start : start + frames.PART_SIZE] for start in range(0, len(packed), frames.PART_SIZE)
         ]
         more: list[list[object]] = [[frames.MORE, piece] for piece in pieces[:-1]]
-        last: list[object] = [frames.VALIDATE, number, package, task_key, pieces[-1]]
+        last: list[object] = [frames.VALIDATE, number, package, task_key, pieces[-1], _names(self._needs)]
         valid, answer = await self._conversation.ask(number, *more, last)
         self._be_idle(True)
         value = payload.unpack(answer)
@@ -250,6 +258,11 @@ class _Validator:
                 waiter.callback(None)
             else:
                 waiter.errback(fault)
+
+
+def _names(needs: Needs) -> list[str]:
+    """The dependencies, as a worker is told of them."""
+    return [package for package, _ in needs.dependencies]
 
 
 def _texts(told: object) -> list[str]:

@@ -272,7 +272,9 @@ class Dispatcher:
             worker=worker,
             started=live.started or now,
         )
-        message = RunUnit(attempt, instance, live.task_key, live.package, live.version, live.args, worker)
+        message = RunUnit(
+            attempt, instance, live.task_key, live.package, live.version, live.args, worker, live.needs
+        )
 
         def send() -> None:
             # While it was committed, the node may have come back without it: then it was given up.

@@ -35,13 +35,22 @@ class PackageCache:
         self._arrivals: Arrivals[None] = Arrivals(ask)
 
     async def fetch(self, unit: RunUnit) -> None:
-        """Return when the unit's package version is here; `LoadError` if the master cannot send it."""
-        wanted = (unit.package, unit.version)
+        """
+        Return when the unit's package version and its dependencies are here.
+
+        `LoadError` if the master cannot send one.
+        """
+        await self._fetch(unit.package, unit.version)
+        for package, version in unit.needs.dependencies:
+            await self._fetch(package, version)
+
+    async def _fetch(self, package: PackageName, version: PackageVersion) -> None:
+        wanted = (package, version)
         if wanted in self._present:
             return
         if not await self._in_thread(self._repository.has, *wanted):
             # The same files under two names are one version, and still two packages.
-            await self._arrivals.wait(f"{unit.package}/{unit.version}", PackageWanted(*wanted))
+            await self._arrivals.wait(f"{package}/{version}", PackageWanted(*wanted))
         self._present.add(wanted)
 
     def sink(self, detail: str) -> BulkSink:

@@ -67,7 +67,7 @@ class UnitRun:
             arguments = await self._fetch_arguments(message.args)
             if self._ended:
                 return
-            worker = await self._workers.take(self, message.package, message.version)
+            worker = await self._workers.take(self, message.package, message.version, message.needs)
         except PydraError as fault:
             lost = not isinstance(fault, LoadError)
             self._end(LOST if lost else FAILED, failure=Failure(fault.code, str(fault)))
@@ -89,6 +89,7 @@ class UnitRun:
                 message.package,
                 head,
                 message.worker,
+                [package for package, _ in message.needs.dependencies],
             ]
         )
         if self._stopping:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydra.cluster.sandbox.descriptors import Descriptor, Reactor
@@ -50,9 +50,9 @@ class LauncherSocket:
         """Ask for a worker with this channel and output; both are the launcher's from now on."""
         self._request(messages.encode(messages.LAUNCH, number), channel, output)
 
-    def fill(self, number: int, package: str, version: str) -> None:
-        """Ask for a package to be put into a worker."""
-        self._request(messages.encode(messages.FILL, number, package=package, version=version))
+    def fill(self, number: int, packages: Sequence[tuple[str, str]]) -> None:
+        """Ask for packages, by names and versions, to be put into a worker."""
+        self._request(messages.encode(messages.FILL, number, packages=packages))
 
     def kill(self, number: int) -> None:
         """Ask for the end of a worker."""

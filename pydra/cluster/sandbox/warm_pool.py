@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -24,6 +25,7 @@ from pydra.cluster.sandbox.launcher_socket import Answer, LauncherSocket
 from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage
 from pydra.errors import SandboxError
 from pydra.model.ids import PackageName, PackageVersion
+from pydra.model.package import NO_NEEDS, Needs
 
 START_LIMIT = 4
 """Workers that may be starting at a time; more would only make each of them later."""
@@ -77,14 +79,18 @@ class WarmPool:
         self._refill()
 
     async def take(
-        self, listener: WorkerListener, package: PackageName | None, version: PackageVersion | None
+        self,
+        listener: WorkerListener,
+        package: PackageName | None,
+        version: PackageVersion | None,
+        needs: Needs = NO_NEEDS,
     ) -> SandboxedWorker:
-        """A worker that said READY, with the package (if any) mounted. `SandboxError`."""
+        """A worker that said READY, with the package (if any) and what it needs mounted. `SandboxError`."""
         for _ in range(_TRIES):
             worker = await self._next()
             try:
                 if package is not None and version is not None:
-                    await self._fill(worker, package, version)
+                    await self._fill(worker, [(package, version), *needs.dependencies])
                 else:
                     self._refill()
             except _Gone:
@@ -124,7 +130,9 @@ class WarmPool:
         self._refill()
         return await waiting
 
-    async def _fill(self, worker: SandboxedWorker, package: PackageName, version: PackageVersion) -> None:
+    async def _fill(
+        self, worker: SandboxedWorker, packages: Sequence[tuple[PackageName, PackageVersion]]
+    ) -> None:
         if worker.number not in self._workers:
             raise _Gone
 
@@ -133,7 +141,7 @@ class WarmPool:
 
         filled: Deferred[None] = Deferred(left)
         self._fills[worker.number] = filled
-        self._launcher.fill(worker.number, package, version)
+        self._launcher.fill(worker.number, packages)
         self._refill()  # only now, so that the package does not wait behind the launch of the next worker
         await filled
 

@@ -86,7 +86,8 @@ _PUT_NODE = (
 )
 _PUT_PACKAGE = (
     "INSERT INTO pydra_package (package, version, described, description) VALUES (%s, %s, %s, %s) "
-    "ON CONFLICT (package, version) DO NOTHING"
+    "ON CONFLICT (package, version) DO UPDATE SET described = excluded.described, "
+    "description = excluded.description"
 )
 
 

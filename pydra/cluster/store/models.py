@@ -57,6 +57,9 @@ class InstanceRow(models.Model):
     failure_code = models.TextField(null=True, help_text="A code of pydra.errors; null if it did not fail.")
     failure_message = models.TextField(null=True, help_text="Why it failed, in a sentence.")
     failure_traceback = models.TextField(null=True, help_text="The task's own traceback, or empty.")
+    needs = models.BinaryField(
+        default=b"", help_text="What the package version runs with: a Needs as MessagePack; empty if nothing."
+    )
 
     class Meta:
         """The table, and an index for each question that is asked often."""
@@ -102,7 +105,7 @@ class NodeRow(models.Model):
 
 
 class PackageRow(models.Model):
-    """A version of a package of tasks, described once and never changed."""
+    """A version of a package of tasks, as it was described last: anew when a dependency changed."""
 
     id = models.BigAutoField(primary_key=True, help_text="Order of arrival.")
     package = models.TextField(help_text="Name of the package.")

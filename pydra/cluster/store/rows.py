@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from pydra.model.ids import Attempt
 from pydra.model.instance import Failure, Instance, Payload
+from pydra.model.package import NO_NEEDS, Needs
 from pydra.model.status import Status
 
 INSTANCE_COLUMNS = (
@@ -35,6 +38,7 @@ INSTANCE_COLUMNS = (
     "failure_code",
     "failure_message",
     "failure_traceback",
+    "needs",
 )
 
 Cells = tuple[int | float | str | bytes | None, ...]
@@ -65,6 +69,7 @@ def instance_row(instance: Instance) -> Cells:
         instance.losses,
         *payload_cells(instance.result),
         *failure_cells(instance.failure),
+        b"" if instance.needs == NO_NEEDS else msgspec.msgpack.encode(instance.needs),
     )
 
 
@@ -83,7 +88,7 @@ def instance_value(row: Sequence[Any]) -> Instance:
     ident, task_key, package, version, args_size, args_inline, args_sha256 = row[:7]
     status, queued, priority, request_key, started, completed = row[7:13]
     epoch, number, node, worker, losses = row[13:18]
-    result_size, result_inline, result_sha256, code, message, traceback = row[18:]
+    result_size, result_inline, result_sha256, code, message, traceback, needs = row[18:]
     return Instance(
         id=ident,
         task_key=task_key,
@@ -102,4 +107,5 @@ def instance_value(row: Sequence[Any]) -> Instance:
         losses=losses,
         result=None if result_size is None else Payload(result_size, bytes(result_inline), result_sha256),
         failure=None if code is None else Failure(code, message, traceback),
+        needs=msgspec.msgpack.decode(needs, type=Needs) if needs else NO_NEEDS,
     )

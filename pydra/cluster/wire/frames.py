@@ -26,13 +26,20 @@ ANSWER_LIMIT = 8 * 1024 * 1024
 
 # To the worker.
 RUN = 1
-"""[RUN, attempt: str, instance: int, task_key: str, package: str, args: bytes, worker_key: str (optional)]"""
+"""
+[RUN, attempt: str, instance: int, task_key: str, package: str, args: bytes, worker_key: str,
+dependencies: list of str]; the last two are optional. Dependencies are packages that are mounted too, in the
+order in which they are looked into.
+"""
 STOP = 2
 """[STOP]: set the stop flag."""
 DESCRIBE = 3
-"""[DESCRIBE, package: str, version: str]"""
+"""[DESCRIBE, package: str, version: str, dependencies: list of str]; the last is optional."""
 VALIDATE = 4
-"""[VALIDATE, request: int, package: str, task_key: str, args: bytes]"""
+"""
+[VALIDATE, request: int, package: str, task_key: str, args: bytes, dependencies: list of str]; the last is
+optional.
+"""
 MORE = 5
 """[MORE, bytes]: a part of the arguments of the next RUN or VALIDATE."""
 

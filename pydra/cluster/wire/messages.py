@@ -17,6 +17,7 @@ from pydra.errors import WireError
 from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey, WorkerKey
 from pydra.model.instance import Failure, LogLine, Payload
 from pydra.model.node import NodeInformation
+from pydra.model.package import NO_NEEDS, Needs
 
 PROTOCOL = 1
 """Number of this protocol; both hellos carry it, and a link between different ones is refused in words."""
@@ -46,6 +47,7 @@ class RunUnit(msgspec.Struct, frozen=True, tag="run"):
     version: PackageVersion
     args: Payload
     worker: WorkerKey
+    needs: Needs = NO_NEEDS
 
 
 class StopUnit(msgspec.Struct, frozen=True, tag="stop"):

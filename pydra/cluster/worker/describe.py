@@ -24,7 +24,7 @@ from pydra.errors import LoadError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
     from pydra.cluster.worker.channel import Channel
@@ -65,10 +65,13 @@ class FileRun:
 class Describer:
     """Looks at all files of one package."""
 
-    def __init__(self, channel: Channel, packages: str, package: str) -> None:
+    def __init__(
+        self, channel: Channel, packages: str, package: str, dependencies: Iterable[object] = ()
+    ) -> None:
         self._channel = channel
         self._packages = packages
         self._package = package
+        self._dependencies = dependencies
         self._tasks: list[object] = []
         self._errors: list[object] = []
         self._size = 0
@@ -117,7 +120,8 @@ class Describer:
                 os.setpgid(0, 0)
                 self._channel.close()
                 os.close(pipe)
-                look_at_file(self._packages, self._package, file, child_pipe)
+                open_package(self._packages, self._package, self._dependencies)
+                look_at_file(self._package, file, child_pipe)
             finally:
                 os._exit(3)
         os.close(child_pipe)
@@ -181,22 +185,26 @@ class Describer:
 
 
 def describe_package(
-    channel: Channel, packages: str, package: str, version: str, clock: Callable[[], float]
+    channel: Channel,
+    packages: str,
+    package: str,
+    version: str,
+    dependencies: Iterable[object],
+    clock: Callable[[], float],
 ) -> NoReturn:
     """Answer a DESCRIBE and end the process."""
-    told = Describer(channel, packages, package).describe()
+    told = Describer(channel, packages, package, dependencies).describe()
     answer = {"package": package, "version": version, **told, "described": clock()}
     send_answer(channel, [DESCRIBED], msgpack.packb(answer, use_bin_type=True))
     os._exit(0)
 
 
-def look_at_file(packages: str, package: str, file: str, pipe: int) -> NoReturn:
-    """Import a file of a package, write what it declares to ``pipe``, and end the process."""
+def look_at_file(package: str, file: str, pipe: int) -> NoReturn:
+    """Import a file of an open package, write what it declares to ``pipe``, and end the process."""
     module = file[:-3]
     tasks: list[dict[str, object]] = []
     errors: list[str] = []
     try:
-        open_package(packages, package)
         found = vars(load_module(package, module))
     except LoadError as fault:
         errors.append(str(fault))

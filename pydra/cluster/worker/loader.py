@@ -3,9 +3,9 @@
 The one place that imports user code.
 
 A module of a package is imported as ``package.module``. Found in this order: the package itself, Python's
-own modules, the package's directory and its ``lib``, and what is installed beside Python; so a file of a
-package never replaces a module that Python needs, and does replace one that merely happens to be
-installed.
+own modules, the package's directory and its ``lib``, those of the packages that it depends on, and what is
+installed beside Python; so a file of a package never replaces a module that Python needs, and does replace
+one that merely happens to be installed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydra.errors import LoadError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
 
@@ -30,14 +31,18 @@ class CodeFault(LoadError):
         super().__init__(message)
 
 
-def open_package(packages: str, package: str) -> None:
-    """Put the directories of a package on ``sys.path``; done once in a process."""
-    directory = f"{packages}/{package}"
+def open_package(packages: str, package: str, dependencies: Iterable[object] = ()) -> None:
+    """Put the directories of a package and of its dependencies on ``sys.path``; done once in a process."""
+    opened = [path for name in (package, *dependencies) for path in _directories(f"{packages}/{name}")]
     installed = [n for n, path in enumerate(sys.path) if "site-packages" in path or "dist-packages" in path]
     place = installed[0] if installed else len(sys.path)
-    sys.path[place:place] = [directory, f"{directory}/lib"]
+    sys.path[place:place] = opened
     sys.path.insert(0, packages)
     sys.path_importer_cache.pop(packages, None)  # the mount came after the interpreter may have looked there
+
+
+def _directories(package: str) -> tuple[str, str]:
+    return package, f"{package}/lib"
 
 
 def load_module(package: str, module: str) -> ModuleType:

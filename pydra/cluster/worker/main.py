@@ -41,7 +41,8 @@ def main(channel: int, packages: str) -> NoReturn:
         elif kind == DESCRIBE:
             from pydra.cluster.worker.describe import describe_package  # noqa: PLC0415 - a run never needs it
 
-            describe_package(line, packages, str(frame[1]), str(frame[2]), time)
+            dependencies = frame[3] if len(frame) > 3 else ()
+            describe_package(line, packages, str(frame[1]), str(frame[2]), dependencies, time)  # type: ignore[arg-type]
         elif kind == VALIDATE:
             from pydra.cluster.worker.validate import Validations  # noqa: PLC0415 - a run never needs it
 

@@ -58,11 +58,13 @@ class Runner:
         """Carry out a RUN whose arguments began with ``more``; the process ends with the answer."""
         _, attempt, instance, task_key, package, args, *rest = frame
         worker_key = str(rest[0]) if rest else ""
+        dependencies = rest[1] if len(rest) > 1 else ()
         surroundings = Surroundings(worker_key, int(str(instance)), str(attempt), self._logging.capture)
         os.register_at_fork(after_in_child=self._forked)
         self._output.install()
         start_new_thread(self._listen, ())
         try:
+            open_package(self._packages, str(package), dependencies)  # type: ignore[arg-type]
             answer = self._work(surroundings, str(task_key), str(package), more + bytes(args))  # type: ignore[call-overload]
         except BaseException as fault:  # noqa: BLE001 - whatever comes through, there is one answer
             answer = failure_of(fault)
@@ -76,7 +78,6 @@ class Runner:
         if isinstance(arguments, RunFailure):
             return arguments
         try:
-            open_package(self._packages, package)
             task = make_task(load_class(package, task_key), task_key)
         except CodeFault as fault:
             return RunFailure(fault.code, str(fault), fault.traceback)

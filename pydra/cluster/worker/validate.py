@@ -32,13 +32,13 @@ class Validations:
 
     def validate(self, frame: list[object], more: bytes) -> None:
         """Carry out a VALIDATE whose arguments began with ``more``, and answer it."""
-        _, request, package, task_key, args = frame
+        _, request, package, task_key, args, *rest = frame
         try:
             data = payload.unpack(more + bytes(args))  # type: ignore[call-overload]  # the daemon's own frame
             if not isinstance(data, dict):
                 raise CodeFault("The arguments are not a map of names to values.")
             if self._opened != package:
-                open_package(self._packages, str(package))
+                open_package(self._packages, str(package), rest[0] if rest else ())  # type: ignore[arg-type]
                 self._opened = str(package)
             form_class = form_of(load_class(str(package), str(task_key)), str(package))
             cleaned, errors = (data, {}) if form_class is None else validated(form_class, data)

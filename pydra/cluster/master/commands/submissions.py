@@ -81,6 +81,7 @@ class Submissions:
             status=Status.QUEUED,
             queued=self._wall_clock(),
             request_key=request_key,
+            needs=description.needs,
         )
         accepted, _ = await self._dispatcher.submit(instance)
         return accepted, instance.queued
@@ -91,7 +92,9 @@ class Submissions:
         if task.form is None:
             return args
         if task.form.needs_sandbox:
-            return await self._describer.validate(description.package, description.version, task.key, args)
+            return await self._describer.validate(
+                description.package, description.version, task.key, args, description.needs
+            )
         cleaned, errors = validate(task.form, args)
         if errors:
             raise InvalidParameters(errors=errors)

@@ -300,7 +300,8 @@ class Launcher:
 
     def _fill(self, sandbox: Sandbox, packages: int, request: Request) -> Chore:
         try:
-            yield from fill(self._source, request.package, request.version, packages)
+            for package, version in request.packages:
+                yield from fill(self._source, package, version, packages)
         except (FillFault, OSError) as fault:
             self._answer(messages.UNFILLED, sandbox.number, reason=str(fault))
         else:

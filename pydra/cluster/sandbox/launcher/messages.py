@@ -14,8 +14,11 @@ import json
 import re
 from typing import NamedTuple
 
-PACKET_LIMIT = 4096
-"""Bytes of one packet; a request is far smaller."""
+PACKET_LIMIT = 16 * 1024
+"""Bytes of one packet; the longest request is smaller."""
+
+PACKAGES_LIMIT = 64
+"""Packages of one worker."""
 
 LAUNCH, FILL, KILL = "launch", "fill", "kill"
 
@@ -38,15 +41,14 @@ class RequestFault(Exception):
 
 
 class Request(NamedTuple):
-    """One request; ``package`` and ``version`` are given for ``fill`` only."""
+    """One request; ``packages``, each a name and a version, are given for ``fill`` only."""
 
     what: str
     number: int
-    package: str = ""
-    version: str = ""
+    packages: tuple[tuple[str, str], ...] = ()
 
 
-def encode(what: str, number: int, **details: str | int) -> bytes:
+def encode(what: str, number: int, **details: object) -> bytes:
     """One packet."""
     return json.dumps({"what": what, "id": number, **details}, separators=(",", ":")).encode()
 
@@ -69,9 +71,22 @@ def decode_request(packet: bytes) -> Request:
         return Request(what, number)
     if what != FILL:
         raise RequestFault("There is no such request.")
-    package, version = read.get("package"), read.get("version")
-    if not isinstance(package, str) or not _PACKAGE.fullmatch(package):
-        raise RequestFault("The package is not a Python identifier.")
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        raise RequestFault("The version is not a hexadecimal digest.")
-    return Request(FILL, number, package, version)
+    return Request(FILL, number, _packages(read.get("packages")))
+
+
+def _packages(listed: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(listed, list) or not 0 < len(listed) <= PACKAGES_LIMIT:
+        raise RequestFault(f"The packages are not a list of 1 to {PACKAGES_LIMIT}.")
+    found: dict[str, str] = {}
+    for one in listed:
+        if not isinstance(one, list) or len(one) != 2:
+            raise RequestFault("A package is not a name and a version.")
+        package, version = one
+        if not isinstance(package, str) or not _PACKAGE.fullmatch(package):
+            raise RequestFault("The package is not a Python identifier.")
+        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+            raise RequestFault("The version is not a hexadecimal digest.")
+        if package in found:
+            raise RequestFault("A package is named twice.")
+        found[package] = version
+    return tuple(found.items())
