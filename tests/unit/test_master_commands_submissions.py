@@ -229,6 +229,7 @@ def test_package_list(bench: CommandsBench) -> None:
             "version": VERSION,
             "tasks": [PLAIN, FORMED, CHECKED],
             "errors": [{"file": "broken.py", "message": "SyntaxError"}],
+            "dependencies": [],
             "described": "2023-11-14 22:13:20",
         }
     ] == bench.call("package_list")

@@ -8,112 +8,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.master.describe import DESCRIBE_S, Describer
-from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.master.describe import DESCRIBE_S
 from pydra.cluster.packages.archive import Unpacker
-from pydra.cluster.packages.repository import Repository
-from pydra.cluster.wire import frames
 from pydra.errors import NotFound, PackageChanging, PydraError, SandboxError
-from pydra.events import Event, PackageChanged
+from pydra.events import PackageChanged
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.package import FileError, PackageDescription, TaskDescription
+from pydra.model.package import FileError
 from tests.support.cables import unthreaded
-from tests.support.fakes import MemoryStore
+from tests.support.libraries import SCAN_S, LibraryBench
 from tests.support.pumps import result_of
-from tests.support.workers import ScriptedWorkers
 
-SCAN_S = 2.0
 DEMO = PackageName("demo")
 
 
-class Bench:
-    """A library whose packages describe themselves when a test says so."""
-
-    def __init__(self, directory: Path) -> None:
-        self.clock = Clock()
-        self.tasks_dir = directory / "tasks"
-        self.tasks_dir.mkdir()
-        self.store = MemoryStore()
-        self.workers = ScriptedWorkers(self.clock)
-        self.events: list[Event] = []
-        self.added: list[str] = []
-        self.directory = directory
-        self.new_library()
-
-    def new_library(self) -> None:
-        """A master starts anew, with what it has kept."""
-        self.repository = Repository(self.directory / "kept")
-        add = self.repository.add
-
-        def adding(source: Path) -> PackageVersion:
-            self.added.append(source.name)
-            return add(source)
-
-        self.repository.add = adding  # type: ignore[method-assign]
-        describer = Describer(self.clock, self.clock.seconds, self.workers)
-        self.library = PackageLibrary(
-            self.clock,
-            self.tasks_dir,
-            self.repository,
-            self.store,
-            describer,
-            unthreaded,
-            self.publish,
-            SCAN_S,
-        )
-
-    def publish(self, event: Event) -> int:
-        """Where events go."""
-        self.events.append(event)
-        return len(self.events)
-
-    def write(self, package: str = "demo", text: str = "x = 1\n", file: str = "tasks.py") -> Path:
-        """A file of a package is saved."""
-        path = self.tasks_dir / package / file
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def look(self) -> Deferred[None]:
-        """One look."""
-        self.added.clear()
-        return Deferred.fromCoroutine(self.library.look())
-
-    def describe(self, *names: str, errors: tuple[FileError, ...] = ()) -> PackageVersion:
-        """The last worker tells the tasks of its package; its version."""
-        worker = self.workers.last
-        assert worker.package is not None
-        assert worker.version is not None
-        tasks = tuple(
-            TaskDescription(TaskKey(f"{worker.package}.{name}"), f"This is {name}.") for name in names
-        )
-        told = PackageDescription(worker.package, worker.version, tasks, errors)
-        worker.says(frames.DESCRIBED, msgspec.msgpack.encode(told))
-        return worker.version
-
-    def keys(self) -> list[str]:
-        """The keys of all tasks."""
-        return [task.key for _, task in self.library.tasks()]
-
-
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[LibraryBench]:
     """No packages."""
-    bench = Bench(tmp_path)
+    bench = LibraryBench(tmp_path)
     yield bench
-    bench.library.stop()
-    bench.clock.advance(0)
-    assert [] == bench.clock.getDelayedCalls()
+    bench.close()
 
 
 @pytest.fixture
-def taken(bench: Bench) -> Bench:
+def taken(bench: LibraryBench) -> LibraryBench:
     """Package demo is there, with one task."""
     bench.write()
     looked = bench.look()
@@ -123,7 +44,7 @@ def taken(bench: Bench) -> Bench:
     return bench
 
 
-def test_new(bench: Bench) -> None:
+def test_new(bench: LibraryBench) -> None:
     """A new package is kept, described, stored, and then its tasks can be found."""
     bench.write()
     looked = bench.look()
@@ -139,7 +60,7 @@ def test_new(bench: Bench) -> None:
     assert description == result_of(Deferred.fromCoroutine(bench.store.package(DEMO, version)))
 
 
-def test_unchanged(taken: Bench) -> None:
+def test_unchanged(taken: LibraryBench) -> None:
     """What did not change is neither read nor described again."""
     assert result_of(taken.look()) is None
     assert [] == taken.added
@@ -147,7 +68,7 @@ def test_unchanged(taken: Bench) -> None:
     assert 1 == len(taken.workers.taken)
 
 
-def test_changed(taken: Bench) -> None:
+def test_changed(taken: LibraryBench) -> None:
     """A change makes a new version, which is the current one when it is described; the old one stays."""
     old = taken.library.packages()[0]
     taken.write(text="x = 2\n")
@@ -162,7 +83,7 @@ def test_changed(taken: Bench) -> None:
     assert "This is tasks.One." == result_of(text)
 
 
-def test_changed_and_back(taken: Bench) -> None:
+def test_changed_and_back(taken: LibraryBench) -> None:
     """A version that was described before is not asked again."""
     old = taken.library.packages()[0].version
     taken.write(text="x = 2\n")
@@ -176,7 +97,7 @@ def test_changed_and_back(taken: Bench) -> None:
     assert 2 == len(taken.workers.taken)
 
 
-def test_touched_only(taken: Bench) -> None:
+def test_touched_only(taken: LibraryBench) -> None:
     """A file that was saved without a change is read again, and is the same version."""
     os.utime(taken.tasks_dir / "demo" / "tasks.py", (5, 5))
     result_of(taken.look())
@@ -185,7 +106,7 @@ def test_touched_only(taken: Bench) -> None:
     assert 1 == len(taken.workers.taken)
 
 
-def test_made_executable(taken: Bench) -> None:
+def test_made_executable(taken: LibraryBench) -> None:
     """The mode of a file is part of the version, and its change is noticed."""
     (taken.tasks_dir / "demo" / "tasks.py").chmod(0o755)
     looked = taken.look()
@@ -194,7 +115,7 @@ def test_made_executable(taken: Bench) -> None:
     result_of(looked)
 
 
-def test_gone(taken: Bench) -> None:
+def test_gone(taken: LibraryBench) -> None:
     """A package that is gone has no tasks any more; its versions stay."""
     version = taken.library.packages()[0].version
     (taken.tasks_dir / "demo" / "tasks.py").unlink()
@@ -207,14 +128,14 @@ def test_gone(taken: Bench) -> None:
         taken.library.find("demo.tasks.One")
 
 
-def test_without_tasks_dir(taken: Bench) -> None:
+def test_without_tasks_dir(taken: LibraryBench) -> None:
     """Without ``TASKS_DIR`` there are no packages."""
     taken.tasks_dir.rename(taken.directory / "elsewhere")
     result_of(taken.look())
     assert [] == taken.library.packages()
 
 
-def test_broken_files(bench: Bench) -> None:
+def test_broken_files(bench: LibraryBench) -> None:
     """A broken file hides its own tasks alone, and who asks for them learns why."""
     bench.write()
     looked = bench.look()
@@ -228,13 +149,13 @@ def test_broken_files(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("key", ["", ".", "demo", "demo.", ".demo", "a.b.c.d", "\x00", "x" * 10_000])
-def test_keys_of_nothing(taken: Bench, key: str) -> None:
+def test_keys_of_nothing(taken: LibraryBench, key: str) -> None:
     """A key that is none names nothing."""
     with pytest.raises(NotFound):
         taken.library.find(key)
 
 
-def test_refused(bench: Bench) -> None:
+def test_refused(bench: LibraryBench) -> None:
     """A package that breaks a rule is shown with the reason, and not read again until it changes."""
     path = bench.write()
     (path.parent / "link.py").symlink_to("/etc/passwd")
@@ -253,14 +174,14 @@ def test_refused(bench: Bench) -> None:
     assert ["demo.tasks.One"] == bench.keys()
 
 
-def test_refused_later(taken: Bench) -> None:
+def test_refused_later(taken: LibraryBench) -> None:
     """While a package cannot be taken, the version before stays current."""
     (taken.tasks_dir / "demo" / "link.py").symlink_to("/etc/passwd")
     result_of(taken.look())
     assert ["demo.tasks.One"] == taken.keys()
 
 
-def test_refused_and_gone(bench: Bench) -> None:
+def test_refused_and_gone(bench: LibraryBench) -> None:
     """A package that could never be read is forgotten when it is gone."""
     bench.write()
 
@@ -277,7 +198,7 @@ def test_refused_and_gone(bench: Bench) -> None:
     assert [] == bench.library.packages()
 
 
-def test_changing(bench: Bench) -> None:
+def test_changing(bench: LibraryBench) -> None:
     """A package that is being saved is looked at again, without a word."""
     bench.write()
     add = bench.repository.add
@@ -294,7 +215,7 @@ def test_changing(bench: Bench) -> None:
     result_of(looked)
 
 
-def test_impossible_names(bench: Bench) -> None:
+def test_impossible_names(bench: LibraryBench) -> None:
     """A directory whose name is none for a package is shown with the reason; its neighbour is taken."""
     bench.write("json")
     bench.write("demo")
@@ -305,7 +226,7 @@ def test_impossible_names(bench: Bench) -> None:
     assert ["demo", "json"] == [description.package for description in bench.library.packages()]
 
 
-def test_sandbox_away(taken: Bench) -> None:
+def test_sandbox_away(taken: LibraryBench) -> None:
     """Without a sandbox the old version stays; when it is back, the new one is described."""
     taken.write(text="x = 2\n")
     taken.workers.fault = SandboxError("No worker can be started.")
@@ -319,7 +240,7 @@ def test_sandbox_away(taken: Bench) -> None:
     assert ["demo.tasks.Other"] == taken.keys()
 
 
-def test_store_away(bench: Bench) -> None:
+def test_store_away(bench: LibraryBench) -> None:
     """While the store refuses, a package is not shown; then it is described again."""
     bench.write()
     bench.store.refuse("locked")
@@ -334,7 +255,7 @@ def test_store_away(bench: Bench) -> None:
     assert ["demo.tasks.One"] == bench.keys()
 
 
-def test_code_that_cannot_be_asked(bench: Bench) -> None:
+def test_code_that_cannot_be_asked(bench: LibraryBench) -> None:
     """Code that hangs or crashes is shown with the reason; only the next start of the master asks again."""
     bench.write()
     looked = bench.look()
@@ -355,7 +276,7 @@ def test_code_that_cannot_be_asked(bench: Bench) -> None:
     assert ["demo.tasks.One"] == bench.keys()
 
 
-def test_restart(taken: Bench) -> None:
+def test_restart(taken: LibraryBench) -> None:
     """A master that starts anew reads the packages, and describes only what it does not know."""
     taken.new_library()
     result_of(taken.look())
@@ -363,7 +284,7 @@ def test_restart(taken: Bench) -> None:
     assert 1 == len(taken.workers.taken)
 
 
-def test_again_and_again(bench: Bench) -> None:
+def test_again_and_again(bench: LibraryBench) -> None:
     """It looks at its start, and then every few seconds, one look at a time, until it is stopped."""
     bench.write()
     bench.library.start()
@@ -381,7 +302,7 @@ def test_again_and_again(bench: Bench) -> None:
     assert 2 == len(bench.workers.taken)
 
 
-def test_a_look_that_fails(bench: Bench) -> None:
+def test_a_look_that_fails(bench: LibraryBench) -> None:
     """Whatever goes wrong with one look, the next one comes."""
 
     async def broken(*_: Any) -> Any:
@@ -396,7 +317,7 @@ def test_a_look_that_fails(bench: Bench) -> None:
     assert ["demo.tasks.One"] == bench.keys()
 
 
-def test_stream(taken: Bench, tmp_path: Path) -> None:
+def test_stream(taken: LibraryBench, tmp_path: Path) -> None:
     """A version is sent as an archive that makes the same version."""
     version = taken.library.packages()[0].version
     unpacker = Unpacker(tmp_path / "node", DEMO, version)
@@ -412,7 +333,7 @@ def test_stream(taken: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "version"), [("demo", "ab" * 32), ("other", "ab" * 32), ("..", ""), ("demo", "../../etc")]
 )
-def test_stream_of_nothing(taken: Bench, package: str, version: str) -> None:
+def test_stream_of_nothing(taken: LibraryBench, package: str, version: str) -> None:
     """What is not there cannot be sent, whatever it is called."""
 
     async def first() -> object:
@@ -422,7 +343,7 @@ def test_stream_of_nothing(taken: Bench, package: str, version: str) -> None:
         result_of(Deferred.fromCoroutine(first()))
 
 
-def test_description_of_nothing(taken: Bench) -> None:
+def test_description_of_nothing(taken: LibraryBench) -> None:
     """Of a version or task that is not known there is no description."""
     for version, key in [(PackageVersion("ab" * 32), "demo.tasks.One"), (PackageVersion(""), "")]:
         text = Deferred.fromCoroutine(taken.library.description(DEMO, version, TaskKey(key)))

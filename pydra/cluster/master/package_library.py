@@ -3,7 +3,8 @@
 Looks after ``TASKS_DIR``: every version of every package, kept, described and ready to be sent.
 
 A look compares what ``stat`` says of each package's files with the last look, and reads only what changed. A
-new version becomes the current one when it is described; instances that were accepted before keep theirs.
+new version becomes the current one when it is described; instances that were accepted before keep theirs, and
+the versions of what it depends on. A package is described anew when one of those has another version.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -20,13 +22,34 @@ from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.packages import archive
 from pydra.cluster.packages.content import stamp
+from pydra.cluster.packages.dependencies import Resolved, resolve
+from pydra.cluster.packages.manifest import FILE as MANIFEST
+from pydra.cluster.packages.manifest import Manifest, read_manifest
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.scan import scan
 from pydra.errors import NotFound, PackageChanging, PackageRefused, PydraError
 from pydra.events import Event, PackageChanged
 from pydra.model.changes import PutPackage
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.package import FileError, PackageDescription, TaskDescription
+from pydra.model.package import FileError, Needs, PackageDescription, TaskDescription
+
+_OF_THE_WHOLE = ("", MANIFEST)
+"""What an error names as its file if it keeps all tasks of a package away."""
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """A version that is kept, and what its META says."""
+
+    version: PackageVersion
+    manifest: Manifest
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """What should be current: a version with what it needs, or with the reason why it cannot have that."""
+
+    version: PackageVersion
+    needs: Needs
+    problem: str
 
 
 class PackageLibrary:
@@ -54,6 +77,11 @@ class PackageLibrary:
         self._publish = publish
         self._scan_s = scan_s
         self._stamps: dict[PackageName, str] = {}
+        self._taken: dict[PackageName, _Taken] = {}
+        self._refused: dict[PackageName, str] = {}
+        """Why the present files of a package cannot be taken; an earlier version of it may stay in use."""
+        self._settled: dict[PackageName, _Wanted] = {}
+        self._is_settled = True
         self._current: dict[PackageName, PackageDescription] = {}
         self._timer: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
@@ -104,8 +132,8 @@ class PackageLibrary:
             if task.key == task_key:
                 return description, task
         file = rest.partition(".")[0] + ".py"
-        for error in description.errors:
-            if error.file in ("", file):
+        for error in sorted(description.errors, key=lambda error: error.file != file):
+            if error.file in (file, *_OF_THE_WHOLE):
                 raise NotFound(f"There is no task {task_key!r}: {error.file or package}: {error.message}")
         raise NotFound(f"There is no task {task_key!r} in package {package!r}.")
 
@@ -126,47 +154,73 @@ class PackageLibrary:
         """Find packages that are new, changed or gone."""
         found: dict[PackageName, str] = await self._in_thread(_stamps, self._tasks_dir)
         for package in (self._stamps.keys() | self._current.keys()) - found.keys():
-            self._stamps.pop(package, None)
+            self._is_settled = False
+            for known in (self._stamps, self._taken, self._refused, self._settled):
+                known.pop(package, None)
             if self._current.pop(package, None) is not None:
                 self.log.info("Package {package} is gone", package=package)
                 self._publish(PackageChanged(package, None))
         for package, state in sorted(found.items()):
             if self._stamps.get(package) != state and await self._take(package):
                 self._stamps[package] = state
+        if not self._is_settled:
+            self._is_settled = True
+            depends = {name: each.manifest.depends for name, each in self._taken.items()}
+            unusable = {name: why for name, why in self._refused.items() if name not in self._taken}
+            for package in sorted(self._taken.keys() - self._refused.keys()):
+                await self._settle(package, resolve(package, depends, unusable))
 
     async def _take(self, package: PackageName) -> bool:
-        """Keep and describe the present version of a package; False if it should be tried again."""
+        """Keep the present version of a package; False if it should be tried again."""
         try:
-            version: PackageVersion = await self._in_thread(self._repository.add, self._tasks_dir / package)
+            taken: _Taken = await self._in_thread(_keep, self._repository, self._tasks_dir / package)
         except PackageChanging:
             return False
         except (PydraError, OSError) as fault:
             self._refuse(package, str(fault))
             return not isinstance(fault, OSError)
+        self._taken[package] = taken
+        self._refused.pop(package, None)
+        self._is_settled = False
+        return True
+
+    async def _settle(self, package: PackageName, resolved: Resolved) -> None:
+        """Make the taken version of a package, with what it needs now, the current one."""
+        taken = self._taken[package]
+        dependencies = tuple((name, self._taken[name].version) for name in resolved.dependencies)
+        wanted = _Wanted(taken.version, Needs(dependencies), resolved.problem)
+        if self._settled.get(package) == wanted:
+            return
         try:
-            description = await self._described(package, version)
+            description = await self._described(package, taken, wanted)
         except PydraError as fault:
             self.log.error(
                 "Package {package} cannot be described now: {fault}", package=package, fault=str(fault)
             )
-            return False
+            self._is_settled = False
+            return
+        self._settled[package] = wanted
         self._current[package] = description
         self.log.info(
-            "Package {package} is at version {version}: {tasks} tasks, {errors} broken files",
+            "Package {package} is at version {version}: {tasks} tasks, {errors} errors",
             package=package,
-            version=version[:12],
+            version=taken.version[:12],
             tasks=len(description.tasks),
             errors=len(description.errors),
         )
-        self._publish(PackageChanged(package, version))
-        return True
+        self._publish(PackageChanged(package, taken.version))
 
-    async def _described(self, package: PackageName, version: PackageVersion) -> PackageDescription:
+    async def _described(self, package: PackageName, taken: _Taken, wanted: _Wanted) -> PackageDescription:
         """What the version says of itself, asked once; `SandboxError` or `StoreError` if not now."""
-        known = await self._store.package(package, version)
-        if known is not None:
+        told = [*taken.manifest.errors, *([wanted.problem] if wanted.problem else [])]
+        errors = tuple(FileError(MANIFEST, message) for message in told)
+        if wanted.problem:
+            return PackageDescription(package, wanted.version, (), errors)
+        known = await self._store.package(package, wanted.version)
+        if known is not None and known.needs == wanted.needs:
             return known
-        description = await self._describer.describe(package, version)
+        description = await self._describer.describe(package, wanted.version, wanted.needs)
+        description = msgspec.structs.replace(description, errors=errors + description.errors)
         if description.tasks or all(error.file for error in description.errors):
             await self._store.commit([PutPackage(description)])
         # What could not be asked at all, because it took too long, say, may answer at the next start.
@@ -175,11 +229,20 @@ class PackageLibrary:
     def _refuse(self, package: PackageName, reason: str) -> None:
         """The files cannot be taken: show why; a version that was good before stays current."""
         self.log.warn("Package {package} cannot be taken: {reason}", package=package, reason=reason)
+        self._refused[package] = reason
+        self._settled.pop(package, None)
+        self._is_settled = False
         before = self._current.get(package)
         if before is None or not before.tasks:
             self._current[package] = PackageDescription(
                 package, PackageVersion(""), (), (FileError("", reason),)
             )
+
+
+def _keep(repository: Repository, directory: Path) -> _Taken:
+    """Keep the present version of a package, and read what it says of itself; blocking."""
+    version = repository.add(directory)
+    return _Taken(version, read_manifest(repository.path(PackageName(directory.name), version)))
 
 
 def _stamps(tasks_dir: Path) -> dict[PackageName, str]:

@@ -47,13 +47,17 @@ class TaskCommands:
         return form
 
     async def package_list(self) -> list[JSON]:
-        """The current version of each package, with the files that cannot be used and why."""
+        """
+        The current version of each package: its tasks, names and versions of what it depends on, and the
+        files that cannot be used and why.
+        """
         return [
             {
                 "package": description.package,
                 "version": description.version,
                 "tasks": [task.key for task in description.tasks],
                 "errors": [{"file": error.file, "message": error.message} for error in description.errors],
+                "dependencies": [list(dependency) for dependency in description.needs.dependencies],
                 "described": as_time(description.described or None),
             }
             for description in self._library.packages()
