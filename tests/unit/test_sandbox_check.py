@@ -51,3 +51,13 @@ def test_no_tool_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path: None)
     with pytest.raises(SandboxToolMissing, match="apt-get install bubblewrap"):
         check.find_bubblewrap()
+
+
+def test_the_check_uses_the_tool_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bubblewrap that the environment names is the one that is tried, as the daemons will."""
+    missing = tmp_path / "bwrap"
+    monkeypatch.setenv("PYDRA_BUBBLEWRAP", str(missing))
+    assert check.main() == check.MISSING
+    assert str(missing) in capsys.readouterr().err

@@ -3,7 +3,7 @@
 Whether sandboxes can be made on this machine: ``python -m pydra.cluster.sandbox.check``.
 
 Ends with 0 if so, 3 if bubblewrap is missing or too old, 4 if the machine refuses namespaces, and says in a
-sentence on standard error what to do.
+sentence on standard error what to do. $PYDRA_BUBBLEWRAP names another bubblewrap than that on PATH.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def _run(argv: list[str], uid: int | None) -> subprocess.CompletedProcess[str]:
 def main() -> int:
     """The exit status of this check."""
     try:
-        probe(find_bubblewrap(), None if os.geteuid() else _NOBODY)
+        configured = os.environ.get("PYDRA_BUBBLEWRAP", "")
+        probe(find_bubblewrap(configured), None if os.geteuid() else _NOBODY)
     except SandboxError as fault:
         sys.stderr.write(f"{fault}\n")
         return MISSING if isinstance(fault, SandboxToolMissing) else REFUSED
