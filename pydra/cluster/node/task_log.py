@@ -49,7 +49,7 @@ class TaskLog:
         self._wall_clock = wall_clock
         self._send = send
         self._left = limit
-        self._waiting: list[LogLine] = []
+        self._waiting: list[tuple[LogLine, int]] = []
         self._waiting_size = 0
         self._flush: IDelayedCall | None = None
         self._second = 0.0
@@ -62,6 +62,7 @@ class TaskLog:
         Lines of a LOG frame, ``[[time, level, stream, text], ...]``; rows of another shape are dropped, and a
         time that is none becomes ours.
         """
+        self._begin_second()
         for row in rows if isinstance(rows, list) else ():
             match row:
                 case [float() as at, str() as level, str() as stream, str() as text] if (
@@ -82,6 +83,7 @@ class TaskLog:
 
     def note(self, text: str) -> None:
         """A line of ours, at level ERROR."""
+        self._begin_second()
         self._add(LogLine(self._wall_clock(), "ERROR", "log", text))
 
     def finish(self) -> None:
@@ -97,29 +99,37 @@ class TaskLog:
             self._flush.cancel()
         self._flush = None
         if self._dropped and self._left > 0:
-            self._append(
-                LogLine(self._wall_clock(), "WARNING", "log", f"[{self._dropped} lines were dropped]")
-            )
+            text = f"[{self._dropped} lines were dropped]"
+            marker = LogLine(self._wall_clock(), "WARNING", "log", text)
+            self._append(marker, _size(marker))
             self._dropped = 0
         while self._waiting:
-            count = _group_length(self._waiting)
-            if not self._send(tuple(self._waiting[:count])):
+            group, size = _first_group(self._waiting)
+            if not self._send(group):
                 return
-            del self._waiting[:count]
-            self._waiting_size = sum(map(_size, self._waiting))
+            del self._waiting[: len(group)]
+            self._waiting_size -= size
 
     def _add_raw(self, whole: Sequence[bytes]) -> None:
+        self._begin_second()
         now = self._wall_clock()
-        for line in whole:
+        for number, line in enumerate(whole):
+            if self._in_second > RATE_LIMIT:
+                # Thousands of lines may come at once: those that are dropped must not cost what others do.
+                self._dropped += len(whole) - number
+                return
             self._add(LogLine(now, "INFO", "stdout", line[:LINE_LIMIT].decode("utf-8", "replace")))
+
+    def _begin_second(self) -> None:
+        """What was kept in another second counts no more."""
+        second = float(int(self._clock.seconds()))
+        if second != self._second:
+            self._second, self._in_second = second, 0
 
     def _add(self, line: LogLine) -> None:
         if self._left <= 0:
             return
         size = _size(line)
-        second = float(int(self._clock.seconds()))
-        if second != self._second:
-            self._second, self._in_second = second, 0
         self._in_second += size
         if self._in_second > RATE_LIMIT or self._waiting_size + size > HOLD_LIMIT:
             self._dropped += 1
@@ -127,13 +137,14 @@ class TaskLog:
         self._left -= size
         if self._left <= 0:
             line = LogLine(line.time, "WARNING", "log", "[The log is full; nothing more of it is kept.]")
-        self._append(line)
+            size = _size(line)
+        self._append(line, size)
         if self._flush is None:
             self._flush = self._clock.callLater(FLUSH_S, self.flush)
 
-    def _append(self, line: LogLine) -> None:
-        self._waiting.append(line)
-        self._waiting_size += _size(line)
+    def _append(self, line: LogLine, size: int) -> None:
+        self._waiting.append((line, size))
+        self._waiting_size += size
 
 
 def _size(line: LogLine) -> int:
@@ -141,11 +152,13 @@ def _size(line: LogLine) -> int:
     return (len(line.text) if line.text.isascii() else 4 * len(line.text)) + 32
 
 
-def _group_length(lines: Sequence[LogLine]) -> int:
-    """How many of the first lines travel together; at least one."""
-    size = 0
-    for count, line in enumerate(lines):
-        size += _size(line)
-        if size > GROUP_LIMIT and count:
-            return count
-    return len(lines)
+def _first_group(waiting: Sequence[tuple[LogLine, int]]) -> tuple[tuple[LogLine, ...], int]:
+    """The first lines, as many as travel together and at least one, and their size."""
+    group: list[LogLine] = []
+    total = 0
+    for line, size in waiting:
+        if group and total + size > GROUP_LIMIT:
+            break
+        group.append(line)
+        total += size
+    return tuple(group), total
