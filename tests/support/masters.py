@@ -34,8 +34,10 @@ RESULT = Payload(1, b"\x05")
 class Heart:
     """``trace`` tells what was sent (node and message) and published (event), in order."""
 
-    def __init__(self, store: MemoryStore | None = None, limits: Limits | None = None) -> None:
-        self.clock = Clock()
+    def __init__(
+        self, store: MemoryStore | None = None, limits: Limits | None = None, clock: Clock | None = None
+    ) -> None:
+        self.clock = clock or Clock()
         self.store = store or MemoryStore()
         self.trace: list[Any] = []
         self.events = EventLog(self.clock)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from twisted.internet.task import Clock
+
 from pydra.cluster.master.node_link import NodeLink, Surroundings
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.store.blobs import Blobs
@@ -15,6 +17,7 @@ from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVer
 from pydra.model.instance import LogLine
 from pydra.model.node import NodeInformation
 from tests.support.cables import Cable, Peer, unthreaded
+from tests.support.fakes import MemoryStore
 from tests.support.instances import node_record
 from tests.support.masters import Heart
 
@@ -40,8 +43,8 @@ class TwoPieces:
 class LinkBench(Heart):
     """``node`` is played by the test; what the master says to it is in ``node.take()`` after ``settle``."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
+    def __init__(self, directory: Path, store: MemoryStore | None = None, clock: Clock | None = None) -> None:
+        super().__init__(store, clock=clock)
         self.changes: list[tuple[NodeId, int] | NodeId] = []
         self.packages = TwoPieces()
         self.blobs = Blobs(directory / "blobs")
@@ -51,7 +54,7 @@ class LinkBench(Heart):
             self.record,
             Surroundings(
                 clock=self.clock,
-                epoch=1,
+                epoch=self.store.epoch,
                 heartbeat_s=HEARTBEAT_S,
                 dispatcher=self.dispatcher,
                 task_logs=self.task_logs,

@@ -48,11 +48,11 @@ class NodeBench:
     """
     ``master`` is played by the test: what the node says to it is in ``master.take()`` after ``settle``.
 
-    The package of ``unit()`` is there, unless ``has_package`` is False.
+    The package of ``unit()`` is there.
     """
 
-    def __init__(self, directory: Path, has_package: bool = True) -> None:
-        self.clock = Clock()
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self.workers = ScriptedWorkers(self.clock)
         self.epochs: list[int] = []
         self.outbox = Outbox()
@@ -66,8 +66,7 @@ class NodeBench:
             heartbeat_s=HEARTBEAT_S,
             orphan_grace_s=ORPHAN_GRACE_S,
         )
-        if has_package:
-            (directory / "packages" / "demo" / VERSION).mkdir(parents=True)
+        (directory / "packages" / "demo" / VERSION).mkdir(parents=True, exist_ok=True)
         self.packages = PackageCache(Repository(directory / "packages"), unthreaded, self.link.tell)
         self.arguments = ArgumentCache(self.link.tell)
         self.units = Units(

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.master.event_log import EventLog
-from pydra.events import InstanceChanged, InstanceProgressed, NodeChanged, PackageChanged
+from pydra.events import Event, InstanceChanged, InstanceProgressed, NodeChanged, PackageChanged
 from pydra.model.ids import InstanceId, NodeId, PackageName
 from pydra.model.status import Status
 from tests.support.pumps import result_of
@@ -42,7 +42,7 @@ def bench() -> Iterator[Bench]:
 
 def test_numbers(bench: Bench) -> None:
     """Events are numbered from 1, whatever they are about."""
-    events = [CHANGED, NodeChanged(NodeId(1), True), PackageChanged(PackageName("demo"), None)]
+    events: list[Event] = [CHANGED, NodeChanged(NodeId(1), True), PackageChanged(PackageName("demo"), None)]
     assert [1, 2, 3] == [bench.log.publish(event) for event in events]
 
 

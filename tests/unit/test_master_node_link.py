@@ -181,6 +181,19 @@ def test_a_node_that_was_given_up_must_greet_anew(running: LinkBench) -> None:
     assert not running.cable.is_up
 
 
+def test_a_heartbeat_after_the_lease(running: LinkBench) -> None:
+    """A node that was silent for a whole lease, and lost its work, has to say hello again to get more."""
+    running.clock.advance(60)
+    running.node.take()
+    running.tell(Heartbeat((FIRST,)))
+    assert not running.cable.is_up
+    assert "longer than its lease" in running.node.log[-1][1]
+    killed, run = running.greet(running=(FIRST,))
+    assert KillUnit(FIRST) == killed
+    assert isinstance(run, RunUnit)
+    assert Attempt(1, 2) == run.attempt
+
+
 def test_complete(running: LinkBench) -> None:
     """An inline result is stored and acknowledged."""
     assert [Recorded((FIRST,))] == running.tell(UnitFinished(FIRST, COMPLETE, RESULT))

@@ -32,7 +32,7 @@ class Dialer:
 
     def __init__(self, node: Node, user: LinkUser) -> None:
         self.node = node
-        self.user = user
+        self.user: object = user
         self.states: list[str] = []
 
     def start(self) -> None:
@@ -174,7 +174,7 @@ def test_dialling() -> None:
     bench.load(("one", 1, A), ("two", 2, B))
     lines = bench.start()
     assert [ONE, TWO] == [dialer.node.id for dialer in bench.dialers]
-    assert list(lines) == [dialer.user for dialer in bench.dialers]
+    assert all(line is dialer.user for line, dialer in zip(lines, bench.dialers, strict=True))
     result_of(Deferred.fromCoroutine(bench.roster.stop()))
     assert [["started", "stopped"]] * 2 == [dialer.states for dialer in bench.dialers]
 

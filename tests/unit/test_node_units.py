@@ -25,7 +25,7 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitProgress,
 )
-from pydra.model.ids import Attempt, InstanceId
+from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion
 from pydra.model.instance import Payload
 from tests.support.nodes import NodeBench, texts, unit
 
@@ -138,7 +138,7 @@ def test_a_package_that_does_not_come(bench: NodeBench) -> None:
 def test_a_fault_of_ours(bench: NodeBench) -> None:
     """Whatever keeps a unit from being started ends it: nobody waits for it."""
 
-    def broken(*_: object) -> bool:
+    def broken(package: PackageName, version: PackageVersion) -> bool:
         raise OSError("Input/output error")
 
     bench.packages._repository.has = broken  # type: ignore[method-assign]

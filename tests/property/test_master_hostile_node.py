@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""A paired node that says whatever it likes harms nothing but its own work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydra.cluster.scheduler import inputs, invariants
+from pydra.cluster.wire.messages import (
+    BlobWanted,
+    Heartbeat,
+    NodeHello,
+    PackageWanted,
+    RunUnit,
+    ToMaster,
+    UnitFinished,
+    UnitLog,
+    UnitProgress,
+)
+from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
+from pydra.model.instance import Failure, LogLine, Payload
+from pydra.model.node import NodeInformation
+from tests.support.instances import queued_instance
+from tests.support.masters import RESULT
+from tests.support.node_links import LinkBench
+
+OTHER = NodeId(2)
+ANY = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**64 - 1))
+TEXTS = st.one_of(
+    st.sampled_from(["", "complete", "failed", "stopped", "lost", "demo", "a", "none", "full", "../.."]),
+    st.text(max_size=20),
+)
+ATTEMPTS = st.builds(Attempt, st.integers(0, 2), st.integers(-1, 5)) | st.builds(Attempt, ANY, ANY)
+INSTANCES = st.integers(-1, 5).map(InstanceId) | ANY.map(InstanceId)
+PAYLOADS = st.builds(Payload, ANY, st.binary(max_size=20), TEXTS)
+FAILURES = st.builds(Failure, TEXTS, TEXTS, TEXTS)
+LINES = st.builds(LogLine, st.floats(), TEXTS, TEXTS, TEXTS)
+INFORMATION = st.builds(NodeInformation, ANY, ANY, ANY, ANY, TEXTS, TEXTS, TEXTS, TEXTS)
+MANY = st.lists(ATTEMPTS, max_size=4).map(tuple)
+MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
+    st.builds(NodeHello, st.just(1) | ANY, TEXTS, st.integers(1, 3) | ANY, INFORMATION, MANY, MANY),
+    st.builds(UnitFinished, ATTEMPTS, TEXTS, st.none() | PAYLOADS, st.none() | FAILURES),
+    st.builds(UnitProgress, ATTEMPTS, INSTANCES, ANY, st.none() | TEXTS),
+    st.builds(UnitLog, ATTEMPTS, INSTANCES, st.lists(LINES, max_size=3).map(tuple)),
+    st.builds(PackageWanted, TEXTS.map(PackageName), TEXTS.map(PackageVersion)),
+    st.builds(BlobWanted, TEXTS),
+    st.builds(Heartbeat, MANY),
+)
+
+
+@given(st.lists(st.lists(MESSAGES, max_size=4) | st.floats(0.0, 70.0), max_size=12))
+def test_a_hostile_node(happenings: list[list[ToMaster] | float]) -> None:
+    """
+    Nothing is raised, the scheduler stays whole, and the instance of an honest node is not touched.
+
+    The hostile node runs instance 1; instance 2 runs on the other one.
+    """
+    with TemporaryDirectory() as directory:
+        bench = LinkBench(Path(directory))
+        try:
+            _play(bench, happenings)
+        finally:
+            bench.close()
+
+
+def _play(bench: LinkBench, happenings: list[list[ToMaster] | float]) -> None:
+    bench.submit(1)
+    [run] = bench.greet()
+    assert isinstance(run, RunUnit)
+    bench.dispatcher.feed(inputs.NodeReady(OTHER, 1))
+    bench.submit(2)
+    theirs = bench.dispatcher.live[InstanceId(2)]
+    assert (OTHER, Attempt(1, 2)) == (theirs.node, theirs.attempt)
+    for happening in happenings:
+        if isinstance(happening, float):
+            bench.clock.advance(happening)
+        elif bench.cable.is_up:
+            bench.tell(*happening)
+        else:
+            bench.plug()
+        bench.dispatcher.feed(inputs.HeartbeatReceived(OTHER, (Attempt(1, 2),)))
+        invariants.check(bench.scheduler.state)
+        view = bench.scheduler.node(OTHER)
+        assert view is not None
+        if view.standing.is_connected:
+            assert theirs == bench.dispatcher.live[InstanceId(2)]
+        else:
+            return  # more time than a lease passed at once
+    assert [] == bench.lines(2)
+    bench.finish(Attempt(1, 2), node=OTHER)
+    assert RESULT == bench.stored(2).result
+    assert queued_instance(2).args == bench.stored(2).args
