@@ -19,6 +19,7 @@ The whole error tree.
     ├── TaskError
     │   ├── TaskFailed
     │   ├── TaskCancelled
+    │   ├── TaskTerminated
     │   ├── TaskNotFoundException
     │   ├── WorkerDied
     │   ├── LimitExceeded
@@ -147,6 +148,12 @@ class TaskCancelled(TaskError):
     """The task was cancelled."""
 
     code = "cancelled"
+
+
+class TaskTerminated(TaskError):
+    """Terminated by user"""
+
+    code = "terminated"
 
 
 class TaskNotFoundException(TaskError):

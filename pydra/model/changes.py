@@ -35,9 +35,10 @@ class StartAttempt(msgspec.Struct, frozen=True):
 
 
 class MarkCancelling(msgspec.Struct, frozen=True):
-    """A running instance was asked to stop."""
+    """A running instance was asked to stop; with a ``failure``, that is how it will have ended."""
 
     instance: InstanceId
+    failure: Failure | None = None
 
 
 class RequeueInstance(msgspec.Struct, frozen=True):

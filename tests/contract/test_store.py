@@ -285,6 +285,14 @@ def test_unfinished_are_all_that_are_not_final_by_id(bench: Bench) -> None:
     assert bench.one() == found[0]
 
 
+def test_how_a_terminated_instance_will_have_ended_is_kept(bench: Bench) -> None:
+    """A master that starts meanwhile knows it."""
+    failure = Failure("terminated", "Terminated by user")
+    bench.commit(InsertInstance(queued_instance(1)), start(), MarkCancelling(ONE, failure))
+
+    assert (Status.CANCELLING, failure) == (bench.one().status, bench.one().failure)
+
+
 def test_history_has_ten_a_page_and_clips_the_page(bench: Bench) -> None:
     """Newest first, of one task, pages from 1."""
     key = TaskKey("demo.tasks.Count")

@@ -18,6 +18,7 @@ from pydra.cluster.scheduler.inputs import (
     NodeSilent,
     Outcome,
     Submitted,
+    TerminateRequested,
     TimePassed,
     UnitFinished,
 )
@@ -131,6 +132,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             before = self.view()
             assert not self.happens(given), "a second cancel did something"
             assert before == self.view(), "a second cancel changed something"
+
+    @rule(number=st.integers(0, 40), kill=st.booleans(), fail=st.booleans(), keep=st.booleans())
+    def terminate(self, number: int, kill: bool, fail: bool, keep: bool) -> None:
+        """Somebody wants the worker of anything to end."""
+        self.happens(TerminateRequested(InstanceId(number % (self.accepted + 2)), kill, fail), keep=keep)
 
     @rule(seconds=st.sampled_from([0.5, 5.0, 9.5, 15.0, 60.0, 500.0]))
     def time_passes(self, seconds: float) -> None:

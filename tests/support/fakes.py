@@ -121,8 +121,8 @@ class MemoryStore:
                 return msgspec.structs.replace(
                     before, status=Status.RUNNING, attempt=attempt, node=node, worker=worker, started=started
                 )
-            case MarkCancelling() if before.status is Status.RUNNING:
-                return msgspec.structs.replace(before, status=Status.CANCELLING)
+            case MarkCancelling(_, failure) if before.status is Status.RUNNING:
+                return msgspec.structs.replace(before, status=Status.CANCELLING, failure=failure)
             case RequeueInstance(_, attempt, losses) if (before.attempt, before.status) == (
                 attempt,
                 Status.RUNNING,

@@ -30,6 +30,8 @@ class Item:
     slot: WorkerSlot | None = None
     named: float = 0.0
     stop_at: float | None = None
+    fails: bool = False
+    no_grace: bool = False
 
 
 @attrs.define(eq=False)
@@ -114,6 +116,8 @@ class NaiveScheduler:
                     self.end(found, Status.FAILED, reason or "the task stopped without being asked to")
             case inputs.CancelRequested(instance):
                 self.cancel(self.items.get(instance))
+            case inputs.TerminateRequested():
+                self.terminate(given)
 
     def ready(self, given: inputs.NodeReady) -> None:
         """A node says what it has."""
@@ -133,7 +137,8 @@ class NaiveScheduler:
             if item.status is Status.CANCELLING and item.attempt is not None:
                 item.stop_at = self.now + self.limits.stop_grace_s
                 if item.attempt in given.running:
-                    self.out.append(instructions.StopUnit(given.node, item.attempt))
+                    order = instructions.KillUnit if item.no_grace else instructions.StopUnit
+                    self.out.append(order(given.node, item.attempt))
 
     def cancel(self, item: Item | None) -> None:
         """Somebody wants it to end."""
@@ -149,6 +154,24 @@ class NaiveScheduler:
                 item.stop_at = self.now + self.limits.stop_grace_s
                 self.out.append(instructions.StopUnit(item.slot.node, item.attempt))
 
+    def terminate(self, given: inputs.TerminateRequested) -> None:
+        """Somebody wants its worker to end."""
+        item = self.items.get(given.instance)
+        if item is None or item.attempt is None or item.slot is None:
+            return
+        is_connected = self.machines[item.slot.node].standing in ("ready", "suspect")
+        if item.status is Status.RUNNING:
+            item.status, item.fails = Status.CANCELLING, given.fail
+            self.out.append(instructions.BeginCancelling(item.id, item.attempt, given.fail))
+            if is_connected and not given.kill:
+                item.stop_at = self.now + self.limits.stop_grace_s
+                self.out.append(instructions.StopUnit(item.slot.node, item.attempt))
+        if given.kill:
+            item.no_grace = True
+            if is_connected:
+                item.stop_at = self.now + self.limits.stop_grace_s
+                self.out.append(instructions.KillUnit(item.slot.node, item.attempt))
+
     def lost(self, item: Item, reason: str) -> None:
         """Its worker is gone."""
         item.losses += 1
@@ -163,9 +186,12 @@ class NaiveScheduler:
 
     def end(self, item: Item, status: Status, reason: str | None) -> None:
         """It is final."""
-        if item.status is Status.CANCELLING:
+        code = ""
+        if item.fails:
+            status, reason, code = Status.FAILED, "Terminated by user", "terminated"
+        elif item.status is Status.CANCELLING:
             status, reason = Status.CANCELLED, None
-        self.out.append(instructions.Finish(item.id, item.attempt, status, reason))
+        self.out.append(instructions.Finish(item.id, item.attempt, status, reason, code))
         item.status, item.slot, item.attempt, item.stop_at = status, None, None, None
 
     def first_due(self) -> tuple[float, int, int] | None:

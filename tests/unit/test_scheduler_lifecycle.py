@@ -28,6 +28,7 @@ EXPECTED = {
     (S.QUEUED, H.CANCEL_REQUESTED): S.CANCELLED,
     (S.RUNNING, H.CANCEL_REQUESTED): S.CANCELLING,
     (S.CANCELLING, H.CANCEL_REQUESTED): S.CANCELLING,
+    (S.CANCELLING, H.TERMINATED): S.FAILED,
     (S.CANCELLED, H.CANCEL_REQUESTED): S.CANCELLED,
     (S.FAILED, H.CANCEL_REQUESTED): S.FAILED,
     (S.COMPLETE, H.CANCEL_REQUESTED): S.COMPLETE,
@@ -59,8 +60,11 @@ def test_final_is_final() -> None:
 
 
 def test_cancel_has_no_result() -> None:
-    """A cancelling instance can end in no other way than cancelled."""
-    assert {S.CANCELLING, S.CANCELLED} == set(TRANSITIONS[S.CANCELLING].values())
+    """A cancelling instance ends cancelled, or failed if it was terminated, and never complete."""
+    assert {S.CANCELLING, S.CANCELLED, S.FAILED} == set(TRANSITIONS[S.CANCELLING].values())
+    assert [H.TERMINATED] == [
+        happening for happening, after in TRANSITIONS[S.CANCELLING].items() if after is S.FAILED
+    ]
 
 
 def test_every_outcome_happens() -> None:

@@ -32,7 +32,7 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitProgress,
 )
-from pydra.errors import StoreError, WorkerDied
+from pydra.errors import StoreError, TaskTerminated, WorkerDied
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.changes import (
     Change,
@@ -113,6 +113,7 @@ class Dispatcher:
                     node=instance.node if instance.status is not Status.QUEUED else None,
                     index=slot if instance.status is not Status.QUEUED else None,
                     losses=instance.losses,
+                    fails=instance.failure is not None,
                 )
             )
         self.feed(*restored)
@@ -245,9 +246,10 @@ class Dispatcher:
                 round_.steps.append(lambda: self._send(node, KillUnit(attempt)))
             case instructions.Discard(node=node, attempt=attempt):
                 round_.steps.append(lambda: self._send(node, Recorded((attempt,))))
-            case instructions.BeginCancelling(instance=instance):
-                round_.changes.append(MarkCancelling(instance))
-                self._update(round_, instance, status=Status.CANCELLING)
+            case instructions.BeginCancelling(instance=instance, fails=fails):
+                failure = Failure(TaskTerminated.code, str(TaskTerminated())) if fails else None
+                round_.changes.append(MarkCancelling(instance, failure))
+                self._update(round_, instance, status=Status.CANCELLING, failure=failure)
             case instructions.Requeue(instance=instance, attempt=attempt, losses=losses):
                 round_.changes.append(RequeueInstance(instance, attempt, losses))
                 self._update(round_, instance, status=Status.QUEUED, losses=losses)
@@ -287,7 +289,7 @@ class Dispatcher:
         instance, attempt, status = finish.instance, finish.attempt, finish.status
         told = self._outcomes[attempt][1] if attempt in self._outcomes else None
         result = told.result if told is not None and status is Status.COMPLETE else None
-        failure = _failure(told, finish.reason) if status is Status.FAILED else None
+        failure = _failure(told, finish) if status is Status.FAILED else None
         now = self._wall_clock()
         round_.changes.append(FinishInstance(instance, attempt, status, now, result, failure))
         self._update(round_, instance, status=status, completed=now, result=result, failure=failure)
@@ -319,8 +321,11 @@ class Dispatcher:
         round_.steps.append(update)
 
 
-def _failure(told: UnitFinished | None, reason: str | None) -> Failure:
+def _failure(told: UnitFinished | None, finish: instructions.Finish) -> Failure:
     """Why an instance failed: its own exception, or the reason for which it was given up."""
+    reason = finish.reason
+    if finish.code:
+        return Failure(finish.code, reason or "")
     own = told.failure if told is not None else None
     if own is not None and told is not None and told.outcome == FAILED:
         return own

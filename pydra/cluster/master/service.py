@@ -196,6 +196,7 @@ class MasterService:
                 nodes.node_list,
                 nodes.node_detail,
                 nodes.node_status,
+                nodes.kill_worker,
                 nodes.cluster_info,
             )
         }

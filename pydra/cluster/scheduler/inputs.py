@@ -48,6 +48,8 @@ class Restored(msgspec.Struct, frozen=True):
     node: NodeId | None = None
     index: int | None = None
     losses: int = 0
+    fails: bool = False
+    """A CANCELLING one ends FAILED: its worker was terminated."""
 
 
 class NodeReady(msgspec.Struct, frozen=True):
@@ -87,6 +89,19 @@ class CancelRequested(msgspec.Struct, frozen=True):
     instance: InstanceId
 
 
+class TerminateRequested(msgspec.Struct, frozen=True):
+    """
+    Somebody wants the worker of an instance to end; what is with no node is left alone.
+
+    With ``kill`` at once, else by the stop flag and after the grace by force. An instance that nobody asked
+    to end before ends FAILED with ``fail``, else CANCELLED.
+    """
+
+    instance: InstanceId
+    kill: bool
+    fail: bool
+
+
 class TimePassed(msgspec.Struct, frozen=True):
     """Nothing happened but time."""
 
@@ -99,5 +114,6 @@ Input = (
     | NodeSilent
     | UnitFinished
     | CancelRequested
+    | TerminateRequested
     | TimePassed
 )

@@ -32,10 +32,11 @@ class KillUnit(msgspec.Struct, frozen=True):
 
 
 class BeginCancelling(msgspec.Struct, frozen=True):
-    """Store that the running instance was asked to stop."""
+    """Store that the running instance was asked to stop, and whether it will have failed then."""
 
     instance: InstanceId
     attempt: Attempt
+    fails: bool = False
 
 
 class Requeue(msgspec.Struct, frozen=True):
@@ -51,13 +52,14 @@ class Finish(msgspec.Struct, frozen=True):
     Store that the instance is final; it comes once for each instance, and nothing of it follows.
 
     ``attempt`` is None if the instance was not running. ``reason`` is a sentence for people, where there is
-    one.
+    one; with a ``code`` (of ``pydra.errors``) it goes before whatever the node told.
     """
 
     instance: InstanceId
     attempt: Attempt | None
     status: Status
     reason: str | None = None
+    code: str = ""
 
 
 class Discard(msgspec.Struct, frozen=True):

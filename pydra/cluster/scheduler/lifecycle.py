@@ -21,6 +21,7 @@ class Happening(StrEnum):
     STOPPED = "stopped"
     LOST = "lost its worker"
     LOST_TOO_OFTEN = "lost its worker for the last time"
+    TERMINATED = "was terminated"
 
 
 TRANSITIONS: dict[Status, dict[Happening, Status]] = {
@@ -41,13 +42,15 @@ TRANSITIONS: dict[Status, dict[Happening, Status]] = {
         Happening.LOST_TOO_OFTEN: Status.FAILED,
         Happening.CANCEL_REQUESTED: Status.CANCELLING,
     },
-    # Cancel is final: whatever its worker answers, there is no result after it.
+    # Cancel is final: whatever its worker answers, there is no result after it. TERMINATED is the end of one
+    # that is to fail.
     Status.CANCELLING: {
         Happening.COMPLETED: Status.CANCELLED,
         Happening.FAILED: Status.CANCELLED,
         Happening.STOPPED: Status.CANCELLED,
         Happening.LOST: Status.CANCELLED,
         Happening.LOST_TOO_OFTEN: Status.CANCELLED,
+        Happening.TERMINATED: Status.FAILED,
         Happening.CANCEL_REQUESTED: Status.CANCELLING,
     },
     Status.CANCELLED: {Happening.CANCEL_REQUESTED: Status.CANCELLED},

@@ -17,6 +17,7 @@ from pydra.cluster.scheduler.inputs import (
     Outcome,
     Restored,
     Submitted,
+    TerminateRequested,
     TimePassed,
     UnitFinished,
 )
@@ -34,7 +35,7 @@ from pydra.cluster.scheduler.lifecycle import HAPPENINGS, Happening, status_afte
 from pydra.cluster.scheduler.limits import SHORTEST_REPEAT_S, Limits
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import Assigned, NodeRecord, Standing, State
-from pydra.errors import InternalError
+from pydra.errors import InternalError, TaskTerminated
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status
 
@@ -128,6 +129,8 @@ class Scheduler:
                 self._heartbeat_received(given)
             case CancelRequested():
                 self._cancel_requested(given.instance)
+            case TerminateRequested():
+                self._terminate_requested(given)
             case NodeReady():
                 self._node_ready(given)
             case NodeSilent():
@@ -174,6 +177,7 @@ class Scheduler:
             index=-1 if given.index is None else given.index,
             status=given.status,
             named=state.now,
+            fails=given.fails,
         )
         node.hold_again(assigned)
         state.assigned[given.instance] = state.attempts[attempt] = assigned
@@ -205,7 +209,8 @@ class Scheduler:
         for assigned in kept:
             if assigned.status is Status.CANCELLING:
                 if assigned.attempt in running:
-                    self._out.append(StopUnit(node.id, assigned.attempt))
+                    order = KillUnit if assigned.is_killed else StopUnit
+                    self._out.append(order(node.id, assigned.attempt))
                 self._watch_stop(assigned, state.limits.stop_grace_s)
 
     def _node_silent(self, identity: NodeId) -> None:
@@ -270,6 +275,23 @@ class Scheduler:
         if state.nodes[assigned.node].standing.is_connected:
             self._ask_to_stop(assigned)
 
+    def _terminate_requested(self, given: TerminateRequested) -> None:
+        state = self.state
+        assigned = state.assigned.get(given.instance)
+        if assigned is None:
+            return
+        is_connected = state.nodes[assigned.node].standing.is_connected
+        if assigned.status is Status.RUNNING:
+            assigned.status = status_after(assigned.status, Happening.CANCEL_REQUESTED)
+            assigned.fails = given.fail
+            self._out.append(BeginCancelling(given.instance, assigned.attempt, given.fail))
+            if is_connected and not given.kill:
+                self._ask_to_stop(assigned)
+        if given.kill:
+            assigned.is_killed = True
+            if is_connected:
+                self._stop_due(assigned)
+
     def _node_due(self, node: NodeRecord) -> None:
         """A node was not heard of for too long."""
         state = self.state
@@ -284,7 +306,7 @@ class Scheduler:
             self._lost(assigned, f"its node was not heard of for {state.limits.lease_s:g} s")
 
     def _stop_due(self, assigned: Assigned) -> None:
-        """An instance did not stop within its grace."""
+        """An instance did not stop within its grace, or gets none."""
         self._out.append(KillUnit(assigned.node, assigned.attempt))
         self._watch_stop(assigned, max(self.state.limits.stop_grace_s, SHORTEST_REPEAT_S))
 
@@ -330,6 +352,8 @@ class Scheduler:
     def _end(self, assigned: Assigned, happening: Happening, reason: str | None) -> None:
         """The attempt is over: its slot is free, and its instance final or waiting again."""
         state = self.state
+        if assigned.fails:
+            happening = Happening.TERMINATED
         after = status_after(assigned.status, happening)
         node = state.nodes[assigned.node]
         del state.assigned[assigned.instance], state.attempts[assigned.attempt]
@@ -341,6 +365,9 @@ class Scheduler:
             losses = assigned.losses + 1
             state.queue.add(Waiting(assigned.instance, assigned.priority, assigned.queued, losses))
             self._out.append(Requeue(assigned.instance, assigned.attempt, losses))
+        elif assigned.fails:
+            cause = TaskTerminated()
+            self._out.append(Finish(assigned.instance, assigned.attempt, after, str(cause), cause.code))
         else:
             told = reason if after is Status.FAILED else None
             self._out.append(Finish(assigned.instance, assigned.attempt, after, told))

@@ -49,6 +49,10 @@ class Assigned:
     """RUNNING or CANCELLING."""
     named: float
     """When the node last named the attempt, or when it was dispatched."""
+    fails: bool = False
+    """A CANCELLING one: it was terminated, and ends FAILED."""
+    is_killed: bool = False
+    """A CANCELLING one: it gets no grace."""
 
 
 @attrs.define(eq=False)

@@ -64,7 +64,10 @@ _START = (
     f"UPDATE pydra_instance SET status = {RUNNING}, attempt_epoch = %s, attempt_number = %s, "  # noqa: S608
     f"node = %s, worker = %s, started = COALESCE(started, %s) WHERE id = %s AND status = {QUEUED}"
 )
-_MARK_CANCELLING = f"UPDATE pydra_instance SET status = {CANCELLING} WHERE id = %s AND status = {RUNNING}"  # noqa: S608
+_MARK_CANCELLING = (
+    f"UPDATE pydra_instance SET status = {CANCELLING}, failure_code = %s, failure_message = %s, "  # noqa: S608
+    f"failure_traceback = %s WHERE id = %s AND status = {RUNNING}"
+)
 _REQUEUE = (
     f"UPDATE pydra_instance SET status = {QUEUED}, losses = %s "  # noqa: S608
     f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status = {RUNNING}"
@@ -168,8 +171,8 @@ def _statement(change: Change) -> tuple[str, Cells]:
             return _INSERT, instance_row(instance)
         case StartAttempt(instance, attempt, node, worker, at):
             return _START, (attempt.epoch, attempt.number, node, worker, at, instance)
-        case MarkCancelling(instance):
-            return _MARK_CANCELLING, (instance,)
+        case MarkCancelling(instance, failure):
+            return _MARK_CANCELLING, (*failure_cells(failure), instance)
         case RequeueInstance(instance, attempt, losses):
             return _REQUEUE, (losses, instance, attempt.epoch, attempt.number)
         case FinishInstance():

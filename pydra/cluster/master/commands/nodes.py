@@ -7,6 +7,7 @@ import pydra
 from pydra.cluster.master.commands.objects import JSON, as_time
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.roster import Roster
+from pydra.cluster.scheduler.inputs import TerminateRequested
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.errors import NotFound
 from pydra.model.ids import NodeId
@@ -62,6 +63,22 @@ class NodeCommands:
             }
             for node in self._roster.nodes()
         }
+
+    async def kill_worker(self, worker_key: str, kill: bool = False, fail: bool = True) -> bool:
+        """
+        End what runs in a worker slot, named as ``host:port:index`` or as ``node_status`` names it.
+
+        It is asked to stop, and killed after the grace; with ``kill`` at once. With ``fail`` its instance has
+        failed, "Terminated by user"; otherwise it is cancelled. False if nothing runs there; `NotFound` if
+        there is no such slot.
+        """
+        for node in self._roster.nodes():
+            for index, holder in enumerate(self._scheduler.slots(node.id)):
+                if worker_key in (self._roster.worker_key(node.id, index), f"{node.id}_{index}"):
+                    if holder is not None:
+                        await self._dispatcher.feed(TerminateRequested(holder, kill, fail))
+                    return holder is not None
+        raise NotFound(f"There is no worker {worker_key[:100]!r}.")
 
     async def cluster_info(self) -> JSON:
         """Version, epoch, the number of nodes, and the weakest isolation of all connected daemons."""
