@@ -116,3 +116,11 @@ LOSS_LIMIT = 3
 
 # Seconds between two looks at TASKS_DIR for changed packages. Default: 2.0.
 SCAN_S = 2.0
+
+# Versions of each package that the master keeps, the newest; older ones are removed when nothing needs them.
+# Default: 5.
+KEEP_VERSIONS = 5
+
+# Megabytes of package versions that a node keeps, those used last; what runs there keeps its own in any case.
+# Default: 1024.
+PACKAGE_CACHE_MB = 1024

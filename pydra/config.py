@@ -106,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True):
     SCAN_S: Seconds = 2.0
     LOG_LIMIT: Bytes = 16777216
     WORKER_MEMORY_MB: Megabytes = 4096
+    KEEP_VERSIONS: Limit = 5
+    PACKAGE_CACHE_MB: Megabytes = 1024
 
     source: str = ""
     """The file that these settings were read from; empty if none."""

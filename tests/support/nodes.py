@@ -27,6 +27,7 @@ WALL_TIME = 1_700_000_000.0
 HEARTBEAT_S = 5.0
 ORPHAN_GRACE_S = 600.0
 LOG_LIMIT = 1_000_000
+CACHE_LIMIT = 1_000_000
 ARGUMENTS = Payload(1, b"\x80")
 
 
@@ -67,7 +68,9 @@ class NodeBench:
             orphan_grace_s=ORPHAN_GRACE_S,
         )
         (directory / "packages" / "demo" / VERSION).mkdir(parents=True, exist_ok=True)
-        self.packages = PackageCache(Repository(directory / "packages"), unthreaded, self.link.tell)
+        self.packages = PackageCache(
+            Repository(directory / "packages"), unthreaded, self.link.tell, CACHE_LIMIT
+        )
         self.arguments = ArgumentCache(self.link.tell)
         self.units = Units(
             self.clock,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydra.cluster.wire.messages import BlobWanted, PackageWanted, RunUnit, ToMa
 from pydra.errors import LoadError, PackageRefused, PydraError, WireError
 from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey, WorkerKey
 from pydra.model.instance import Payload
+from pydra.model.package import Needs
 from tests.support.cables import unthreaded
 from tests.support.pumps import result_of
 
@@ -30,7 +32,7 @@ DIGEST = hashlib.sha256(BLOB).hexdigest()
 class Bench:
     """A cache below ``directory``; ``source`` is the master's repository, with two packages of a version."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, limit: int = 1_000_000) -> None:
         self.asked: list[ToMaster] = []
         self.calls: list[str] = []
         self.source = Repository(directory / "master")
@@ -38,7 +40,7 @@ class Bench:
             (directory / name).mkdir()
             (directory / name / "tasks.py").write_text("x = 1\n")
             self.version = self.source.add(directory / name)
-        self.cache = PackageCache(Repository(directory / "node"), self.in_thread, self.ask)
+        self.cache = PackageCache(Repository(directory / "node"), self.in_thread, self.ask, limit)
         self.arguments = ArgumentCache(self.ask)
         self.kept = directory / "node"
 
@@ -52,9 +54,11 @@ class Bench:
         self.calls.append(function.__qualname__)
         return await unthreaded(function, *arguments)
 
-    def fetch(self, package: PackageName = DEMO, version: PackageVersion | None = None) -> Deferred[None]:
-        """A unit wants its package."""
-        unit = RunUnit(
+    def unit(
+        self, package: PackageName = DEMO, version: PackageVersion | None = None, *needs: PackageName
+    ) -> RunUnit:
+        """A unit of a package; it needs others of the same version."""
+        return RunUnit(
             Attempt(1, 1),
             InstanceId(1),
             TaskKey(f"{package}.tasks.Task"),
@@ -62,8 +66,12 @@ class Bench:
             version or self.version,
             INLINE,
             WorkerKey("node1:11890:0"),
+            Needs(tuple((each, self.version) for each in needs)),
         )
-        return Deferred.fromCoroutine(self.cache.fetch(unit))
+
+    def fetch(self, package: PackageName = DEMO, version: PackageVersion | None = None) -> Deferred[None]:
+        """A unit wants its package."""
+        return Deferred.fromCoroutine(self.cache.fetch(self.unit(package, version)))
 
     def name(self, package: PackageName = DEMO) -> str:
         """What its stream is called."""
@@ -117,7 +125,7 @@ def test_a_package_that_is_there(bench: Bench) -> None:
     """What an earlier daemon has fetched is used."""
     bench.fetch()
     bench.send()
-    later = PackageCache(Repository(bench.kept), unthreaded, bench.ask)
+    later = PackageCache(Repository(bench.kept), unthreaded, bench.ask, 1_000_000)
     bench.cache = later
     assert result_of(bench.fetch()) is None
     assert 1 == len(bench.asked)
@@ -132,6 +140,75 @@ def test_two_packages_of_one_version(bench: Bench) -> None:
     bench.cache.unavailable(bench.name(COPY), "There is none.")
     with pytest.raises(LoadError):
         result_of(copy)
+
+
+def test_dependencies_come_too(bench: Bench) -> None:
+    """A unit waits for its package and for all that it needs."""
+    fetched = Deferred.fromCoroutine(bench.cache.fetch(bench.unit(DEMO, None, COPY)))
+    bench.send(DEMO)
+    assert [PackageWanted(DEMO, bench.version), PackageWanted(COPY, bench.version)] == bench.asked
+    assert not fetched.called
+    bench.send(COPY)
+    assert result_of(fetched) is None
+    assert 2 == len(bench.left())
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Bench:
+    """A cache that has room for one of the packages, which are of 6 bytes each."""
+    return Bench(tmp_path, limit=6)
+
+
+def test_the_one_used_last_is_kept(small: Bench) -> None:
+    """What is released makes room; what is in use is never removed, whatever the limit."""
+    small.fetch(DEMO)
+    small.send(DEMO)
+    small.fetch(COPY)
+    small.send(COPY)
+    assert 2 == len(small.left())
+    small.cache.release(small.unit(DEMO))
+    assert [f"second/{small.version}/tasks.py"] == small.left()
+    small.cache.release(small.unit(COPY))
+    assert [f"second/{small.version}/tasks.py"] == small.left()
+
+
+def test_what_was_removed_is_asked_for_again(small: Bench) -> None:
+    """And comes as the first time."""
+    for package in (DEMO, COPY):
+        small.fetch(package)
+        small.send(package)
+        small.cache.release(small.unit(package))
+    assert [f"second/{small.version}/tasks.py"] == small.left()
+    fetched = small.fetch(DEMO)
+    small.send(DEMO)
+    assert result_of(fetched) is None
+    assert [f"demo/{small.version}/tasks.py"] == small.left()
+
+
+def test_what_is_wanted_while_it_is_to_be_removed_stays(small: Bench) -> None:
+    """Removing waits for whoever looks whether it is there, and then leaves it."""
+    small.fetch(DEMO)
+    small.send(DEMO)
+    small.fetch(COPY)
+    small.send(COPY)
+    turn = small.cache._turn.acquire()
+    assert turn.called
+    small.cache.release(small.unit(DEMO))
+    fetched = small.fetch(DEMO)
+    small.cache._turn.release()
+    assert result_of(fetched) is None
+    assert 2 == len(small.left())
+
+
+def test_what_an_earlier_daemon_kept_counts(small: Bench) -> None:
+    """What came first goes first."""
+    for package in (DEMO, COPY):
+        small.fetch(package)
+        small.send(package)
+    os.utime(small.kept / "second" / small.version, (1, 1))
+    small.cache = PackageCache(Repository(small.kept), unthreaded, small.ask, 6)
+    result_of(Deferred.fromCoroutine(small.cache.load()))
+    assert [f"demo/{small.version}/tasks.py"] == small.left()
 
 
 def test_unavailable(bench: Bench) -> None:

@@ -207,3 +207,35 @@ def test_changed_content_under_a_known_version_is_refused(tmp_path: Path) -> Non
             with pytest.raises(PackageRefused, match="The package that came is version"):
                 unpacker.finish()
             unpacker.abort()
+
+
+def test_old_versions_are_told_and_removed(tmp_path: Path, source: Path, repository: Repository) -> None:
+    """All but the newest, of each package; what is no package is left alone."""
+    versions = []
+    for number in range(3):
+        (source / "tasks.py").write_text(f"A = {number}\n")
+        versions.append(repository.add(source))
+        os.utime(repository.path(DEMO, versions[-1]), (number, number))
+    (repository.root / "not a package").mkdir()
+    assert {(DEMO, versions[0])} == repository.older(2)
+    assert 600_006 == repository.size(DEMO, versions[0])
+    assert [(DEMO, version, 600_006) for version in versions] == repository.everything()
+    repository.remove(DEMO, versions[0])
+    repository.remove(DEMO, versions[0])
+    assert versions[:0:-1] == repository.versions(DEMO)
+    assert set() == repository.older(2)
+    assert 0 == repository.size(DEMO, versions[0])
+    assert ["not a package"] == left(tmp_path)
+
+
+def test_nothing_is_old_where_nothing_is(repository: Repository) -> None:
+    """Before the first package there is not even a directory."""
+    assert (set(), []) == (repository.older(1), repository.everything())
+
+
+@pytest.mark.parametrize("version", ["", "..", "x" * 64, "../" * 21 + "a"])
+def test_only_versions_are_removed(repository: Repository, source: Path, version: str) -> None:
+    """Nothing else can be named."""
+    repository.add(source)
+    with pytest.raises(PackageRefused):
+        repository.remove(DEMO, PackageVersion(version))

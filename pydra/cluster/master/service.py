@@ -29,6 +29,7 @@ from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.event_log import EventLog
 from pydra.cluster.master.node_link import NodeLink, Surroundings
+from pydra.cluster.master.old_versions import OldVersions
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.master.roster import Dialer, Roster
 from pydra.cluster.master.task_logs import TaskLogs
@@ -87,6 +88,8 @@ class MasterService:
         self._library.start()
         stops.callback(self._describer.stop)
         stops.callback(self._library.stop)
+        self._old_versions.start()
+        stops.callback(self._old_versions.stop)
         self._roster.start(self._link)
         stops.push_async_callback(self._roster.stop)
         port = await self._controller.start()
@@ -139,6 +142,9 @@ class MasterService:
             files,
             self._events.publish,
             settings.SCAN_S,
+        )
+        self._old_versions = OldVersions(
+            reactor, repository, files, self._library, self._dispatcher.live, settings.KEEP_VERSIONS
         )
         self._task_logs = TaskLogs(
             settings.runtime / "task_logs", log_file, self._events.wake, settings.LOG_LIMIT

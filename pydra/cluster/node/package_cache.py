@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The versions of packages that this node has, and how missing ones come."""
+"""The versions of packages that this node has, how missing ones come, and how old ones go."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import BulkSink, InThread
 from pydra.cluster.node.arrivals import Arrivals
+from pydra.cluster.node.bounded_cache import BoundedCache
 from pydra.cluster.packages.archive import Unpacker
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.wire.messages import BlobWanted, PackageWanted, RunUnit, ToMaster
@@ -25,33 +26,86 @@ ARGUMENTS_LIMIT = 8 * 1024 * 1024
 T = TypeVar("T")
 
 
-class PackageCache:
-    """Asks the master for versions that are missing and unpacks them as they come, once each."""
+Version = tuple[PackageName, PackageVersion]
 
-    def __init__(self, repository: Repository, in_thread: InThread, ask: Callable[[ToMaster], bool]) -> None:
+
+class PackageCache:
+    """
+    Asks the master for versions that are missing and unpacks them as they come, once each.
+
+    ``limit`` bytes of versions are kept beyond what is in use; those that were used last.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, repository: Repository, in_thread: InThread, ask: Callable[[ToMaster], bool], limit: int
+    ) -> None:
         self._repository = repository
         self._in_thread = in_thread
-        self._present: set[tuple[PackageName, PackageVersion]] = set()
+        self._versions: BoundedCache[Version] = BoundedCache(limit)
+        self._turn = DeferredLock()
+        """Of looking whether a version is there, and of removing one."""
         self._arrivals: Arrivals[None] = Arrivals(ask)
+
+    async def load(self) -> None:
+        """Find what an earlier daemon has kept; called once, before anything else."""
+        for package, version, size in await self._in_thread(self._repository.everything):
+            self._versions.add((package, version), size)
+        self._shrink()
 
     async def fetch(self, unit: RunUnit) -> None:
         """
-        Return when the unit's package version and its dependencies are here.
+        Return when the unit's package version and its dependencies are here, to stay until it is released.
 
         `LoadError` if the master cannot send one.
         """
-        await self._fetch(unit.package, unit.version)
-        for package, version in unit.needs.dependencies:
-            await self._fetch(package, version)
+        for version in _versions(unit):
+            self._versions.hold(version)
+        for version in _versions(unit):
+            if version not in self._versions:
+                await self._fetch(version)
+            self._versions.touch(version)
 
-    async def _fetch(self, package: PackageName, version: PackageVersion) -> None:
-        wanted = (package, version)
-        if wanted in self._present:
-            return
-        if not await self._in_thread(self._repository.has, *wanted):
+    def release(self, unit: RunUnit) -> None:
+        """A unit for which ``fetch`` was called has ended."""
+        for version in _versions(unit):
+            self._versions.release(version)
+        self._shrink()
+
+    async def _fetch(self, version: Version) -> None:
+        if not await self._find(version):
             # The same files under two names are one version, and still two packages.
-            await self._arrivals.wait(f"{package}/{version}", PackageWanted(*wanted))
-        self._present.add(wanted)
+            await self._arrivals.wait("/".join(version), PackageWanted(*version))
+            await self._find(version)
+        self._shrink()
+
+    async def _find(self, version: Version) -> bool:
+        """Whether it is on the disk; then it is in the record."""
+        await self._turn.acquire()
+        try:
+            is_here: bool = await self._in_thread(self._repository.has, *version)
+            if is_here:
+                self._versions.add(version, await self._in_thread(self._repository.size, *version))
+        finally:
+            self._turn.release()
+        return is_here
+
+    def _shrink(self) -> None:
+        given_up = self._versions.give_up()
+        if given_up:
+            removed = Deferred.fromCoroutine(self._remove(given_up))
+            removed.addErrback(lambda fault: self.log.failure("Package versions were not removed", fault))
+
+    async def _remove(self, versions: list[Version]) -> None:
+        for version in versions:
+            await self._turn.acquire()
+            try:
+                # Somebody may have come to need it while others were removed.
+                if not self._versions.is_needed(version):
+                    await self._in_thread(self._repository.remove, *version)
+            finally:
+                self._turn.release()
 
     def sink(self, detail: str) -> BulkSink:
         """Where a stream named ``package/version`` goes; `WireError` if nobody asked for it."""
@@ -79,6 +133,10 @@ class PackageCache:
     def arrived(self, name: str) -> None:
         """A version was unpacked and verified."""
         self._arrivals.arrived(name, None)
+
+
+def _versions(unit: RunUnit) -> tuple[Version, ...]:
+    return ((unit.package, unit.version), *unit.needs.dependencies)
 
 
 class _PackageSink:

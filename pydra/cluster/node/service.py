@@ -62,20 +62,22 @@ class NodeService:
             orphan_grace_s=settings.ORPHAN_GRACE_S,
         )
         tell = self._master_link.tell
-        packages = PackageCache(self._repository, self._in_thread, tell)
+        self._packages = PackageCache(
+            self._repository, self._in_thread, tell, settings.PACKAGE_CACHE_MB * 2**20
+        )
         arguments = ArgumentCache(tell)
         self._units = Units(
             reactor,
             time.time,  # noqa: TID251 - the one wall clock of this daemon
             self._workers,
-            packages,
+            self._packages,
             arguments,
             outbox,
             tell,
             self._master_link.tell_outcome,
             settings.LOG_LIMIT,
         )
-        self._master_link.serve(self._units, packages, arguments)
+        self._master_link.serve(self._units, self._packages, arguments)
         self._listener = MasterListener(
             reactor,
             DaemonTLS(identity),
@@ -89,6 +91,7 @@ class NodeService:
         """Keep workers warm and listen for the master; answers the port."""
         self._files.start()
         await self._in_thread(self._repository.sweep)
+        await self._packages.load()
         await self._workers.start()
         port = self._listener.start()
         self.log.info("The node listens on port {port}", port=port)

@@ -131,6 +131,7 @@ class Units:
     def _finished(self, run: UnitRun, outcome: Outcome) -> None:
         attempt = run.message.attempt
         del self._runs[attempt]
+        self._packages.release(run.message)
         last_progress = self._progress.pop(attempt, None)
         if last_progress is not None:
             self._tell(last_progress)

@@ -11,13 +11,24 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pydra.cluster.packages.content import PackageFile, name_problem, read_content
 from pydra.errors import PackageRefused
 from pydra.model.ids import PackageName, PackageVersion
 
 _UNFINISHED = ".new-"
+
+
+class Kept(NamedTuple):
+    """A version that is here, and the bytes of its files."""
+
+    package: PackageName
+    version: PackageVersion
+    size: int
 
 
 class Repository:
@@ -61,6 +72,51 @@ class Repository:
         except FileNotFoundError:
             return []
         return [PackageVersion(name) for _, name in sorted(found, reverse=True)]
+
+    def older(self, keep: int) -> set[tuple[PackageName, PackageVersion]]:
+        """All versions but the ``keep`` newest of each package."""
+        packages = self._packages()
+        return {(package, version) for package in packages for version in self.versions(package)[keep:]}
+
+    def everything(self) -> list[Kept]:
+        """All versions, the one that came first first."""
+        found = [
+            (
+                self.path(package, version).stat().st_mtime_ns,
+                Kept(package, version, self.size(package, version)),
+            )
+            for package in self._packages()
+            for version in self.versions(package)
+        ]
+        return [kept for _, kept in sorted(found)]
+
+    def size(self, package: PackageName, version: PackageVersion) -> int:
+        """Bytes of the files of a version; 0 if it is not here."""
+        return sum(
+            (Path(directory) / name).lstat().st_size
+            for directory, _, names in os.walk(self.path(package, version))
+            for name in names
+        )
+
+    def remove(self, package: PackageName, version: PackageVersion) -> None:
+        """Remove a version, in one step for whoever looks; one that is not here is removed already."""
+        place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.root))
+        try:
+            with suppress(FileNotFoundError):
+                self.path(package, version).rename(place / version)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _packages(self) -> Iterator[PackageName]:
+        try:
+            names = sorted(
+                entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False)
+            )
+        except FileNotFoundError:
+            return
+        for name in names:
+            if name_problem(name) is None:
+                yield PackageName(name)
 
     def sweep(self) -> None:
         """Remove what an earlier process left unfinished; called before anything is added."""
