@@ -15,7 +15,7 @@ from pydra.cluster.sandbox.launcher import messages
 from pydra.cluster.sandbox.launcher.configuration import FULL, NONE
 from pydra.cluster.wire.frames import RUN
 from pydra.errors import SandboxError
-from tests.support.launchers import DEADLINE_S, Bench, isolations, launcher, processes_of
+from tests.support.launchers import DEADLINE_S, Bench, LauncherProcess, isolations, launcher, processes_of
 
 SANDBOXED = [kind for kind in isolations() if kind != NONE]
 
@@ -51,6 +51,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def processes(started: LauncherProcess) -> set[int]:
+    """All processes of workers, now."""
+    return descendants(started.pid) - started.zygote
+
+
 def alive(pids: set[int]) -> set[int]:
     """Those that still run."""
     found = set()
@@ -78,7 +83,7 @@ def test_kill_ends_the_whole_tree(isolation: str, tmp_path: Path) -> None:
         bench = Bench(started, isolation, 0)
         taken = bench.take()
         assert bench.run(taken, TREE) >= 52  # type: ignore[operator]
-        pids = descendants(started.pid)
+        pids = processes(started)
         assert len(pids) >= 52
         ending = bench.end(taken)
         assert set() == alive(pids)
@@ -136,7 +141,7 @@ def test_a_worker_that_ends_takes_its_children_along(isolation: str, tmp_path: P
         bench = Bench(started, isolation, 0)
         taken = bench.take()
         bench.run(taken, TREE)
-        pids = descendants(started.pid)
+        pids = processes(started)
         taken[0].send([RUN, "import os; os._exit(0)"])
         assert 0 == bench.ending(taken).status
         assert set() == alive(pids)
@@ -151,7 +156,7 @@ def test_the_end_of_the_daemon_is_the_end_of_all(isolation: str, tmp_path: Path)
         taken = bench.take()
         if isolation != NONE:
             bench.run(taken, TREE)
-        pids = descendants(started.pid)
+        pids = processes(started)
         started.control.shutdown(socket.SHUT_RDWR)
         assert 0 == started.process.wait(DEADLINE_S)
         assert set() == alive(pids)
@@ -206,10 +211,7 @@ def test_two_launchers_never_share_a_uid(tmp_path: Path) -> None:
     ):
         benches = [Bench(first, FULL, 0), Bench(second, FULL, 0)]
         taken = [benches[at % 2].take() for at in range(4)]
-        uids = [
-            {os.stat(f"/proc/{pid}").st_uid for pid in descendants(started.pid)}
-            for started in (first, second)
-        ]
+        uids = [{os.stat(f"/proc/{pid}").st_uid for pid in processes(started)} for started in (first, second)]
         assert uids[0] | uids[1] == set(range(slots[0], slots[1] + 1))
         assert 2 == len(uids[0]) == len(uids[1])
         with pytest.raises(SandboxError, match=r"No slot uid is free in 60590\.\.60593"):
@@ -279,6 +281,6 @@ def test_many_workers_at_once(tmp_path: Path) -> None:
         exited = 0
         while exited < 20:
             exited += "exited" in control.recv(4096).decode()
-        assert set() == descendants(started.pid)
+        assert set() == processes(started)
         for end in ends:
             end.close()

@@ -20,7 +20,14 @@ from twisted.internet.selectreactor import SelectReactor
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.sandbox import check
-from pydra.cluster.sandbox.launcher.configuration import FULL, NONE, USER, Configuration
+from pydra.cluster.sandbox.launcher.configuration import (
+    BUBBLEWRAP,
+    FORK,
+    FULL,
+    NONE,
+    USER,
+    Configuration,
+)
 from pydra.cluster.sandbox.surroundings import find_places
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.sandbox.worker_process import SandboxedWorker
@@ -54,15 +61,32 @@ class LauncherProcess:
         """Its process."""
         return self.process.pid
 
+    @property
+    def zygote(self) -> set[int]:
+        """What it forks workers from, which is no worker: the one child of that name in our pid namespace."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return {int(pid) for pid in children if _is_zygote(Path("/proc") / pid)}
+
     def end(self) -> int:
         """Close the socket; the exit status of the launcher."""
         self.control.close()
         return self.process.wait(DEADLINE_S)
 
 
+def _is_zygote(process: Path) -> bool:
+    try:
+        here = (process / "ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
+        return here and b"forking.main" in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def isolations() -> list[str]:
-    """The isolations that can be had here: full needs root."""
-    return [FULL, USER, NONE] if os.geteuid() == 0 else [USER, NONE]
+    """
+    The isolations that can be had here (full needs root); each sandbox forked, and made by bubblewrap.
+    """
+    sandboxed = [FULL, USER] if os.geteuid() == 0 else [USER]
+    return [*sandboxed, *(f"{kind}-{BUBBLEWRAP}" for kind in sandboxed), NONE]
 
 
 @contextmanager
@@ -73,7 +97,12 @@ def launcher(
     worker: str = "pydra_test_worker",
     **changed: Any,
 ) -> Iterator[LauncherProcess]:
-    """A launcher with an empty cache; ended, and gone with all it started, at the end."""
+    """
+    A launcher with an empty cache; ended, and gone with all it started, at the end.
+
+    ``isolation`` is one of ``isolations()``; what is forked is never replaced by bubblewrap here.
+    """
+    isolation, _, start = isolation.partition("-")
     root = os.geteuid() == 0
     launching = LAUNCHER_UID if root and isolation == USER else 0
     runtime = directory / "runtime"
@@ -97,6 +126,7 @@ def launcher(
         worker=worker,
         memory_mb=4096,
         timezone="",
+        start=start or FORK,
     )._replace(**changed)
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:

@@ -68,7 +68,7 @@ def probe(bubblewrap: str, uid: int | None = None) -> None:
 
 def _probe_arguments() -> list[str]:
     protections = [*policy.NAMESPACES, "--disable-userns", "--die-with-parent"]
-    mounts = [*policy.system_mounts(find_systems()), "--proc", "/proc", "--dev", "/dev"]
+    mounts = [*policy.room_mounts(policy.system_room(find_systems())), "--proc", "/proc", "--dev", "/dev"]
     return [*protections, *mounts, "--", "/usr/bin/true"]
 
 

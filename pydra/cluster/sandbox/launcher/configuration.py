@@ -12,6 +12,10 @@ FULL, USER, NONE = "full", "user", "none"
 """How well user code is kept apart: by sandbox and uid, by sandbox, not at all."""
 
 
+AUTO, FORK, BUBBLEWRAP = "auto", "fork", "bubblewrap"
+"""How sandboxes are made."""
+
+
 class Places(NamedTuple):
     """
     Where the interpreter, its environment and this package are, as the launcher's children can reach them.
@@ -55,6 +59,8 @@ class Configuration(NamedTuple):
     """Address space of each process, in MiB; 0 for no limit."""
     timezone: str
     """``TZ`` for workers; empty if not set."""
+    start: str = AUTO
+    """How sandboxes are made: ``auto`` forks, or uses bubblewrap where that does not pass its trial."""
 
     def to_json(self) -> str:
         """The configuration as one argument of a command line."""

@@ -16,6 +16,8 @@ from collections.abc import Generator
 from pydra.cluster.sandbox.launcher import messages, policy, spawning
 from pydra.cluster.sandbox.launcher.configuration import NONE, Configuration
 from pydra.cluster.sandbox.launcher.filling import FillFault, Source, fill
+from pydra.cluster.sandbox.launcher.forking.start import start_zygote
+from pydra.cluster.sandbox.launcher.forking.zygote import Zygote, ZygoteFault
 from pydra.cluster.sandbox.launcher.host import find_systems
 from pydra.cluster.sandbox.launcher.messages import Request, RequestFault
 from pydra.cluster.sandbox.launcher.sandboxes import Sandbox, exit_status
@@ -24,6 +26,9 @@ from pydra.cluster.sandbox.launcher.slots import NoSlot, SlotLeases
 
 _DESCRIPTORS_LIMIT = 4
 """Descriptors taken from one packet; a request has two."""
+
+FAILED = 126
+"""Status of a worker that never began."""
 
 _ANSWERS_LIMIT = 1024
 """Answers waiting for the daemon above which it is not read."""
@@ -54,6 +59,10 @@ class Launcher:
         self._sandboxes: dict[int, Sandbox] = {}
         self._processes: dict[int, Sandbox] = {}
         """Sandboxes by pid of the monitor, and of the first process once its monitor is dead."""
+        self._zygote: Zygote | None = None
+        """What workers are forked from; None where bubblewrap makes them."""
+        self._ended_early: dict[int, int] = {}
+        """Statuses by pid of children that nobody knew: one may be told as born next."""
         self._chores: deque[Chore] = deque([self._scratch.remove_leftovers()])
         self._answers: deque[bytes] = deque()
         self._closed = False
@@ -71,11 +80,14 @@ class Launcher:
             signal.signal(number, signal.SIG_IGN)
         self._selector.register(self._control, selectors.EVENT_READ)
         self._selector.register(wakes, selectors.EVENT_READ)
+        self._start_zygote()
         while not self._closed or self._sandboxes:
             for key, mask in self._selector.select(0 if self._chores else None):
                 if key.fd == wakes:
                     os.read(wakes, 4096)
                     self._reap()
+                elif isinstance(key.data, Zygote):
+                    self._zygote_readable(key.data)
                 elif key.data is not None:
                     self._information_readable(key.data)
                 else:
@@ -85,6 +97,8 @@ class Launcher:
                         self._receive()
             if self._chores:
                 self._step(self._chores.popleft())
+        if self._zygote is not None:
+            self._zygote.end()
         self._scratch.close()
         if self._slots is not None:
             self._slots.close()
@@ -181,17 +195,20 @@ class Launcher:
             self._start(sandbox, channel, output)
         except OSError as fault:
             self._answer(messages.FAILED, number, reason=str(fault))
-            sandbox.status = 126
+            sandbox.status = FAILED
             self._bury(sandbox, told=False)
             return
-        self._processes[sandbox.monitor] = sandbox
-        self._answer(messages.LAUNCHED, number, pid=sandbox.monitor)
+        self._answer(messages.LAUNCHED, number)
 
     def _start(self, sandbox: Sandbox, channel: int, output: int) -> None:
+        if self._zygote is not None:
+            self._zygote.bear(sandbox.number, sandbox.uid, channel, output)
+            return
         files = {0: self._empty, 1: output, 2: output, policy.CHANNEL: channel}
         plan = self._plan(sandbox.number)
         if self._configuration.isolation == NONE:
             sandbox.monitor = spawning.spawn(plan, sandbox.uid, files, session=True)
+            self._processes[sandbox.monitor] = sandbox
             return
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -202,8 +219,48 @@ class Launcher:
             raise
         finally:
             os.close(writing)
+        self._processes[sandbox.monitor] = sandbox
         sandbox.information = reading
         self._selector.register(reading, selectors.EVENT_READ, sandbox)
+
+    # Forking.
+
+    def _start_zygote(self) -> None:
+        """Have workers forked from now on, if that can be had here."""
+        room = policy.room(self._configuration.places, self._etc, self._systems)
+        self._zygote = start_zygote(self._configuration, room, self._scratch, self._slots)
+        if self._zygote is not None:
+            self._selector.register(self._zygote, selectors.EVENT_READ, self._zygote)
+
+    def _zygote_readable(self, zygote: Zygote) -> None:
+        try:
+            number, pid = zygote.read()
+        except ZygoteFault:
+            self._zygote_ended(zygote)
+            return
+        sandbox = self._sandboxes[number]
+        sandbox.monitor = pid
+        if not pid or pid in self._ended_early:
+            self._ended(sandbox, pid, self._ended_early.pop(pid, FAILED))
+        else:
+            self._processes[pid] = sandbox
+            sandbox.advance_kill()
+        zygote.speak(number)
+        if not zygote.is_busy:
+            self._ended_early.clear()
+
+    def _zygote_ended(self, zygote: Zygote) -> None:
+        """It was killed; whom it bore live on, and the next are another's."""
+        self._selector.unregister(zygote)
+        self._zygote = None
+        self._ended_early.clear()
+        for number in zygote.end():
+            sandbox = self._sandboxes[number]
+            sandbox.status = FAILED
+            self._answer(messages.FAILED, number, reason="What workers are forked from has ended.")
+            self._bury(sandbox, told=False)
+        if zygote.is_proven and not self._closed:
+            self._start_zygote()
 
     def _plan(self, number: int) -> policy.Plan:
         chosen = self._configuration
@@ -236,6 +293,11 @@ class Launcher:
             status = exit_status(os.waitpid(ended.si_pid, 0)[1])
             if sandbox is not None:
                 self._ended(sandbox, ended.si_pid, status)
+            elif self._zygote is not None:
+                if ended.si_pid == self._zygote.pid:
+                    self._zygote.is_reaped = True
+                elif self._zygote.is_busy:
+                    self._ended_early[ended.si_pid] = status
 
     def _ended(self, sandbox: Sandbox, pid: int, status: int) -> None:
         if pid == sandbox.monitor and sandbox.status is None:
@@ -244,7 +306,7 @@ class Launcher:
             sandbox.monitor_ended(status)
             if sandbox.first is not None:
                 self._processes[sandbox.first] = sandbox
-            elif self._configuration.isolation != NONE:
+            elif self._configuration.isolation != NONE and self._zygote is None:
                 self._kill_strays()
         else:
             sandbox.first_ended()

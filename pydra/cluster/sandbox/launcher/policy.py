@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-What a sandbox looks like: command line, environment and limits, built from values alone.
+What a sandbox looks like: mounts, command line, environment and limits, built from values alone.
 
-Names inside are the same on every machine, so nothing about the host can be read from them.
+A sandbox is made by bubblewrap, or forked (see ``forking``); both take what they make from here. Names inside
+are the same on every machine, so nothing about the host can be read from them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ INFORMATION = 4
 
 PYTHON, SITE, PACKAGE = "/opt/pydra/python", "/opt/pydra/site", "/opt/pydra/package"
 PACKAGES, WORK = "/task/packages", "/task/work"
+
+HOST_NAME = "pydra"
+"""What a worker's machine is called."""
 
 UID = 1000
 """Uid and gid that a worker sees; the host sees the slot's."""
@@ -64,6 +68,15 @@ class System(NamedTuple):
     target: str
 
 
+class Room(NamedTuple):
+    """What every sandbox sees of the host, read-only; the same for all sandboxes of a launcher."""
+
+    binds: tuple[tuple[str, str], ...]
+    """Host paths and their names inside, in the order of mounting."""
+    links: tuple[System, ...]
+    """Symbolic links."""
+
+
 class Plan(NamedTuple):
     """How a worker is started."""
 
@@ -83,6 +96,20 @@ def limits(memory_mb: int) -> tuple[tuple[int, int], ...]:
     return tuple(chosen)
 
 
+def system_room(systems: tuple[System, ...]) -> Room:
+    """The host's programs and libraries."""
+    directories = [(system.path, system.path) for system in systems if not system.target]
+    return Room((("/usr", "/usr"), *directories), tuple(system for system in systems if system.target))
+
+
+def room(places: Places, etc: str, systems: tuple[System, ...]) -> Room:
+    """What is in every sandbox but its own packages and scratch."""
+    inside = _inside(places)
+    renamed = [pair for pair in zip(_sources(places), _sources(inside), strict=True) if pair[0] != pair[1]]
+    bare = system_room(systems)
+    return bare._replace(binds=(*bare.binds, (etc, "/etc"), *renamed))
+
+
 def sandboxed(
     bubblewrap: str,
     places: Places,
@@ -92,12 +119,7 @@ def sandboxed(
     memory_mb: int,
     timezone: str,
 ) -> Plan:
-    """A worker in a sandbox of its own."""
-    binds: list[str] = []
-    inside = _inside(places)
-    for outer, inner in zip(_sources(places), _sources(inside), strict=True):
-        if outer != inner:
-            binds += ["--ro-bind", outer, inner]
+    """A worker in a sandbox of its own, made by bubblewrap."""
     argv = (
         bubblewrap,
         *NAMESPACES,
@@ -107,21 +129,17 @@ def sandboxed(
         "--gid",
         str(UID),
         "--hostname",
-        "pydra",
+        HOST_NAME,
         "--cap-drop",
         "ALL",
         "--new-session",
         "--die-with-parent",
         "--info-fd",
         str(INFORMATION),
-        *system_mounts(systems),
-        "--ro-bind",
-        directories.etc,
-        "/etc",
+        *room_mounts(room(places, directories.etc, systems)),
         "--proc",
         "/proc",
         *_memory_mounts(),
-        *binds,
         "--ro-bind",
         directories.packages,
         PACKAGES,
@@ -133,8 +151,19 @@ def sandboxed(
         "--chdir",
         WORK,
         "--",
-        *_interpreter(inside, PACKAGES, worker),
+        *_interpreter(_inside(places), PACKAGES, worker),
     )
+    return Plan(argv, _environment(_inside(places), WORK, timezone), limits(memory_mb), "/")
+
+
+def forked(places: Places, program: str, memory_mb: int, timezone: str) -> Plan:
+    """
+    The process that workers are forked from, inside a room; ``limits`` are those of the workers.
+
+    They keep its command line and environment, so it has those of a worker.
+    """
+    inside = _inside(places)
+    argv = _interpreter(inside, PACKAGES, program)
     return Plan(argv, _environment(inside, WORK, timezone), limits(memory_mb), "/")
 
 
@@ -200,14 +229,13 @@ def _environment(places: Places, home: str, timezone: str) -> dict[str, str]:
     return environment
 
 
-def system_mounts(systems: tuple[System, ...]) -> list[str]:
-    """The host's programs and libraries, read-only."""
-    mounts = ["--ro-bind", "/usr", "/usr"]
-    for system in systems:
-        if system.target:
-            mounts += ["--symlink", system.target, system.path]
-        else:
-            mounts += ["--ro-bind", system.path, system.path]
+def room_mounts(chosen: Room) -> list[str]:
+    """A room in bubblewrap's words."""
+    mounts = []
+    for source, target in chosen.binds:
+        mounts += ["--ro-bind", source, target]
+    for link in chosen.links:
+        mounts += ["--symlink", link.target, link.path]
     return mounts
 
 

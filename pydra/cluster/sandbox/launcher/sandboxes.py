@@ -5,7 +5,7 @@ One sandbox from start to end.
 Two processes of it matter here: the *monitor* that we started (bubblewrap; without a sandbox the worker
 itself) and the *first* process inside, whose death is the death of all others there. When the monitor dies
 the kernel makes the first process our child (we adopt orphans), so both ends can be waited for without a
-race on numbers.
+race on numbers. In a sandbox that was forked they are one: the first process is our child.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Sandbox:
         """Descriptor of its package directory, until it was filled."""
         self.filling: Generator[None, None, None] | None = None
         self.monitor = 0
+        """Its pid; 0 before there is one."""
         self.first: int | None = None
         """Pid of the first process inside; None if there is none (any more), or not told yet."""
         self.information: int | None = None
@@ -60,9 +61,14 @@ class Sandbox:
         self._doomed = True
         self.advance_kill()
 
+    @property
+    def is_doomed(self) -> bool:
+        """True once its end was begun."""
+        return self._doomed
+
     def advance_kill(self) -> None:
         """Kill what can be killed by now: not the monitor before it told whom it started."""
-        if self._doomed and self.information is None and self.status is None:
+        if self._doomed and self.monitor and self.information is None and self.status is None:
             os.kill(self.monitor, signal.SIGKILL)
 
     def monitor_ended(self, status: int) -> None:

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""
+How a fork of the zygote becomes a worker in a sandbox.
+
+Three processes. The *passing* one becomes the slot uid, makes the namespaces and ends; the *first* one, pid 1
+inside, makes the root, gives up every privilege, waits for the launcher's word, and then only waits for the
+worker; the *worker* is its child, since signals to a pid 1 are not what a task expects. By the time of the
+word the first process is the launcher's child, so it asks to die with the launcher only then: the request
+would hold for the passing process before.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+import resource
+import signal
+import struct
+
+from pydra.cluster.sandbox.launcher import policy
+from pydra.cluster.sandbox.launcher.forking import kernel
+from pydra.cluster.sandbox.launcher.forking.room import INNER, SCRATCH
+
+TYPE_CHECKING = False  # typing's own is not needed here, and every worker would carry it
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+CONTROL, WORD = 4, 5
+"""Descriptors of a process being born: the zygote's socket, and what the launcher's word comes from."""
+
+FAILED = 126
+"""Exit status of what could not become a worker."""
+
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
+_UP = struct.pack("16sH22x", b"lo", _IFF_UP)
+_LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
+_USER_NAMESPACES = b"/proc/sys/user/max_user_namespaces"
+_ROOT = INNER.encode()
+_MEMORY = f"mode=1777,size={policy.MEMORY_FILES}".encode()
+_CLOSED = kernel.MS_NOSUID | kernel.MS_NODEV
+
+
+class Birth:
+    """Makes workers; everything that is the same for all is prepared here, before any fork."""
+
+    def __init__(self, limits: list[tuple[int, int]], work: Callable[[], NoReturn]) -> None:
+        self._limits = [(kind, _lowered(kind, value)) for kind, value in limits]
+        self._work = work
+        with open(_LAST_CAPABILITY) as opened:
+            self._last_capability = int(opened.read())
+
+    def pass_on(self, number: int, uid: int, files: dict[int, int], born: int) -> NoReturn:
+        """
+        In a fork of the zygote: start the first process of a sandbox, write its pid to ``born``, and end.
+
+        ``files`` maps its descriptors to ours. A fault is told on its descriptor 2.
+        """
+        try:
+            born = _take_files(files, born)
+            self._become(uid)
+            first = os.fork()
+            if first:
+                os.write(born, b"%d" % first)
+                os._exit(0)
+            os.close(born)
+            self._first(number)
+        except BaseException as fault:  # noqa: BLE001 - nothing may return into the zygote's loop
+            os.write(2, f"The worker cannot be started: {fault}\n".encode(errors="replace"))
+        finally:
+            os._exit(FAILED)
+
+    def _become(self, uid: int) -> None:
+        """The slot uid first, and then namespaces that it owns."""
+        if uid:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            # Or the files of this process in /proc would be root's, and no id could be mapped.
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+        for kind, limit in self._limits:
+            resource.setrlimit(kind, limit)
+        outer_uid, outer_gid = os.getuid(), os.getgid()
+        kernel.unshare(kernel.ALL_NAMESPACES)
+        kernel.map_ids(outer_uid, outer_gid, policy.UID)
+
+    def _first(self, number: int) -> None:
+        kernel.write(_USER_NAMESPACES, b"0")  # while we may: nobody inside makes another one
+        kernel.set_host_name(policy.HOST_NAME.encode())
+        _raise_loopback()
+        _make_root(f"{SCRATCH}/{number}".encode())
+        os.setsid()
+        kernel.drop_capabilities(self._last_capability)
+        _await_word()
+        worker = os.fork()
+        if worker:
+            _outlive(worker)
+        os.closerange(policy.CHANNEL + 1, 256)
+        os.chdir(policy.WORK)
+        for signal_number, action in _FRESH.items():
+            signal.signal(signal_number, action)
+        self._work()
+
+
+_FRESH: dict[int, Callable[..., object] | int] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+    signal.SIGCHLD: signal.SIG_DFL,
+}
+"""What an interpreter that was just started does on those signals that the zygote ignores."""
+
+
+def _take_files(files: dict[int, int], born: int) -> int:
+    """Bring descriptors to their numbers and close all others but ``born``, whose number is the result."""
+    above = WORD + 1
+    # Out of the way first: a number that is wanted may be one that is still needed.
+    copies = {wanted: fcntl.fcntl(ours, fcntl.F_DUPFD, above) for wanted, ours in files.items()}
+    born = fcntl.fcntl(born, fcntl.F_DUPFD, above)
+    for wanted, copy in copies.items():
+        os.dup2(copy, wanted)
+    os.dup2(born, above)
+    os.closerange(above + 1, 256)
+    return above
+
+
+def _raise_loopback() -> None:
+    reaching = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM, 0)
+    try:
+        fcntl.ioctl(reaching.fileno(), _SIOCSIFFLAGS, _UP)
+    finally:
+        reaching.close()
+
+
+def _make_root(own: bytes) -> None:
+    """Make the inner room our root, with this sandbox's own mounts in it; leave everything else behind."""
+    # A mount of our own on top of the same one: the kernel lets nobody move what came from outside.
+    kernel.mount(_ROOT, _ROOT, None, kernel.MS_BIND | kernel.MS_REC)
+    packages = _ROOT + policy.PACKAGES.encode()
+    kernel.mount(own + b"/packages", packages, None, kernel.MS_BIND)
+    kernel.protect(packages)
+    work = _ROOT + policy.WORK.encode()
+    kernel.mount(own + b"/work", work, None, kernel.MS_BIND)
+    kernel.protect(work, read_only=False)
+    kernel.mount(b"proc", _ROOT + b"/proc", b"proc", _CLOSED | kernel.MS_NOEXEC)
+    pts = b"newinstance,ptmxmode=0666,mode=620"
+    kernel.mount(b"devpts", _ROOT + b"/dev/pts", b"devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, pts)
+    for place in (b"/dev/shm", b"/tmp"):
+        kernel.mount(b"tmpfs", _ROOT + place, b"tmpfs", _CLOSED, _MEMORY)
+    os.chdir(_ROOT)
+    kernel.pivot_root(b".", b".")
+    kernel.detach(b".")
+    os.chdir("/")
+
+
+def _await_word() -> None:
+    """Wait until the launcher is our parent, and have the kernel end us with it."""
+    if not os.read(WORD, 1):
+        os._exit(FAILED)  # it is gone, or wants no worker any more
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    control = _socket.socket(fileno=CONTROL)
+    try:
+        if not control.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT):
+            os._exit(FAILED)  # it ended before we asked: the kernel tells an end once
+    except BlockingIOError:
+        pass
+    control.detach()
+
+
+def _outlive(worker: int) -> NoReturn:
+    """Be pid 1: reap whatever ends, and end as the worker ends."""
+    os.closerange(1, 256)
+    while True:
+        ended, status = os.wait()
+        if ended == worker:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
+
+
+def _lowered(kind: int, value: int) -> tuple[int, int]:
+    hard = resource.getrlimit(kind)[1]
+    lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    return lowered, lowered
