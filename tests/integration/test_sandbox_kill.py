@@ -237,14 +237,14 @@ def test_a_hostile_daemon_is_refused(isolation: str, tmp_path: Path) -> None:
             messages.encode("launch", -1),
             messages.encode("launch", 1),
             messages.encode("execute", 1, command="id"),
-            messages.encode("fill", 1, package="..", version="secret"),
-            messages.encode("fill", 1, package="/etc", version="ab" * 32),
+            messages.encode("fill", 1, packages=[["..", "secret"]]),
+            messages.encode("fill", 1, packages=[["/etc", "ab" * 32]]),
         ]
         for packet in refused:
             control.send(packet)
             assert "refused" in control.recv(4096).decode()
         control.send(messages.encode("kill", 77))
-        control.send(messages.encode("fill", 77, package="demo", version="ab" * 32))
+        control.send(messages.encode("fill", 77, packages=[["demo", "ab" * 32]]))
         assert "There is no such worker" in control.recv(4096).decode()
         with open(os.devnull) as empty:
             for count in (1, 3, 4, 50):
