@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import pydra
-from pydra.cluster.scheduler.state import Standing
+from pydra.cluster.scheduler.nodes import Standing
 from pydra.cluster.wire.messages import (
     COMPLETE,
     FAILED,

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler.deadlines import Deadlines, DueKind, Key
 from pydra.cluster.scheduler.limits import MOST_SLOTS
+from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.placement import LeastLoad
 from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
-from pydra.cluster.scheduler.state import NodeRecord, Standing
 from pydra.model.ids import InstanceId, NodeId
 
 NODE: Key = (DueKind.NODE, 1)

@@ -6,7 +6,7 @@ import pytest
 from pydra.cluster.scheduler.inputs import CancelRequested, NodeReady, NodeSilent, Submitted, TimePassed
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.machine import Scheduler
-from pydra.cluster.scheduler.state import Standing
+from pydra.cluster.scheduler.nodes import Standing
 from pydra.cluster.scheduler.views import NodeRefusal, NodeView, QueuedInstance, RunningInstance
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status

@@ -11,9 +11,9 @@ in the order in which it is to be done; the master stores it, sends it and publi
 ``Scheduler.wake_at()`` says when to come back with ``TimePassed``. Time is an argument: seconds of any clock
 that does not go backwards.
 
-``lifecycle`` is the table of status changes, ``state`` holds the tables, ``queue`` what waits, ``placement``
-where it may go, ``deadlines`` what happens if nobody says anything, ``machine`` what each input does,
-``views`` what may be looked at, ``invariants`` what is true after every feed.
+``lifecycle`` is the table of status changes, ``state`` holds the tables, ``nodes`` one node and its slots,
+``queue`` what waits, ``placement`` where it may go, ``deadlines`` what happens if nobody says anything,
+``machine`` what each input does, ``views`` what may be looked at, ``invariants`` what holds after every feed.
 
 An instance is here as long as it is not final. Its root task is one unit; further units of an instance will
 be further inputs (in batches), further tables keyed by attempt, and the same instructions.

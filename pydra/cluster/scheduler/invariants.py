@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from pydra.cluster.scheduler.deadlines import DueKind, Key
-from pydra.cluster.scheduler.state import NodeRecord, Standing, State
+from pydra.cluster.scheduler.nodes import NodeRecord, Standing
+from pydra.cluster.scheduler.state import State
 from pydra.model.status import Status
 
 

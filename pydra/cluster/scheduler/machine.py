@@ -33,8 +33,9 @@ from pydra.cluster.scheduler.instructions import (
 )
 from pydra.cluster.scheduler.lifecycle import HAPPENINGS, Happening, status_after
 from pydra.cluster.scheduler.limits import SHORTEST_REPEAT_S, Limits
+from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.queue import Waiting
-from pydra.cluster.scheduler.state import Assigned, NodeRecord, Standing, State
+from pydra.cluster.scheduler.state import State
 from pydra.errors import InternalError, TaskTerminated
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pydra.cluster.scheduler.state import NodeRecord
+from pydra.cluster.scheduler.nodes import NodeRecord
 
 _SLACK = 64
 """Stale heap entries that are never worth a clean-up."""

@@ -7,8 +7,9 @@ from typing import assert_never
 
 import msgspec
 
+from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.queue import Waiting
-from pydra.cluster.scheduler.state import Assigned, NodeRecord, Standing, State
+from pydra.cluster.scheduler.state import State
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status
 
