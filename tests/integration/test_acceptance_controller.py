@@ -39,7 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node with two workers, the demo package, tasks with and without forms."""
     with running_cluster(tmp_path_factory.mktemp("cluster") / "c", "--workers", "2") as running:
         running.put_package("demo", EXAMPLES / "demo")
-        for name in ("plain", "formed"):
+        for name in ("plain", "failing", "formed"):
             running.put_package(name, PACKAGES / name)
         for task in (KEY, "plain.plain_tasks.MyTask", "formed.formed_tasks.Answering"):
             running.wait_listed(task)
