@@ -202,10 +202,10 @@ class Scheduler:
         node.offer(given.slots)
         state.placement.reconsider(node)
         for attempt in dict.fromkeys(given.running):
-            if not self._is_held_by(attempt, node.id):
+            if not state.is_held_by(attempt, node.id):
                 self._out.append(KillUnit(node.id, attempt))
         for attempt in dict.fromkeys(given.finished):
-            if not self._is_held_by(attempt, node.id):
+            if not state.is_held_by(attempt, node.id):
                 self._out.append(Discard(node.id, attempt))
         for assigned in kept:
             if assigned.status is Status.CANCELLING:
@@ -395,7 +395,3 @@ class Scheduler:
             self.state.nodes[identity] = node
             self._watch_node(node)
         return node
-
-    def _is_held_by(self, attempt: Attempt, node: NodeId) -> bool:
-        assigned = self.state.attempts.get(attempt)
-        return assigned is not None and assigned.node == node

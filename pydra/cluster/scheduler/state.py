@@ -37,3 +37,8 @@ class State:
         if assigned is not None:
             return assigned.status
         return Status.QUEUED if instance in self.queue else Status.UNKNOWN
+
+    def is_held_by(self, attempt: Attempt, node: NodeId) -> bool:
+        """The attempt is a current one, and with this node."""
+        assigned = self.attempts.get(attempt)
+        return assigned is not None and assigned.node == node
