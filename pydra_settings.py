@@ -86,8 +86,40 @@ SERVICE_UID_NODE = 60707
 # them. Default: (60710, 61183).
 SLOT_UIDS = (60710, 61183)
 
-# Memory that one worker may use, in megabytes. Default: 4096.
-WORKER_MEMORY_MB = 4096
+# What one worker and all its processes together may use: the usual amount, and the ceiling, which is the most
+# that a package may ask for in its META. A ceiling of 0 is what the machine has.
+
+# Memory in megabytes (memory). Defaults: 1024 and 0.
+WORKER_MEMORY_MB = 1024
+MEMORY_CEILING_MB = 0
+
+# Processes and threads (processes). Defaults: 128 and 4096.
+WORKER_PROCESSES = 128
+PROCESSES_CEILING = 4096
+
+# Cores (cpu); usually 0.0, which is no limit but one worker's share of a busy machine. It is kept only where
+# the daemon was started by root and the machine has control groups. Defaults: 0.0 and 0.0.
+WORKER_CPUS = 0.0
+CPUS_CEILING = 0.0
+
+# Megabytes on disk in its scratch directory (scratch), and of any one file. Defaults: 2048 and 0.
+WORKER_SCRATCH_MB = 2048
+SCRATCH_CEILING_MB = 0
+
+# Files and directories in its scratch directory. Default: 100000.
+WORKER_FILES = 100000
+
+# Whether tasks of a package whose META says "network: true" get the network of this machine, all of it: its
+# own services on 127.0.0.1 too. Without this setting such tasks fail, and say why. Default: False.
+ALLOW_NETWORK = False
+
+# Directories that every task on this node may read: a task sees them as /data/<name>.
+# Example: {"genomes": "/srv/genomes"}. Default: none.
+SANDBOX_MOUNTS = {}
+
+# Where the daemon makes its control groups when root starts it, below the root of each hierarchy; empty for
+# not at all, and then memory and processes are only looked at once a second. Default: "pydra".
+CGROUP = "pydra"
 
 # Bytes of log lines that are kept of one task instance; what follows is dropped, and said to be.
 # Default: 16777216 (16 MiB).

@@ -36,6 +36,20 @@ AnyPort = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535 (0
 Bytes = Annotated[int, Meta(ge=4096, le=1 << 40, description="bytes, 4096 to 1099511627776")]
 Count = Annotated[int, Meta(ge=0, le=4096, description="a number from 0 to 4096")]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="a number from 1 to 1000")]
+Cores = Annotated[float, Meta(ge=0, le=4096, description="cores, 0 to 4096 (0: no limit of its own)")]
+Files = Annotated[int, Meta(ge=100, le=10_000_000, description="files, 100 to 10000000")]
+OptionalMegabytes = Annotated[
+    int, Meta(ge=0, le=1 << 24, description="megabytes, 0 to 16777216 (0: what the machine has)")
+]
+Processes = Annotated[int, Meta(ge=4, le=4096, description="a number of processes, 4 to 4096")]
+GroupPath = Annotated[
+    str,
+    Meta(
+        pattern=r"\A([A-Za-z0-9_@:][A-Za-z0-9_@:.-]*(/[A-Za-z0-9_@:][A-Za-z0-9_@:.-]*)*)?\Z",
+        description="a path of control groups without a leading /, or empty",
+    ),
+]
+MountName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")]
 Megabytes = Annotated[int, Meta(ge=64, le=1 << 24, description="megabytes, 64 to 16777216")]
 Seconds = Annotated[float, Meta(ge=0.05, le=604800, description="seconds, 0.05 to 604800")]
 Uid = Annotated[int, Meta(ge=1, le=4294967293, description="a user id other than root's, 1 to 4294967293")]
@@ -62,6 +76,10 @@ class NodeAddress(NamedTuple):
     fingerprint: Annotated[str, Meta(pattern=r"\A[A-Za-z2-7-]{16,128}\Z")]
 
 
+Mounts = Annotated[
+    dict[MountName, Directory],
+    Meta(description="a dict of names to directories, not starting with ~"),
+]
 NodeAddresses = Annotated[
     tuple[NodeAddress, ...], Meta(description="a list of (host, port, fingerprint), each address once")
 ]
@@ -105,7 +123,18 @@ class Settings(msgspec.Struct, frozen=True):
     LOSS_LIMIT: Limit = 3
     SCAN_S: Seconds = 2.0
     LOG_LIMIT: Bytes = 16777216
-    WORKER_MEMORY_MB: Megabytes = 4096
+    WORKER_MEMORY_MB: Megabytes = 1024
+    MEMORY_CEILING_MB: OptionalMegabytes = 0
+    WORKER_PROCESSES: Processes = 128
+    PROCESSES_CEILING: Processes = 4096
+    WORKER_CPUS: Cores = 0.0
+    CPUS_CEILING: Cores = 0.0
+    WORKER_SCRATCH_MB: Megabytes = 2048
+    SCRATCH_CEILING_MB: OptionalMegabytes = 0
+    WORKER_FILES: Files = 100000
+    ALLOW_NETWORK: bool = False
+    SANDBOX_MOUNTS: Mounts = {}
+    CGROUP: GroupPath = "pydra"
     KEEP_VERSIONS: Limit = 5
     PACKAGE_CACHE_MB: Megabytes = 1024
 
@@ -145,7 +174,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 NAMES = tuple(name for name in Settings.__struct_fields__ if name.isupper())
 _PATHS = frozenset({"CONTROLLER_KEY", "RUNTIME_FILES_DIR", "TASKS_DIR", "DATABASE", "LOG_DIR", "BUBBLEWRAP"})
-_TEXTS = _PATHS | {"HOST", "NODE_INTERFACE", "MASTER_FINGERPRINT", "LOG_LEVEL", "ISOLATION"}
+_TEXTS = _PATHS | {"HOST", "NODE_INTERFACE", "MASTER_FINGERPRINT", "LOG_LEVEL", "ISOLATION", "CGROUP"}
 
 
 class _Given(NamedTuple):
@@ -303,6 +332,8 @@ def _convert(given: Mapping[str, _Given], faults: list[str]) -> dict[str, typing
             continue
         if name in _PATHS and converted:
             converted = os.path.normpath(directory / converted)
+        if name == "SANDBOX_MOUNTS":
+            converted = {key: os.path.normpath(directory / path) for key, path in converted.items()}
         values[name] = converted
     return values
 

@@ -18,10 +18,27 @@ import msgpack
 import pytest
 
 from pydra.cluster.sandbox import check
+from pydra.config import Settings
 from tests.support.launchers import LAUNCHER_UID, ROOT, SITE
 
 SERVICE_UID = 60598
 SLOTS = (60570, 60579)
+LIMITS = {
+    name: getattr(Settings(), name)
+    for name in (
+        "WORKER_MEMORY_MB",
+        "MEMORY_CEILING_MB",
+        "WORKER_PROCESSES",
+        "PROCESSES_CEILING",
+        "WORKER_CPUS",
+        "CPUS_CEILING",
+        "WORKER_SCRATCH_MB",
+        "SCRATCH_CEILING_MB",
+        "WORKER_FILES",
+        "ALLOW_NETWORK",
+        "SANDBOX_MOUNTS",
+    )
+} | {"CGROUP": "pydra-test"}
 SYSTEM_PYTHON = "/usr/bin/python3"
 INSTALLED = str(Path(msgpack.__file__).parents[1])
 
@@ -64,7 +81,7 @@ class Start:
             "SERVICE_UID_MASTER": SERVICE_UID + 1,
             "SERVICE_UID_NODE": SERVICE_UID,
             "SLOT_UIDS": SLOTS,
-            "WORKER_MEMORY_MB": 4096,
+            **LIMITS,
         }
 
     def run(self, **environment: str) -> subprocess.CompletedProcess[str]:

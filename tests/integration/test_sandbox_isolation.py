@@ -13,7 +13,15 @@ import pytest
 
 from pydra.cluster.sandbox.launcher.configuration import FULL, NONE
 from pydra.errors import SandboxError
-from tests.support.launchers import LAUNCHER_UID, SLOTS, Bench, LauncherProcess, isolations, launcher
+from tests.support.launchers import (
+    CEILINGS,
+    LAUNCHER_UID,
+    SLOTS,
+    Bench,
+    LauncherProcess,
+    isolations,
+    launcher,
+)
 
 VERSION = "ab" * 32
 SECRET = "the content of the key"
@@ -127,15 +135,15 @@ def test_environment_is_empty_but_for_fixed_names(place: Place) -> None:
 
 
 def test_limits(place: Place) -> None:
-    """Descriptors, address space and core dumps are limited, and stay so."""
+    """Descriptors, the size of a file and core dumps are limited, and stay so."""
     found = run(
         place,
         "import resource as r\n"
-        "result = [r.getrlimit(k) for k in (r.RLIMIT_CORE, r.RLIMIT_NOFILE, r.RLIMIT_AS)]\n"
+        "result = [r.getrlimit(k) for k in (r.RLIMIT_CORE, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE)]\n"
         "try: r.setrlimit(r.RLIMIT_NOFILE, (512, 512)); result = 'raised'\n"
         "except (ValueError, PermissionError): pass",
     )
-    assert [[0, 0], [256, 256], [4096 * 2**20] * 2] == found
+    assert [[0, 0], [256, 256], [CEILINGS.scratch] * 2] == found
 
 
 def test_its_own_interpreter_can_be_started(place: Place) -> None:
@@ -245,11 +253,13 @@ def test_the_network_is_not_reachable(sandboxed: Place) -> None:
             f"here, away, name = ('127.0.0.1', {port}), ('192.0.2.1', 9), '\\0pydra-test-{os.getpid()}'\n"
             "inet, unix = socket.AF_INET, socket.AF_UNIX\n"
             "for family, address in ((inet, here), (inet, away), (unix, name)):\n"
-            "    with socket.socket(family) as s:\n"
+            "    try: s = socket.socket(family)\n"
+            "    except OSError as fault: result.append(fault.errno); continue\n"
+            "    with s:\n"
             "        s.settimeout(2)\n"
             "        result.append(s.connect_ex(address))",
         )
-    assert [111, 101, 111] == found
+    assert [1, 1, 111] == found
 
 
 def test_no_new_privileges_and_no_capabilities(sandboxed: Place) -> None:

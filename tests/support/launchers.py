@@ -20,6 +20,7 @@ from twisted.internet.selectreactor import SelectReactor
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.sandbox import check
+from pydra.cluster.sandbox.launcher.bounds import MEBIBYTE, Bounds
 from pydra.cluster.sandbox.launcher.configuration import (
     BUBBLEWRAP,
     FORK,
@@ -40,6 +41,15 @@ LAUNCHER_UID = 60698
 
 SLOTS = (60600, 60697)
 """Slot uids of tests; apart from the defaults, so that a cluster on this machine is left alone."""
+
+GROUP = "pydra-test"
+"""Where launchers of tests make their control groups."""
+
+BOUNDS = Bounds(512 * MEBIBYTE, 64, 0.0, 256 * MEBIBYTE, 5000)
+"""What a worker of the tests may use."""
+
+CEILINGS = Bounds(1024 * MEBIBYTE, 512, 2.0, 1024 * MEBIBYTE, 10_000)
+"""The most that it can be given."""
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "tests/support/sandbox_site/site-packages"
@@ -110,24 +120,9 @@ def launcher(
         path.mkdir(exist_ok=True)
         if launching:
             os.chown(path, launching, launching)
-    places = find_places()
-    configuration = Configuration(
-        socket=-1,
-        isolation=isolation,
-        bubblewrap=check.find_bubblewrap(),
-        places=places._replace(sites=(*places.sites, str(SITE))),
-        cache=str(runtime / "packages"),
-        cache_owner=launching or os.geteuid(),
-        scratch=str(runtime / "scratch"),
-        visible_scratch=str(runtime / "scratch"),
-        slots_directory="/run/pydra/slots" if root and not launching else "",
-        first_uid=slots[0],
-        last_uid=slots[1],
-        worker=worker,
-        memory_mb=4096,
-        timezone="",
-        start=start or FORK,
-    )._replace(**changed)
+    configuration = _configuration(runtime, isolation, launching)._replace(
+        first_uid=slots[0], last_uid=slots[1], worker=worker, **{"start": start or FORK, **changed}
+    )
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         configuration = configuration._replace(socket=its.fileno())
@@ -149,6 +144,30 @@ def launcher(
             process.send_signal(signal.SIGKILL)
             process.wait()
             raise
+
+
+def _configuration(runtime: Path, isolation: str, launching: int) -> Configuration:
+    places = find_places()
+    return Configuration(
+        socket=-1,
+        isolation=isolation,
+        bubblewrap=check.find_bubblewrap(),
+        places=places._replace(sites=(*places.sites, str(SITE))),
+        cache=str(runtime / "packages"),
+        cache_owner=launching or os.geteuid(),
+        scratch=str(runtime / "scratch"),
+        visible_scratch=str(runtime / "scratch"),
+        slots_directory="/run/pydra/slots" if os.geteuid() == 0 and not launching else "",
+        first_uid=0,
+        last_uid=0,
+        worker="",
+        timezone="",
+        defaults=BOUNDS,
+        ceilings=CEILINGS,
+        network=False,
+        group=GROUP,
+        mounts=(),
+    )
 
 
 class Recorder:

@@ -76,13 +76,13 @@ def test_an_odd_size_is_told_in_bytes() -> None:
 def test_limits_follow_from_bounds() -> None:
     """The size of a file always; address space and processes only where no group limits them."""
     size = (resource.RLIMIT_FSIZE, 100 * MEBIBYTE)
-    assert (size,) == rlimits.of(SOME, memory=False, processes=False)
+    assert (size,) == rlimits.of(SOME, memory=False, others=None)
     assert (
         size,
         (resource.RLIMIT_AS, 4 * 1024**3),
-        (resource.RLIMIT_NPROC, 64),
-    ) == rlimits.of(SOME, memory=True, processes=True)
-    large = rlimits.of(SOME._replace(memory=8 * 1024**3), memory=True, processes=False)
+        (resource.RLIMIT_NPROC, 66),
+    ) == rlimits.of(SOME, memory=True, others=2)
+    large = rlimits.of(SOME._replace(memory=8 * 1024**3), memory=True, others=None)
     assert (resource.RLIMIT_AS, 32 * 1024**3) == large[1]
 
 
@@ -108,6 +108,6 @@ def test_limits_are_put_on_a_running_process_and_never_raised() -> None:
         rlimits.apply_to(child.pid, [(resource.RLIMIT_NOFILE, 100)])  # type: ignore[arg-type]
         rlimits.apply_to(child.pid, [(resource.RLIMIT_NOFILE, 200)])  # type: ignore[arg-type]
         assert (100, 100) == resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
-        assert child.pid in rlimits.children(os.getpid())
+        assert child.pid in rlimits.threads_and_children(os.getpid())[1]
         child.kill()
-    assert [] == list(rlimits.children(child.pid))
+    assert (0, []) == rlimits.threads_and_children(child.pid)

@@ -19,10 +19,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
 
-from pydra.cluster.sandbox import check, view
+from pydra.cluster.sandbox import check, self_check, view
+from pydra.cluster.sandbox.launcher import seccomp
 from pydra.cluster.sandbox.launcher.configuration import FULL, NONE, USER, Configuration, Places
 from pydra.cluster.sandbox.launcher.scratch import open_directory, remove_tree
 from pydra.cluster.sandbox.launcher.spawning import drop
+from pydra.cluster.sandbox.site_limits import LimitSettings, ceilings, defaults
 from pydra.cluster.sandbox.surroundings import compile_for_workers, find_places
 from pydra.errors import SandboxError
 
@@ -42,7 +44,7 @@ _START = (
 )
 
 
-class EntrySettings(Protocol):
+class EntrySettings(LimitSettings, Protocol):
     """The settings that matter here."""
 
     @property
@@ -56,7 +58,11 @@ class EntrySettings(Protocol):
     @property
     def SLOT_UIDS(self) -> tuple[int, int]: ...  # noqa: N802, D102
     @property
-    def WORKER_MEMORY_MB(self) -> int: ...  # noqa: N802, D102
+    def ALLOW_NETWORK(self) -> bool: ...  # noqa: N802, D102
+    @property
+    def CGROUP(self) -> str: ...  # noqa: N802, D102
+    @property
+    def SANDBOX_MOUNTS(self) -> Mapping[str, str]: ...  # noqa: N802, D102
 
 
 class Entry(NamedTuple):
@@ -95,6 +101,11 @@ def enter(
         check.probe(bubblewrap, first_slot)
     runtime = Path(os.path.realpath(directories["runtime"]))
     runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sandboxed:
+        try:
+            seccomp.program(False)
+        except seccomp.NoFilter as fault:
+            raise SandboxError(str(fault)) from None
     chosen = Configuration(
         socket=-1,
         isolation=NONE if not sandboxed else USER if os.geteuid() else FULL,
@@ -108,19 +119,53 @@ def enter(
         first_uid=settings.SLOT_UIDS[0],
         last_uid=settings.SLOT_UIDS[1],
         worker=worker,
-        memory_mb=settings.WORKER_MEMORY_MB,
         timezone=os.environ.get("TZ", ""),
+        defaults=defaults(settings, role),
+        ceilings=ceilings(settings, str(runtime)),
+        network=settings.ALLOW_NETWORK and role == "node",
+        group=settings.CGROUP,
+        mounts=find_mounts(settings.SANDBOX_MOUNTS, runtime) if role == "node" else (),
     )
     compile_for_workers(chosen.places.package)
     try:
         _make_owned(runtime)
         if os.geteuid():
-            launcher = start_launcher(chosen)
+            launcher = start_checked(chosen)
             return Entry(launcher, dict(directories), chosen.isolation)
         uid = settings.SERVICE_UID_MASTER if role == "master" else settings.SERVICE_UID_NODE
         _enter_as_root(module, argv, directories, chosen, uid)
     except OSError as fault:
         raise SandboxError(f"The sandbox cannot be prepared: {fault}.") from None
+
+
+def find_mounts(mounts: Mapping[str, str], runtime: Path) -> tuple[tuple[str, str], ...]:
+    """
+    The site's shared directories by their real paths. `SandboxError` if one is none, or would show the
+    daemon's own files.
+    """
+    found = []
+    for name, directory in sorted(mounts.items()):
+        source = Path(os.path.realpath(directory))
+        if not source.is_dir():
+            raise SandboxError(f"SANDBOX_MOUNTS: {directory} (for {name}) is not a directory.")
+        if runtime.is_relative_to(source) or source.is_relative_to(runtime):
+            raise SandboxError(
+                f"SANDBOX_MOUNTS: {directory} (for {name}) would show RUNTIME_FILES_DIR ({runtime}) to tasks."
+            )
+        found.append((name, str(source)))
+    return tuple(found)
+
+
+def start_checked(configuration: Configuration) -> socket.socket:
+    """Start a launcher and let it make one sandbox that tests itself. `OSError`, `SandboxError`."""
+    launcher = start_launcher(configuration)
+    if configuration.isolation != NONE:
+        try:
+            self_check.check(launcher, os.geteuid())
+        except SandboxError:
+            launcher.close()
+            raise
+    return launcher
 
 
 def start_launcher(configuration: Configuration) -> socket.socket:
@@ -153,7 +198,7 @@ def _enter_as_root(
         if name in directories:
             _give(str(directories[name]), uid)
     places = chosen.places
-    launcher = start_launcher(chosen._replace(slots_directory=_SLOTS, cache_owner=uid))
+    launcher = start_checked(chosen._replace(slots_directory=_SLOTS, cache_owner=uid))
     launcher.set_inheritable(True)
     told = {"launcher": launcher.fileno(), "directories": seen, "isolation": chosen.isolation}
     environment = {
@@ -178,6 +223,7 @@ def make_view(chosen: Configuration, directories: Mapping[str, Path]) -> tuple[C
     os.makedirs(_SLOTS, 0o700, exist_ok=True)
     view.enter_namespace()
     places = view.bind_places(chosen.places)
+    mounts = view.bind_data(chosen.mounts)
     seen = {name: _bind(name, path) for name, path in directories.items()}
     scratch = open_directory(chosen.scratch)
     try:
@@ -185,7 +231,7 @@ def make_view(chosen: Configuration, directories: Mapping[str, Path]) -> tuple[C
     finally:
         os.close(scratch)
     view.close_view()
-    return chosen._replace(places=places, visible_scratch=visible), seen
+    return chosen._replace(places=places, visible_scratch=visible, mounts=mounts), seen
 
 
 def _entered(text: str) -> Entry:

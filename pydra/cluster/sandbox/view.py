@@ -83,6 +83,13 @@ def bind_places(places: Places) -> Places:
     )
 
 
+def bind_data(mounts: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Bind the site's shared directories, read-only; where they are in the view."""
+    if mounts:
+        os.mkdir(f"{VIEW}/data", 0o755)
+    return tuple((name, bind(source, f"data/{name}", writable=False)) for name, source in mounts)
+
+
 def close_view() -> None:
     """Make the view itself read-only: nothing more is bound."""
     _mount("none", VIEW, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)

@@ -69,8 +69,12 @@ class Group:
 
     def join(self) -> None:
         """Move the calling process, which must have one thread, into the group. `OSError`."""
+        self.add(0)
+
+    def add(self, pid: int) -> None:
+        """Move another process, which must have one thread, into the group. `OSError`."""
         for place in self._places:
-            _write(f"{place.path}/cgroup.procs", "0")
+            _write(f"{place.path}/cgroup.procs", str(pid))
 
     def limit(self, bounds: Bounds) -> None:
         """Set the limits of all its processes together, now. `OSError`."""
@@ -152,6 +156,9 @@ class Groups:
         """Remove the groups of this launcher, if they are empty."""
         for place in self._own:
             _remove_below(place.path)
+        for place in self._above:
+            with contextlib.suppress(OSError):  # there are other launchers
+                os.rmdir(place.path)
 
     def _started(self, pid: int) -> str:
         """When a process was started, in the kernel's units; a number is given again, this pair is not."""
@@ -173,9 +180,7 @@ def _prepared(above: list[Hierarchy], own: str) -> Iterator[Hierarchy]:
     """The launcher's own group in each hierarchy where it can be made, and what its children can limit."""
     for place in above:
         path = f"{place.path}/{own}"
-        try:
-            os.makedirs(path, exist_ok=True)
-        except OSError:
+        if not _made(path):
             continue
         if place.version == 1:
             yield place._replace(path=path)
@@ -189,6 +194,18 @@ def _prepared(above: list[Hierarchy], own: str) -> Iterator[Hierarchy]:
         controllers = tuple(name for name in place.controllers if name in given)
         if controllers or os.path.exists(f"{path}/cgroup.kill"):
             yield place._replace(path=path, controllers=controllers)
+
+
+def _made(path: str) -> bool:
+    for _ in range(3):
+        try:
+            os.makedirs(path, exist_ok=True)
+        except FileNotFoundError:
+            continue  # another launcher, the last one, has just removed what is above
+        except OSError:
+            return False
+        return True
+    return False
 
 
 def _memory_1(path: str, bounds: Bounds) -> None:

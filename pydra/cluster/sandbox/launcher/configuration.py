@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from pydra.cluster.sandbox.launcher.bounds import Bounds
+
 FULL, USER, NONE = "full", "user", "none"
 """How well user code is kept apart: by sandbox and uid, by sandbox, not at all."""
 
@@ -55,16 +57,24 @@ class Configuration(NamedTuple):
     last_uid: int
     worker: str
     """Module whose ``main(channel, packages)`` a worker runs."""
-    memory_mb: int
-    """Address space of each process, in MiB; 0 for no limit."""
     timezone: str
     """``TZ`` for workers; empty if not set."""
+    defaults: Bounds
+    """What a worker may use unless its fill says otherwise."""
+    ceilings: Bounds
+    """What a fill may say at most."""
+    network: bool
+    """A worker may be launched with the host's network."""
+    group: str
+    """Where control groups are made, below the root of each hierarchy; empty for nowhere."""
+    mounts: tuple[tuple[str, str], ...]
+    """Names in ``/data`` and the host directories to be seen there, read-only."""
     start: str = AUTO
     """How sandboxes are made: ``auto`` forks, or uses bubblewrap where that does not pass its trial."""
 
     def to_json(self) -> str:
         """The configuration as one argument of a command line."""
-        return json.dumps({**self._asdict(), "places": self.places._asdict()})
+        return json.dumps({**self._asdict(), "places": self.places._asdict()})  # bounds become lists
 
 
 def from_json(text: str) -> Configuration:
@@ -72,4 +82,7 @@ def from_json(text: str) -> Configuration:
     read = json.loads(text)
     places = read.pop("places")
     places["sites"] = tuple(places["sites"])
+    for name in ("defaults", "ceilings"):
+        read[name] = Bounds(*read[name])
+    read["mounts"] = tuple((name, source) for name, source in read["mounts"])
     return Configuration(places=Places(**places), **read)

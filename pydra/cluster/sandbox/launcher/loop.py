@@ -3,35 +3,36 @@
 
 from __future__ import annotations
 
-import array
-import contextlib
 import os
-import resource
+import select
 import selectors
 import signal
 import socket
 from collections import deque
 from collections.abc import Generator
 
-from pydra.cluster.sandbox.launcher import messages, policy, spawning
+from pydra.cluster.sandbox.launcher import messages, spawning, watching
+from pydra.cluster.sandbox.launcher.bounds import BoundsFault, read_bounds, words
+from pydra.cluster.sandbox.launcher.cgroups import MEMORY, Groups, open_groups
 from pydra.cluster.sandbox.launcher.configuration import NONE, Configuration
 from pydra.cluster.sandbox.launcher.filling import FillFault, Source, fill
 from pydra.cluster.sandbox.launcher.forking.start import start_zygote
 from pydra.cluster.sandbox.launcher.forking.zygote import Zygote, ZygoteFault
-from pydra.cluster.sandbox.launcher.host import find_systems
+from pydra.cluster.sandbox.launcher.making import Maker
 from pydra.cluster.sandbox.launcher.messages import Request, RequestFault
 from pydra.cluster.sandbox.launcher.sandboxes import Sandbox, exit_status
 from pydra.cluster.sandbox.launcher.scratch import Scratch, open_directory
 from pydra.cluster.sandbox.launcher.slots import NoSlot, SlotLeases
-
-_DESCRIPTORS_LIMIT = 4
-"""Descriptors taken from one packet; a request has two."""
+from pydra.cluster.sandbox.launcher.usage_watch import UsageWatch
 
 FAILED = 126
 """Status of a worker that never began."""
 
 _ANSWERS_LIMIT = 1024
 """Answers waiting for the daemon above which it is not read."""
+
+_REMOVAL_TRIES = 50
+"""Tries to remove a group whose last process is just ending."""
 
 Chore = Generator[None, None, None]
 """Work in small steps."""
@@ -51,11 +52,12 @@ class Launcher:
             else None
         )
         self._scratch = Scratch(configuration.scratch, configuration.visible_scratch, shared)
-        self._etc = self._scratch.write_etc()
+        self._usage = UsageWatch(self._scratch)
+        self._maker = Maker(configuration, self._scratch)
+        self._groups: Groups | None = open_groups(configuration.group) if configuration.group else None
         self._source = Source(
             open_directory(configuration.cache), configuration.cache_owner, configuration.isolation != NONE
         )
-        self._systems = find_systems()
         self._sandboxes: dict[int, Sandbox] = {}
         self._processes: dict[int, Sandbox] = {}
         """Sandboxes by pid of the monitor, and of the first process once its monitor is dead."""
@@ -66,12 +68,11 @@ class Launcher:
         self._chores: deque[Chore] = deque([self._scratch.remove_leftovers()])
         self._answers: deque[bytes] = deque()
         self._closed = False
-        self._empty = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
         """Serve until the daemon is gone and nothing is left."""
-        _raise_descriptor_limit()
+        spawning.raise_descriptor_limit()
         spawning.adopt_orphans()
         wakes, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
@@ -82,7 +83,7 @@ class Launcher:
         self._selector.register(wakes, selectors.EVENT_READ)
         self._start_zygote()
         while not self._closed or self._sandboxes:
-            for key, mask in self._selector.select(0 if self._chores else None):
+            for key, mask in self._selector.select(self._pause()):
                 if key.fd == wakes:
                     os.read(wakes, 4096)
                     self._reap()
@@ -95,19 +96,28 @@ class Launcher:
                         self._flush()
                     if mask & selectors.EVENT_READ and not self._closed:
                         self._receive()
+            self._chores.extend(self._usage.due(self._sandboxes.values()))
             if self._chores:
                 self._step(self._chores.popleft())
         if self._zygote is not None:
             self._zygote.end()
         self._scratch.close()
+        if self._groups is not None:
+            self._groups.close()
         if self._slots is not None:
             self._slots.close()
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to do; None for as long as nothing happens."""
+        if self._chores:
+            return 0.0
+        return watching.INTERVAL_S if self._sandboxes else None
 
     # The daemon.
 
     def _receive(self) -> None:
         try:
-            packet, descriptors = _receive_packet(self._control)
+            packet, descriptors = messages.receive(self._control)
         except BlockingIOError:
             return
         except OSError:
@@ -129,12 +139,13 @@ class Launcher:
                 raise RequestFault("The id is in use.")
             if len(descriptors) != 2:
                 raise RequestFault("A launch needs two descriptors.")
-            self._launch(request.number, *descriptors)
+            self._launch(request, *descriptors)
             return
         sandbox = self._sandboxes.get(request.number)
         if request.what == messages.KILL:
             # One that ended by itself meanwhile is no fault; its end was told.
             if sandbox is not None and sandbox.status is None:
+                sandbox.note_reached()
                 sandbox.kill()
         elif sandbox is None:
             self._answer(messages.UNFILLED, request.number, reason="There is no such worker.")
@@ -143,6 +154,7 @@ class Launcher:
         elif sandbox.packages is None:
             self._answer(messages.UNFILLED, request.number, reason="The worker has a package already.")
         else:
+            self._catch_up(sandbox)
             chore = self._fill(sandbox, sandbox.packages, request)
             sandbox.packages, sandbox.filling = None, chore
             self._step(chore)
@@ -179,56 +191,51 @@ class Launcher:
 
     # Sandboxes.
 
-    def _launch(self, number: int, channel: int, output: int) -> None:
-        uid = None
+    def _launch(self, request: Request, channel: int, output: int) -> None:
+        number = request.number
+        uid = group = None
         try:
+            if request.network and not self._configuration.network:
+                raise PermissionError("This node gives no worker the network.")
+            group = self._groups.make(number) if self._groups is not None else None
             uid = self._slots.lease() if self._slots is not None else None
             packages = self._scratch.make(number, uid)
         except (NoSlot, OSError) as fault:
             if uid is not None and self._slots is not None:
                 self._slots.release(uid)
+            if group is not None:
+                group.remove()
             self._answer(messages.FAILED, number, reason=str(fault))
             return
-        sandbox = Sandbox(number, uid, packages)
+        sandbox = Sandbox(number, uid, packages, self._configuration.defaults, group)
         self._sandboxes[number] = sandbox
         try:
-            self._start(sandbox, channel, output)
+            if group is not None:
+                group.limit(sandbox.bounds)
+            self._start(sandbox, request, channel, output)
         except OSError as fault:
             self._answer(messages.FAILED, number, reason=str(fault))
             sandbox.status = FAILED
             self._bury(sandbox, told=False)
             return
-        self._answer(messages.LAUNCHED, number)
+        self._answer(messages.LAUNCHED, number, pid=sandbox.monitor)
 
-    def _start(self, sandbox: Sandbox, channel: int, output: int) -> None:
-        if self._zygote is not None:
+    def _start(self, sandbox: Sandbox, request: Request, channel: int, output: int) -> None:
+        if self._zygote is not None and not request.network and not request.probe:
+            sandbox.is_forked = True
             self._zygote.bear(sandbox.number, sandbox.uid, channel, output)
             return
-        files = {0: self._empty, 1: output, 2: output, policy.CHANNEL: channel}
-        plan = self._plan(sandbox.number)
-        if self._configuration.isolation == NONE:
-            sandbox.monitor = spawning.spawn(plan, sandbox.uid, files, session=True)
-            self._processes[sandbox.monitor] = sandbox
-            return
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            files[policy.INFORMATION] = writing
-            sandbox.monitor = spawning.spawn(plan, sandbox.uid, files, session=False)
-        except OSError:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
+        self._maker.start(sandbox, request, channel, output)
         self._processes[sandbox.monitor] = sandbox
-        sandbox.information = reading
-        self._selector.register(reading, selectors.EVENT_READ, sandbox)
+        if sandbox.information is not None:
+            self._selector.register(sandbox.information, selectors.EVENT_READ, sandbox)
 
     # Forking.
 
     def _start_zygote(self) -> None:
         """Have workers forked from now on, if that can be had here."""
-        room = policy.room(self._configuration.places, self._etc, self._systems)
-        self._zygote = start_zygote(self._configuration, room, self._scratch, self._slots)
+        limited = self._groups is not None and MEMORY in self._groups.controllers
+        self._zygote = start_zygote(self._configuration, self._maker, self._scratch, self._slots, limited)
         if self._zygote is not None:
             self._selector.register(self._zygote, selectors.EVENT_READ, self._zygote)
 
@@ -244,6 +251,7 @@ class Launcher:
             self._ended(sandbox, pid, self._ended_early.pop(pid, FAILED))
         else:
             self._processes[pid] = sandbox
+            sandbox.join()
             sandbox.advance_kill()
         zygote.speak(number)
         if not zygote.is_busy:
@@ -262,21 +270,21 @@ class Launcher:
         if zygote.is_proven and not self._closed:
             self._start_zygote()
 
-    def _plan(self, number: int) -> policy.Plan:
-        chosen = self._configuration
-        own = f"{self._scratch.path}/{number}"
-        directories = policy.Directories(f"{own}/work", f"{own}/packages", self._etc)
-        rest = (chosen.worker, chosen.memory_mb, chosen.timezone)
-        if chosen.isolation == NONE:
-            return policy.plain(chosen.places, directories, *rest)
-        return policy.sandboxed(chosen.bubblewrap, chosen.places, directories, self._systems, *rest)
-
     def _information_readable(self, sandbox: Sandbox) -> None:
         if sandbox.information is not None and sandbox.read_information():
             self._selector.unregister(sandbox.information)
             os.close(sandbox.information)
             sandbox.information = None
             sandbox.advance_kill()
+
+    def _catch_up(self, sandbox: Sandbox) -> None:
+        """Read now what bubblewrap has told: who is ready has been told of."""
+        while sandbox.information is not None:
+            poll = select.poll()
+            poll.register(sandbox.information, select.POLLIN)
+            if not poll.poll(0):
+                return
+            self._information_readable(sandbox)
 
     def _reap(self) -> None:
         while True:
@@ -289,7 +297,7 @@ class Launcher:
                 return
             sandbox = self._processes.pop(ended.si_pid, None)
             if sandbox is not None and self._configuration.isolation == NONE:
-                _kill_group(ended.si_pid)
+                spawning.kill_group(ended.si_pid)
             status = exit_status(os.waitpid(ended.si_pid, 0)[1])
             if sandbox is not None:
                 self._ended(sandbox, ended.si_pid, status)
@@ -303,10 +311,11 @@ class Launcher:
         if pid == sandbox.monitor and sandbox.status is None:
             while sandbox.information is not None:
                 self._information_readable(sandbox)
+            sandbox.note_reached()
             sandbox.monitor_ended(status)
             if sandbox.first is not None:
                 self._processes[sandbox.first] = sandbox
-            elif self._configuration.isolation != NONE and self._zygote is None:
+            elif self._configuration.isolation != NONE and not sandbox.is_forked:
                 self._kill_strays()
         else:
             sandbox.first_ended()
@@ -318,13 +327,15 @@ class Launcher:
         Kill children that belong to no sandbox: of a monitor that died before it told whom it had started.
         """
         own = os.getpid()
+        if self._zygote is not None and self._zygote.is_busy:
+            return  # one of them may be about to be told as born; a stray ends with its channel
         try:
             with open(f"/proc/self/task/{own}/children") as opened:
                 children = [int(pid) for pid in opened.read().split()]
         except OSError:
             return  # the kernel does not list them; such a child has no work, and ends with its channel
         for pid in children:
-            if pid not in self._processes:
+            if pid not in self._processes and (self._zygote is None or pid != self._zygote.pid):
                 os.kill(pid, signal.SIGKILL)
 
     def _bury(self, sandbox: Sandbox, told: bool) -> None:
@@ -350,45 +361,33 @@ class Launcher:
 
     def _removal(self, sandbox: Sandbox, told: bool) -> Chore:
         try:
+            yield from self._usage.last_look(sandbox)
             yield from self._scratch.remove(sandbox.number)
         except OSError as fault:
             # The directory stays until the launcher ends; its number is not given again.
             os.write(2, f"The scratch of worker {sandbox.number} cannot be removed: {fault}\n".encode())
+        for _ in range(_REMOVAL_TRIES):
+            if sandbox.group is None or sandbox.group.remove():
+                break
+            yield  # what is left of it is removed with the launcher's own group, or by the next launcher
         if sandbox.uid is not None and self._slots is not None:
             self._slots.release(sandbox.uid)
         del self._sandboxes[sandbox.number]
         if told:
-            self._answer(messages.EXITED, sandbox.number, status=sandbox.status or 0)
+            reached = words(sandbox.reached, sandbox.bounds) if sandbox.reached else ""
+            self._answer(messages.EXITED, sandbox.number, status=sandbox.status or 0, limit=reached)
 
     def _fill(self, sandbox: Sandbox, packages: int, request: Request) -> Chore:
         try:
+            chosen = self._configuration
+            asked = request.bounds
+            sandbox.bind(chosen.defaults if asked is None else read_bounds(asked, chosen.ceilings))
             for package, version in request.packages:
                 yield from fill(self._source, package, version, packages)
-        except (FillFault, OSError) as fault:
+        except (FillFault, BoundsFault, OSError) as fault:
             self._answer(messages.UNFILLED, sandbox.number, reason=str(fault))
         else:
             self._answer(messages.FILLED, sandbox.number)
         finally:
             os.close(packages)
             sandbox.filling = None
-
-
-def _receive_packet(control: socket.socket) -> tuple[bytes, list[int]]:
-    """A packet and the descriptors that came along, closed at exec (which socket.recv_fds forgets)."""
-    room = socket.CMSG_SPACE(_DESCRIPTORS_LIMIT * array.array("i").itemsize)
-    packet, ancillary, _, _ = control.recvmsg(messages.PACKET_LIMIT + 1, room, socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    return packet, list(descriptors)
-
-
-def _kill_group(leader: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # nobody else was in it
-        os.killpg(leader, signal.SIGKILL)
-
-
-def _raise_descriptor_limit() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -2,16 +2,19 @@
 """
 What a daemon and its launcher say to each other, as JSON, one object a packet.
 
-To the launcher: ``launch`` (with two descriptors: the worker's channel and its output pipe), ``fill``,
-``kill``. From it: ``launched``, ``failed`` (no sandbox was made), ``filled``, ``unfilled``, ``exited`` (no
-process of it is alive and its scratch is gone), ``refused`` (that was no request). A request names things
-only by number, package and version; it cannot name a path, a uid or a command.
+To the launcher: ``launch`` (with two descriptors: the worker's channel and its output pipe), ``fill``
+(packages, and bounds if not the usual ones), ``kill``. From it: ``launched``, ``failed`` (no sandbox was
+made), ``filled``, ``unfilled``, ``exited`` (no process of it is alive and its scratch is gone; with the limit
+that it had reached, in words), ``refused`` (that was no request). A request names things only by number,
+package and version; it cannot name a path, a uid or a command.
 """
 
 from __future__ import annotations
 
+import array
 import json
 import re
+import socket
 from typing import NamedTuple
 
 PACKET_LIMIT = 16 * 1024
@@ -31,6 +34,9 @@ LAUNCHED, FAILED, FILLED, UNFILLED, EXITED, REFUSED = (
     "refused",
 )
 
+_DESCRIPTORS_LIMIT = 4
+"""Descriptors taken from one packet; a request has two."""
+
 _PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _VERSION = re.compile(r"[0-9a-f]{8,128}")
 _HIGHEST_NUMBER = 2**53
@@ -41,16 +47,36 @@ class RequestFault(Exception):
 
 
 class Request(NamedTuple):
-    """One request; ``packages``, each a name and a version, are given for ``fill`` only."""
+    """
+    One request. ``packages``, each a name and a version, and ``bounds`` are given for ``fill`` only, the rest
+    for ``launch``.
+    """
 
     what: str
     number: int
     packages: tuple[tuple[str, str], ...] = ()
+    bounds: object = None
+    """What the worker may use, not checked yet; None for the usual."""
+    network: bool = False
+    """With the host's network."""
+    probe: bool = False
+    """Not a worker, but the self-tests of the sandbox."""
 
 
 def encode(what: str, number: int, **details: object) -> bytes:
     """One packet."""
     return json.dumps({"what": what, "id": number, **details}, separators=(",", ":")).encode()
+
+
+def receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """A packet and the descriptors that came along, closed at exec (which socket.recv_fds forgets)."""
+    room = socket.CMSG_SPACE(_DESCRIPTORS_LIMIT * array.array("i").itemsize)
+    packet, ancillary, _, _ = control.recvmsg(PACKET_LIMIT + 1, room, socket.MSG_CMSG_CLOEXEC)
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return packet, list(descriptors)
 
 
 def decode_request(packet: bytes) -> Request:
@@ -67,11 +93,20 @@ def decode_request(packet: bytes) -> Request:
     if type(number) is not int or not 0 < number < _HIGHEST_NUMBER:
         raise RequestFault("The id is not a positive integer.")
     what = read.get("what")
-    if what in (LAUNCH, KILL):
+    if what == LAUNCH:
+        return Request(what, number, network=_flag(read, "network"), probe=_flag(read, "probe"))
+    if what == KILL:
         return Request(what, number)
     if what != FILL:
         raise RequestFault("There is no such request.")
-    return Request(FILL, number, _packages(read.get("packages")))
+    return Request(FILL, number, _packages(read.get("packages")), read.get("bounds"))
+
+
+def _flag(read: dict[str, object], name: str) -> bool:
+    value = read.get(name, False)
+    if not isinstance(value, bool):
+        raise RequestFault(f"{name} is neither true nor false.")
+    return value
 
 
 def _packages(listed: object) -> tuple[tuple[str, str], ...]:

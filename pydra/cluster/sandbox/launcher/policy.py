@@ -8,10 +8,10 @@ are the same on every machine, so nothing about the host can be read from them.
 
 from __future__ import annotations
 
-import resource
 from typing import NamedTuple
 
 from pydra.cluster.sandbox.launcher.configuration import Places
+from pydra.cluster.sandbox.launcher.rlimits import Limits
 
 CHANNEL = 3
 """Descriptor of the worker's channel; 0 is empty, 1 and 2 are the output pipe, and there are no others."""
@@ -19,8 +19,11 @@ CHANNEL = 3
 INFORMATION = 4
 """Descriptor on which bubblewrap tells the first process of the sandbox; it never reaches the worker."""
 
+FILTER = 5
+"""Descriptor from which bubblewrap reads the filter of system calls; it never reaches the worker."""
+
 PYTHON, SITE, PACKAGE = "/opt/pydra/python", "/opt/pydra/site", "/opt/pydra/package"
-PACKAGES, WORK = "/task/packages", "/task/work"
+PACKAGES, WORK, DATA = "/task/packages", "/task/work", "/data"
 
 HOST_NAME = "pydra"
 """What a worker's machine is called."""
@@ -30,9 +33,6 @@ UID = 1000
 
 MEMORY_FILES = 64 * 1024 * 1024
 """Bytes of /tmp and of /dev/shm."""
-
-DESCRIPTORS = 256
-"""Open descriptors of a process."""
 
 BOOTSTRAP = (
     "import sys; c, p, m = sys.argv[1:4]; sys.path += sys.argv[4:]; sys.argv[1:] = [];"
@@ -44,11 +44,20 @@ NAMESPACES = (
     "--unshare-user",
     "--unshare-ipc",
     "--unshare-pid",
-    "--unshare-net",
     "--unshare-uts",
     "--unshare-cgroup-try",
 )
-"""All namespaces; a kernel without cgroup namespaces has nothing to hide there."""
+"""All namespaces but the network's; a kernel without cgroup namespaces has nothing to hide there."""
+
+OWN_NETWORK = "--unshare-net"
+
+NETWORK_FILES = (
+    "/etc/resolv.conf",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+)
+"""What finding hosts, and trusting them, needs of the host; seen by workers that have the network."""
 
 
 class Directories(NamedTuple):
@@ -82,18 +91,20 @@ class Plan(NamedTuple):
 
     argv: tuple[str, ...]
     environment: dict[str, str]
-    limits: tuple[tuple[int, int], ...]
-    """Resource numbers and values; soft and hard are the same."""
+    limits: Limits
     directory: str
     """Working directory of the first process."""
 
 
-def limits(memory_mb: int) -> tuple[tuple[int, int], ...]:
-    """The resource limits of every process of a worker."""
-    chosen = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, DESCRIPTORS)]
-    if memory_mb:
-        chosen.append((resource.RLIMIT_AS, memory_mb * 1024 * 1024))
-    return tuple(chosen)
+class Reach(NamedTuple):
+    """What a worker can reach beside its own directories."""
+
+    network: bool = False
+    mounts: tuple[tuple[str, str], ...] = ()
+    """Names in ``/data``, and paths of host directories that its uid can reach."""
+
+
+NOTHING = Reach()
 
 
 def system_room(systems: tuple[System, ...]) -> Room:
@@ -102,12 +113,15 @@ def system_room(systems: tuple[System, ...]) -> Room:
     return Room((("/usr", "/usr"), *directories), tuple(system for system in systems if system.target))
 
 
-def room(places: Places, etc: str, systems: tuple[System, ...]) -> Room:
-    """What is in every sandbox but its own packages and scratch."""
+def room(
+    places: Places, etc: str, systems: tuple[System, ...], mounts: tuple[tuple[str, str], ...] = ()
+) -> Room:
+    """What is in every sandbox but its own packages and scratch; ``mounts`` as in ``Reach``."""
     inside = _inside(places)
     renamed = [pair for pair in zip(_sources(places), _sources(inside), strict=True) if pair[0] != pair[1]]
     bare = system_room(systems)
-    return bare._replace(binds=(*bare.binds, (etc, "/etc"), *renamed))
+    shared = [(source, f"{DATA}/{name}") for name, source in mounts]
+    return bare._replace(binds=(*bare.binds, (etc, "/etc"), *renamed, *shared))
 
 
 def sandboxed(
@@ -116,13 +130,15 @@ def sandboxed(
     directories: Directories,
     systems: tuple[System, ...],
     worker: str,
-    memory_mb: int,
+    limits: Limits,
     timezone: str,
+    reach: Reach = NOTHING,
 ) -> Plan:
-    """A worker in a sandbox of its own, made by bubblewrap."""
+    """A worker in a sandbox of its own, made by bubblewrap; its filter is read from ``FILTER``."""
     argv = (
         bubblewrap,
         *NAMESPACES,
+        *([] if reach.network else [OWN_NETWORK]),
         "--disable-userns",
         "--uid",
         str(UID),
@@ -136,7 +152,10 @@ def sandboxed(
         "--die-with-parent",
         "--info-fd",
         str(INFORMATION),
-        *room_mounts(room(places, directories.etc, systems)),
+        "--seccomp",
+        str(FILTER),
+        *room_mounts(room(places, directories.etc, systems, reach.mounts)),
+        *_network_mounts(reach),
         "--proc",
         "/proc",
         *_memory_mounts(),
@@ -153,10 +172,10 @@ def sandboxed(
         "--",
         *_interpreter(_inside(places), PACKAGES, worker),
     )
-    return Plan(argv, _environment(_inside(places), WORK, timezone), limits(memory_mb), "/")
+    return Plan(argv, _environment(_inside(places), WORK, timezone), limits, "/")
 
 
-def forked(places: Places, program: str, memory_mb: int, timezone: str) -> Plan:
+def forked(places: Places, program: str, limits: Limits, timezone: str) -> Plan:
     """
     The process that workers are forked from, inside a room; ``limits`` are those of the workers.
 
@@ -164,15 +183,15 @@ def forked(places: Places, program: str, memory_mb: int, timezone: str) -> Plan:
     """
     inside = _inside(places)
     argv = _interpreter(inside, PACKAGES, program)
-    return Plan(argv, _environment(inside, WORK, timezone), limits(memory_mb), "/")
+    return Plan(argv, _environment(inside, WORK, timezone), limits, "/")
 
 
-def plain(places: Places, directories: Directories, worker: str, memory_mb: int, timezone: str) -> Plan:
+def plain(places: Places, directories: Directories, worker: str, limits: Limits, timezone: str) -> Plan:
     """A worker without a sandbox: the explicit setting ``ISOLATION = 'none'``."""
     return Plan(
         _interpreter(places, directories.packages, worker),
         _environment(places, directories.work, timezone),
-        limits(memory_mb),
+        limits,
         directories.work,
     )
 
@@ -237,6 +256,11 @@ def room_mounts(chosen: Room) -> list[str]:
     for link in chosen.links:
         mounts += ["--symlink", link.target, link.path]
     return mounts
+
+
+def _network_mounts(reach: Reach) -> list[str]:
+    """Seen by workers with the network; the directory on which they are mounted has places for them."""
+    return [word for path in NETWORK_FILES if reach.network for word in ("--ro-bind-try", path, path)]
 
 
 def _memory_mounts() -> list[str]:

@@ -9,9 +9,10 @@ bounds of its task.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from pydra.cluster.sandbox.launcher.bounds import Bounds
 
@@ -36,13 +37,17 @@ def fixed() -> Limits:
     return (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, DESCRIPTORS)
 
 
-def of(bounds: Bounds, *, memory: bool, processes: bool) -> Limits:
-    """The limits that follow from bounds; of memory and of processes only where they are wanted."""
+def of(bounds: Bounds, *, memory: bool, others: int | None) -> Limits:
+    """
+    The limits that follow from bounds; of memory only where it is wanted.
+
+    ``others`` are the processes that count beside those of the task; None for no limit of processes.
+    """
     chosen = [(resource.RLIMIT_FSIZE, bounds.scratch)]
     if memory:
         chosen.append((resource.RLIMIT_AS, max(SMALLEST_ADDRESS_SPACE, ADDRESS_FACTOR * bounds.memory)))
-    if processes:
-        chosen.append((resource.RLIMIT_NPROC, bounds.processes))
+    if others is not None:
+        chosen.append((resource.RLIMIT_NPROC, bounds.processes + others))
     return tuple(chosen)
 
 
@@ -54,12 +59,35 @@ def apply(limits: Limits) -> None:
         resource.setrlimit(kind, (lowered, lowered))
 
 
-def apply_to(pid: int, limits: Limits) -> None:
-    """The same for a process of our own or, as root, of any uid. `OSError`."""
-    for kind, value in limits:
-        hard = resource.prlimit(pid, kind)[1]
-        lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.prlimit(pid, kind, (lowered, lowered))
+def apply_to(pid: int, limits: Limits, uid: int | None = None) -> None:
+    """The same for a process of our own, or as root for one of ``uid``. `OSError`."""
+    with _real_ids(uid):
+        for kind, value in limits:
+            hard = resource.prlimit(pid, kind)[1]
+            lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (lowered, lowered))
+
+
+@contextlib.contextmanager
+def _real_ids(uid: int | None) -> Iterator[None]:
+    """
+    Have the real ids of a worker for a moment, still root by all others.
+
+    The kernel asks for equal ids or CAP_SYS_RESOURCE, which root lacks in most containers. Until the worker
+    has its limits, nobody's code runs under its uid.
+    """
+    if uid is None:
+        yield
+        return
+    os.setresgid(uid, -1, -1)
+    try:
+        os.setresuid(uid, -1, -1)
+        try:
+            yield
+        finally:
+            os.setresuid(0, -1, -1)
+    finally:
+        os.setresgid(0, -1, -1)
 
 
 def counts_by_namespace(release: str = "") -> bool:
@@ -72,10 +100,14 @@ def counts_by_namespace(release: str = "") -> bool:
     return [int(number) for number in numbers if number.isdigit()] >= [5, 14]
 
 
-def children(pid: int) -> Sequence[int]:
-    """The children of a process; none if it is gone, or the kernel does not list them."""
+def threads_and_children(pid: int) -> tuple[int, list[int]]:
+    """The number of threads of a process, and the children of them all; none if it is gone."""
+    found: list[int] = []
     try:
-        with open(f"/proc/{pid}/task/{pid}/children") as opened:
-            return [int(child) for child in opened.read().split()]
+        threads = os.listdir(f"/proc/{pid}/task")
+        for thread in threads:
+            with open(f"/proc/{pid}/task/{thread}/children") as opened:
+                found += [int(child) for child in opened.read().split()]
     except (OSError, ValueError):
-        return []
+        return 0, found  # it, or the thread, is gone
+    return len(threads), found

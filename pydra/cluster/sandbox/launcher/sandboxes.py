@@ -15,15 +15,25 @@ import os
 import signal
 from collections.abc import Generator
 
+from pydra.cluster.sandbox.launcher import bounds as limits
+from pydra.cluster.sandbox.launcher import rlimits, watching
+from pydra.cluster.sandbox.launcher.bounds import Bounds
+from pydra.cluster.sandbox.launcher.cgroups import OWN_PROCESSES, Group
+
 _INFORMATION_LIMIT = 4096
 
 
 class Sandbox:
     """What the launcher knows of one sandbox."""
 
-    def __init__(self, number: int, uid: int | None, packages: int) -> None:
+    def __init__(
+        self, number: int, uid: int | None, packages: int, bounds: Bounds, group: Group | None
+    ) -> None:
         self.number = number
         self.uid = uid
+        self.bounds = bounds
+        """What it may use."""
+        self.group = group
         self.packages: int | None = packages
         """Descriptor of its package directory, until it was filled."""
         self.filling: Generator[None, None, None] | None = None
@@ -35,6 +45,13 @@ class Sandbox:
         """Descriptor on which the first process is told; None afterwards."""
         self.status: int | None = None
         """How the monitor ended: 128 + signal, or its exit code."""
+        self.is_forked = False
+        """It was not made by bubblewrap: its monitor is the first process inside."""
+        self.reached: str | None = None
+        """The limit that it has reached, by its name in ``bounds``."""
+        self.watched = False
+        """A look at what it uses is under way."""
+        self.next_look = 0.0
         self._told = b""
         self._doomed = False
 
@@ -56,6 +73,73 @@ class Sandbox:
             self.first = first
         return True
 
+    @property
+    def limits_memory(self) -> bool:
+        """Its group limits its memory."""
+        return self.group is not None and self.group.limits_memory
+
+    @property
+    def limits_processes(self) -> bool:
+        """Its group limits its processes."""
+        return self.group is not None and self.group.limits_processes
+
+    def join(self) -> None:
+        """Move its monitor, whose only process it still is, into its group."""
+        if self.group is not None:
+            try:
+                self.group.add(self.monitor)
+            except OSError:
+                self._doomed = True  # no worker begins without its limits
+
+    def workers(self) -> list[int]:
+        """The worker, whose descendants are all that it started; none if it is gone."""
+        first = self.monitor if self.is_forked else self.first
+        if first is not None:
+            return rlimits.threads_and_children(first)[1]
+        return [self.monitor] if self.status is None else []
+
+    @property
+    def _others(self) -> int | None:
+        """Processes that the kernel counts beside those of the task; None if it counts other workers' too."""
+        inside = self.is_forked or self.first is not None
+        if inside and rlimits.counts_by_namespace():
+            others = 1  # the first process inside
+        elif self.uid is not None:
+            others = OWN_PROCESSES
+        else:
+            return None
+        # The group refuses before, since it can tell afterwards.
+        return others + 1 if self.limits_processes else others
+
+    def launch_limits(self, ceilings: Bounds) -> rlimits.Limits:
+        """The resource limits that it starts with, which can be lowered and not be raised."""
+        others = OWN_PROCESSES + 1 if self.uid is not None else None
+        return rlimits.fixed() + rlimits.of(ceilings, memory=not self.limits_memory, others=others)
+
+    def bind(self, bounds: Bounds) -> None:
+        """Set what it may use, before it sees any code. `OSError` if it is gone."""
+        if self.group is not None and bounds != self.bounds:
+            self.group.limit(bounds)
+        self.bounds = bounds
+        chosen = rlimits.of(bounds, memory=not self.limits_memory, others=self._others)
+        workers = self.workers()
+        for worker in workers:
+            rlimits.apply_to(worker, chosen, self.uid)
+        if not workers:
+            raise ProcessLookupError("the worker is gone")
+
+    def note_reached(self) -> None:
+        """Find out whether it has reached a limit that did not end it; asked before it is ended."""
+        if self.reached is None and self.group is not None:
+            if self.group.out_of_memory():
+                self.reached = limits.MEMORY
+            elif self.group.out_of_processes():
+                self.reached = limits.PROCESSES
+        if self.reached is not None or self.limits_processes:
+            return
+        if watching.count_processes(self.workers()) >= self.bounds.processes:
+            self.reached = limits.PROCESSES
+
     def kill(self) -> None:
         """Begin its end."""
         self._doomed = True
@@ -70,6 +154,8 @@ class Sandbox:
         """Kill what can be killed by now: not the monitor before it told whom it started."""
         if self._doomed and self.monitor and self.information is None and self.status is None:
             os.kill(self.monitor, signal.SIGKILL)
+            if self.group is not None:
+                self.group.kill()
 
     def monitor_ended(self, status: int) -> None:
         """The monitor was reaped; see to it that the first process follows."""

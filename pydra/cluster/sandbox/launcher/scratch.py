@@ -15,6 +15,8 @@ import os
 import stat
 from collections.abc import Generator, Iterator
 
+from pydra.cluster.sandbox.launcher.policy import NETWORK_FILES
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STRIDE = 64
 """Entries handled between two looks at the socket."""
@@ -53,12 +55,15 @@ class Scratch:
                 return name, own
             os.close(own)  # another launcher took it for a dead one's before it was locked
 
-    def write_etc(self) -> str:
-        """Make the ``/etc`` of all sandboxes; its visible path."""
-        os.mkdir("etc", 0o755, dir_fd=self._own)
-        etc = open_directory("etc", self._own)
+    def write_etc(self, *, network: bool = False) -> str:
+        """Make the ``/etc`` of all sandboxes, or of those with the network; its visible path."""
+        called = "etc-network" if network else "etc"
+        os.mkdir(called, 0o755, dir_fd=self._own)
+        etc = open_directory(called, self._own)
         try:
-            for name, content in _etc_files().items():
+            for path in NETWORK_FILES[1:] if network else ():
+                os.mkdir(os.path.basename(path), 0o755, dir_fd=etc)
+            for name, content in _etc_files(network).items():
                 file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc)
                 with os.fdopen(file, "wb") as opened:
                     opened.write(content)
@@ -66,7 +71,7 @@ class Scratch:
             os.fchmod(etc, 0o755)
         finally:
             os.close(etc)
-        return os.path.join(self.path, "etc")
+        return os.path.join(self.path, called)
 
     def make(self, number: int, uid: int | None) -> int:
         """Directories of one sandbox, whose processes have ``uid``; a descriptor of its ``packages``."""
@@ -86,6 +91,14 @@ class Scratch:
         finally:
             os.close(top)
         return packages
+
+    def open_work(self, number: int) -> int:
+        """A descriptor of the directory in which one sandbox works."""
+        top = open_directory(str(number), self._own)
+        try:
+            return open_directory("work", top)
+        finally:
+            os.close(top)
 
     def remove(self, number: int) -> Generator[None, None, None]:
         """Remove the directories of one sandbox, step by step."""
@@ -180,13 +193,15 @@ def _empty(directory: int, top: int, pending: list[str], moved: Iterator[str]) -
     pending.extend(seen)
 
 
-def _etc_files() -> dict[str, bytes]:
+def _etc_files(network: bool) -> dict[str, bytes]:
     files = {
         "passwd": b"worker:x:1000:1000::/task/work:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\n",
         "group": b"worker:x:1000:\nnogroup:x:65534:\n",
         "hosts": b"127.0.0.1 localhost pydra\n::1 localhost\n",
-        "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
+        "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files" + (b" dns\n" if network else b"\n"),
     }
+    if network:
+        files["resolv.conf"] = b""  # the host's is mounted on it
     try:
         with open(_LOCALTIME, "rb") as opened:
             files["localtime"] = opened.read(64 * 1024)

@@ -2,8 +2,8 @@
 """
 The filter of system calls: a deny list, as the program that the kernel runs before each call of a worker.
 
-``program`` builds the bytes, from values alone; ``apply`` puts them on the calling process. bubblewrap takes
-the same bytes by a descriptor.
+``program`` builds the bytes, from values alone. bubblewrap reads them from a descriptor; a forked worker puts
+them on itself (``forking.kernel.set_filter``).
 
 Denied calls answer EPERM, except those whose arguments a filter cannot see (clone3, io_uring): they answer
 ENOSYS, so that libraries use older ones. A call of a foreign architecture ends the process.
@@ -11,7 +11,6 @@ ENOSYS, so that libraries use older ones. A call of a foreign architecture ends 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
@@ -40,8 +39,6 @@ _UNIX, _INET, _INET6 = 1, 2, 10
 _STREAM, _DATAGRAM, _KIND_MASK = 1, 2, 0xF
 _PROTOCOLS = (0, 6, 17)
 """Of internet sockets: the usual one, TCP, UDP."""
-
-_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _FILTER_MODE = 22, 38, 2
 
 
 class NoFilter(Exception):
@@ -149,22 +146,6 @@ def _look_at_arguments(made: _Assembler, inet: bool) -> None:
     for protocol in _PROTOCOLS[:-1]:
         made.add(_EQUAL, protocol, "allowed", "")
     made.add(_EQUAL, _PROTOCOLS[-1], "allowed", "denied")
-
-
-class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
-
-
-def apply(built: bytes) -> None:
-    """
-    Put a filter on this thread and all that it starts, for good; no new privileges come with it. `OSError`.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    held = _Program(len(built) // 8, built)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
-        _PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(held), 0, 0
-    ):
-        raise OSError(ctypes.get_errno(), f"The filter was refused: {os.strerror(ctypes.get_errno())}")
 
 
 def as_descriptor(built: bytes) -> int:

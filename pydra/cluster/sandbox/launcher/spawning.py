@@ -7,13 +7,16 @@ The launcher has one thread, so the death signal that follows the forking thread
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
 import resource
 import signal
 
-from pydra.cluster.sandbox.launcher.policy import CHANNEL, INFORMATION, Plan
+from pydra.cluster.sandbox.launcher import rlimits
+from pydra.cluster.sandbox.launcher.cgroups import Group
+from pydra.cluster.sandbox.launcher.policy import Plan
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What the launcher ignores: it ends when its daemon does, and a terminal signals both."""
@@ -30,9 +33,9 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def spawn(plan: Plan, uid: int | None, files: dict[int, int], session: bool) -> int:
+def spawn(plan: Plan, uid: int | None, group: Group | None, files: dict[int, int], session: bool) -> int:
     """
-    Start a plan; the process's pid.
+    Start a plan in a group, as a uid; the process's pid.
 
     ``files`` maps its descriptors to ours, and it gets no others. With ``session`` it leads a session of
     its own and dies with the launcher (bubblewrap sees to both by itself). A fault after the fork is told
@@ -43,17 +46,21 @@ def spawn(plan: Plan, uid: int | None, files: dict[int, int], session: bool) -> 
     if pid:
         return pid
     try:
-        _become(plan, uid, files, session, launcher)
+        _become(plan, uid, group, files, session, launcher)
     except BaseException as fault:  # noqa: BLE001 - nothing may return into the launcher's loop
         os.write(2, f"The worker cannot be started: {fault}\n".encode(errors="replace"))
     finally:
         os._exit(126)
 
 
-def _become(plan: Plan, uid: int | None, files: dict[int, int], session: bool, launcher: int) -> None:
+def _become(
+    plan: Plan, uid: int | None, group: Group | None, files: dict[int, int], session: bool, launcher: int
+) -> None:
     signal.set_wakeup_fd(-1)
+    if group is not None:
+        group.join()  # as long as we may
     # Out of the way first: a number that is wanted may be one that is still needed.
-    above = max(INFORMATION, CHANNEL) + 1
+    above = max(files) + 1
     copies = {wanted: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, above) for wanted, ours in files.items()}
     for wanted, copy in copies.items():
         os.dup2(copy, wanted)
@@ -61,10 +68,8 @@ def _become(plan: Plan, uid: int | None, files: dict[int, int], session: bool, l
     for number in (*IGNORED, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
-    for kind, value in plan.limits:
-        hard = resource.getrlimit(kind)[1]
-        lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (lowered, lowered))
+    rlimits.apply(plan.limits)
+    os.nice(rlimits.NICENESS)
     if uid is not None:
         drop(uid)
     if session:
@@ -98,3 +103,15 @@ def kill_all_of(uid: int) -> None:
         pass
     finally:
         os._exit(0)
+
+
+def kill_group(leader: int) -> None:
+    """Kill what is left of a process group; for a worker without a sandbox."""
+    with contextlib.suppress(ProcessLookupError):  # nobody else was in it
+        os.killpg(leader, signal.SIGKILL)
+
+
+def raise_descriptor_limit() -> None:
+    """Have as many descriptors as we may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

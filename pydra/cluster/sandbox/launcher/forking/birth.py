@@ -21,6 +21,7 @@ import struct
 from pydra.cluster.sandbox.launcher import policy
 from pydra.cluster.sandbox.launcher.forking import kernel
 from pydra.cluster.sandbox.launcher.forking.room import INNER, SCRATCH
+from pydra.cluster.sandbox.launcher.rlimits import NICENESS
 
 TYPE_CHECKING = False  # typing's own is not needed here, and every worker would carry it
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ _CLOSED = kernel.MS_NOSUID | kernel.MS_NODEV
 class Birth:
     """Makes workers; everything that is the same for all is prepared here, before any fork."""
 
-    def __init__(self, limits: list[tuple[int, int]], work: Callable[[], NoReturn]) -> None:
+    def __init__(self, limits: list[tuple[int, int]], filter_: bytes, work: Callable[[], NoReturn]) -> None:
         self._limits = [(kind, _lowered(kind, value)) for kind, value in limits]
+        self._filter = filter_
         self._work = work
         with open(_LAST_CAPABILITY) as opened:
             self._last_capability = int(opened.read())
@@ -81,6 +83,7 @@ class Birth:
             kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
         for kind, limit in self._limits:
             resource.setrlimit(kind, limit)
+        os.nice(NICENESS)
         outer_uid, outer_gid = os.getuid(), os.getgid()
         kernel.unshare(kernel.ALL_NAMESPACES)
         kernel.map_ids(outer_uid, outer_gid, policy.UID)
@@ -100,6 +103,7 @@ class Birth:
         os.chdir(policy.WORK)
         for signal_number, action in _FRESH.items():
             signal.signal(signal_number, action)
+        kernel.set_filter(self._filter)
         self._work()
 
 

@@ -45,7 +45,7 @@ def main(control: int, packages: str) -> NoReturn:
     told = line.recv(PACKET_LIMIT)
     if not told:
         os._exit(0)
-    worker, limits = marshal.loads(told)  # noqa: S302 - from the launcher that started this process
+    worker, limits, filter_ = marshal.loads(told)  # noqa: S302 - from the launcher that started this process
     runtime = __import__(worker, fromlist=["main"])
 
     def work() -> NoReturn:
@@ -56,7 +56,7 @@ def main(control: int, packages: str) -> NoReturn:
             os._exit(1)
         os._exit(0)
 
-    births = Birth(limits, work), Birth(limits, Probe(limits).look)
+    births = Birth(limits, filter_, work), Birth(limits, filter_, Probe(limits).look)
     gc.collect()
     gc.freeze()  # a fork then touches, and so copies, none of it
     while True:

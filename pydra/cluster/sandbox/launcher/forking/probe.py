@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
+_FILTERED = 2
 _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 _TOP = {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "opt", "proc", "sbin", "task", "tmp", "usr"}
 _WRITABLE = {"/proc", "/tmp", "/dev/pts", "/dev/shm", policy.WORK}  # noqa: S108 - inside
@@ -48,6 +49,8 @@ class Probe:
             yield "there are capabilities"
         if int(status["NoNewPrivs"]) != 1:
             yield "new privileges can be had"
+        if int(status["Seccomp"]) != _FILTERED:
+            yield "there is no filter of system calls"
         for kind, value in self._limits:
             if max(resource.getrlimit(kind)) > value:
                 yield f"limit {kind} is not lowered"

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 
-from pydra.cluster.sandbox.launcher import policy
+from pydra.cluster.sandbox.launcher import policy, rlimits
+from pydra.cluster.sandbox.launcher.cgroups import OWN_PROCESSES
 from pydra.cluster.sandbox.launcher.configuration import BUBBLEWRAP, FORK, NONE, Configuration
 from pydra.cluster.sandbox.launcher.forking.main import PROBE
 from pydra.cluster.sandbox.launcher.forking.zygote import Zygote, ZygoteFault
+from pydra.cluster.sandbox.launcher.making import Maker
 from pydra.cluster.sandbox.launcher.scratch import Scratch
 from pydra.cluster.sandbox.launcher.slots import NoSlot, SlotLeases
 
@@ -16,17 +18,20 @@ PROGRAM = "pydra.cluster.sandbox.launcher.forking.main"
 
 
 def start_zygote(
-    configuration: Configuration, room: policy.Room, scratch: Scratch, slots: SlotLeases | None
+    configuration: Configuration, maker: Maker, scratch: Scratch, slots: SlotLeases | None, limited: bool
 ) -> Zygote | None:
     """
     A zygote whose first sandbox was found good; None if bubblewrap is to make all of them, which is told.
+    ``limited`` if groups limit the memory of workers.
 
     `SystemExit` if the configuration wants nothing but a zygote.
     """
     if configuration.isolation == NONE or configuration.start == BUBBLEWRAP:
         return None
-    plan = policy.forked(configuration.places, PROGRAM, configuration.memory_mb, configuration.timezone)
-    zygote = Zygote(plan, room, configuration.worker, scratch.path)
+    others = OWN_PROCESSES + 1 if slots is not None else None
+    limits = rlimits.fixed() + rlimits.of(configuration.ceilings, memory=not limited, others=others)
+    plan = policy.forked(configuration.places, PROGRAM, limits, configuration.timezone)
+    zygote = Zygote(plan, maker.room, configuration.worker, maker.filter, scratch.path)
     uid = None
     try:
         uid = slots.lease() if slots is not None else None

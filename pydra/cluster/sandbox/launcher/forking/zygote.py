@@ -39,7 +39,7 @@ class Zygote:
     A worker that it bore waits for ``speak``: only then it is certain that it is our child.
     """
 
-    def __init__(self, plan: Plan, chosen: Room, worker: str, scratch: str) -> None:
+    def __init__(self, plan: Plan, chosen: Room, worker: str, filter_: bytes, scratch: str) -> None:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             self.pid = os.fork()
@@ -53,7 +53,7 @@ class Zygote:
         self._words: dict[int, int] = {}
         """Where those wait who were asked for: descriptors by number."""
         with contextlib.suppress(OSError):  # it ended, which reading tells
-            ours.send(marshal.dumps((worker, list(plan.limits))))
+            ours.send(marshal.dumps((worker, list(plan.limits), filter_)))
 
     def fileno(self) -> int:
         """Readable when there is something to ``read``."""
