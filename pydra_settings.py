@@ -125,6 +125,13 @@ CGROUP = "pydra"
 # Default: 16777216 (16 MiB).
 LOG_LIMIT = 16777216
 
+# Days that the master keeps the log lines of a task instance after the last of them. Default: 90.
+LOG_KEEP_DAYS = 90
+
+# Megabytes of log lines that the master keeps of all task instances; the oldest are removed first.
+# Default: 1024.
+LOG_ARCHIVE_MB = 1024
+
 # --- times and limits ---------------------------------------------------------------------------------------
 
 # Seconds between two heartbeats of a node. Default: 5.0.

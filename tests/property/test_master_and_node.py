@@ -78,7 +78,7 @@ class MasterAndNode(RuleBasedStateMachine):
     def talk(self, number: int) -> None:
         """A worker tells progress and writes."""
         self._worker(number).says(frames.PROGRESS, number % 101, None)
-        self._worker(number).writes(b"line\n")
+        self.world.write(self._worker(number))
 
     @precondition(lambda self: any([frames.STOP] in worker.sent for worker in self.world.working()))
     @rule()
@@ -92,6 +92,12 @@ class MasterAndNode(RuleBasedStateMachine):
     def settle(self) -> None:
         """Messages arrive."""
         self.world.cable.settle()
+
+    @precondition(lambda self: self.world.cable.is_up)
+    @rule()
+    def settle_at_the_master(self) -> None:
+        """What the node said arrives, but none of the answers yet."""
+        self.world.cable.node.deliver()
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 16.0, 61.0]))
     def advance(self, seconds: float) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydra.cluster.scheduler import inputs, invariants
+from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.cluster.wire.messages import (
     BlobWanted,
     Heartbeat,
@@ -26,7 +27,7 @@ from pydra.model.instance import Failure, LogLine, Payload
 from pydra.model.node import NodeInformation
 from tests.support.instances import queued_instance
 from tests.support.masters import RESULT
-from tests.support.node_links import LinkBench
+from tests.support.node_links import SEAL, LinkBench
 
 OTHER = NodeId(2)
 ANY = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**64 - 1))
@@ -40,12 +41,17 @@ PAYLOADS = st.builds(Payload, ANY, st.binary(max_size=20), TEXTS)
 FAILURES = st.builds(Failure, TEXTS, TEXTS, TEXTS)
 LINES = st.builds(LogLine, st.floats(), TEXTS, TEXTS, TEXTS)
 INFORMATION = st.builds(NodeInformation, ANY, ANY, ANY, ANY, TEXTS, TEXTS, TEXTS, TEXTS)
+PACKED = st.lists(LINES, max_size=3).map(pack_lines) | st.binary(max_size=20)
+RECORDS = st.builds(
+    LogRecord, ATTEMPTS, st.integers(0, 5) | ANY, st.integers(0, 3) | ANY, PACKED, st.none() | TEXTS, ANY
+)
+SEALS = st.just(SEAL.make(NodeId(1), Attempt(1, 1), InstanceId(1)))
 MANY = st.lists(ATTEMPTS, max_size=4).map(tuple)
 MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
     st.builds(NodeHello, st.just(1) | ANY, TEXTS, st.integers(1, 3) | ANY, INFORMATION, MANY, MANY),
-    st.builds(UnitFinished, ATTEMPTS, TEXTS, st.none() | PAYLOADS, st.none() | FAILURES),
+    st.builds(UnitFinished, ATTEMPTS, TEXTS, st.none() | PAYLOADS, st.none() | FAILURES, ANY),
     st.builds(UnitProgress, ATTEMPTS, INSTANCES, ANY, st.none() | TEXTS),
-    st.builds(UnitLog, ATTEMPTS, INSTANCES, st.lists(LINES, max_size=3).map(tuple)),
+    st.builds(UnitLog, INSTANCES, st.binary(max_size=20) | SEALS, RECORDS),
     st.builds(PackageWanted, TEXTS.map(PackageName), TEXTS.map(PackageVersion)),
     st.builds(BlobWanted, TEXTS),
     st.builds(Heartbeat, MANY),

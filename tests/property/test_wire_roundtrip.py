@@ -19,6 +19,7 @@ from pydra.cluster.wire.messages import (
     BlobWanted,
     Heartbeat,
     KillUnit,
+    LogStored,
     MasterHello,
     NodeHello,
     PackageWanted,
@@ -93,6 +94,8 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
     kind = getattr(kind, "__supertype__", kind)
     if kind in plain:
         return plain[kind]
+    if typing.get_origin(kind) is tuple and typing.get_args(kind)[-1] is not ...:
+        return st.tuples(*map(fitting, typing.get_args(kind)))
     if typing.get_origin(kind) is tuple:
         return st.lists(fitting(typing.get_args(kind)[0]), max_size=4).map(tuple)
     if typing.get_args(kind):
@@ -106,7 +109,7 @@ def any_of(*kinds: Any) -> st.SearchStrategy[list[Any]]:
 
 
 @given(
-    any_of(MasterHello, RunUnit, StopUnit, KillUnit, Recorded, Heartbeat, Unavailable),
+    any_of(MasterHello, RunUnit, StopUnit, KillUnit, Recorded, LogStored, Heartbeat, Unavailable),
     st.integers(100, 10_000),
 )
 def test_messages_to_nodes_arrive(sent: list[Any], spare: int) -> None:

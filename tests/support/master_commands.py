@@ -15,6 +15,7 @@ from pydra.cluster.master.commands.nodes import NodeCommands
 from pydra.cluster.master.commands.submissions import Submissions
 from pydra.cluster.master.commands.tasks import TaskCommands
 from pydra.cluster.master.describe import Describer
+from pydra.cluster.master.log_archive import LogArchive
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.master.roster import Roster
 from pydra.cluster.master.task_logs import TaskLogs
@@ -22,7 +23,8 @@ from pydra.cluster.packages.repository import Repository
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire import payload
-from pydra.model.ids import InstanceId, NodeId, PackageName, TaskKey
+from pydra.cluster.wire.log_records import LogRecord, pack_lines
+from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, TaskKey
 from pydra.model.instance import LogLine
 from pydra.model.node import NodeInformation
 from pydra.model.package import FileError, Form, FormField, PackageDescription, TaskDescription
@@ -48,6 +50,7 @@ DEMO = PackageDescription(
 )
 PLAIN, FORMED, CHECKED = (task.key for task in DEMO.tasks)
 INFORMATION = NodeInformation(2, 4096, 2048, 150, "full", "0.1.0", "3.11.7", "Linux")
+LOG_RULE = "logs are kept for a while"
 FINGERPRINTS = ["-".join([letter * 4] * 13) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"]
 
 
@@ -71,13 +74,15 @@ class CommandsBench(Heart):
         self.library._current[DEMO.package] = DEMO
         self.roster = Roster(self.store, self.wall_clock, self.publish, self._no_dialer)
         self.blobs = Blobs(directory / "blobs")
-        self.task_logs = TaskLogs(directory / "logs", unthreaded, self.events.wake, 1_000_000)
+        self.archive = LogArchive(directory / "logs", 1_000_000)
+        self.task_logs = TaskLogs(self.clock, self.archive, unthreaded, self.events.wake)
+        self._logged: dict[int, int] = {}
         seconds = self.clock.seconds
         self.instances = InstanceCommands(
             self.dispatcher, self.scheduler, self.store, self.events, self.blobs, unthreaded, seconds
         )
         self.history = HistoryCommands(
-            self.store, self.instances, self.library, self.task_logs, self.events, seconds
+            self.store, self.instances, self.library, self.task_logs, self.events, seconds, LOG_RULE
         )
         self.nodes = NodeCommands(self.roster, self.scheduler, self.dispatcher, 1, "full")
         self.tasks = TaskCommands(self.library, self.store)
@@ -122,10 +127,14 @@ class CommandsBench(Heart):
         self.roster.connected(NodeId(node), slots, information)
         self.dispatcher.feed(inputs.NodeReady(NodeId(node), slots))
 
-    def log(self, instance: int, *texts: str, at: float = 5.0) -> None:
-        """Lines of an instance come."""
+    def log(self, instance: int, *texts: str, at: float = 5.0, **fields: Any) -> None:
+        """Lines of an instance come; its record may have other fields."""
         lines = [LogLine(at + number, "INFO", "stdout", text) for number, text in enumerate(texts)]
-        self.task_logs.append(InstanceId(instance), lines)
+        first = self._logged.get(instance, 0)
+        self._logged[instance] = first + len(lines)
+        record = LogRecord(Attempt(1, instance), first, len(lines), pack_lines(lines))
+        record = msgspec.structs.replace(record, **fields)
+        self.task_logs.append(InstanceId(instance), record, lambda _: None)
 
     def close(self) -> None:
         """Stop; no timer may be left."""

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from twisted.internet.task import Clock
 
+from pydra.cluster.master.log_archive import LogArchive
+from pydra.cluster.master.log_seal import LogSeal
 from pydra.cluster.master.node_link import NodeLink, Surroundings
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.store.blobs import Blobs
-from pydra.cluster.wire.messages import PROTOCOL, NodeHello, ToMaster, ToNode
+from pydra.cluster.wire.log_records import LogRecord, pack_lines
+from pydra.cluster.wire.messages import PROTOCOL, NodeHello, ToMaster, ToNode, UnitLog
 from pydra.errors import NotFound
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
 from pydra.model.instance import LogLine
@@ -23,6 +28,8 @@ from tests.support.masters import Heart
 
 INFORMATION = NodeInformation(2, 4096, 2048, 150, "full", "0.1.0", "3.11.7", "Linux")
 HEARTBEAT_S = 5.0
+LOG_LIMIT = 1_000_000
+SEAL = LogSeal(b"s" * 32)
 
 
 class TwoPieces:
@@ -48,7 +55,8 @@ class LinkBench(Heart):
         self.changes: list[tuple[NodeId, int] | NodeId] = []
         self.packages = TwoPieces()
         self.blobs = Blobs(directory / "blobs")
-        self.task_logs = TaskLogs(directory / "logs", unthreaded, self.events.wake, 10_000)
+        self.archive = LogArchive(directory / "logs", LOG_LIMIT)
+        self.task_logs = TaskLogs(self.clock, self.archive, unthreaded, self.events.wake)
         self.record = node_record(1)
         self.link = NodeLink(
             self.record,
@@ -58,6 +66,7 @@ class LinkBench(Heart):
                 heartbeat_s=HEARTBEAT_S,
                 dispatcher=self.dispatcher,
                 task_logs=self.task_logs,
+                seal=SEAL,
                 packages=self.packages,
                 blobs=self.blobs,
                 in_thread=unthreaded,
@@ -91,14 +100,23 @@ class LinkBench(Heart):
 
     def lines(self, instance: int) -> list[str]:
         """The texts that were kept of an instance."""
-        lines: list[LogLine]
-        lines, _ = self.result(self.task_logs.read(InstanceId(instance), 0))
-        return [line.text for line in lines]
+        return [line.text for line in self.result(self.task_logs.read(InstanceId(instance), 0)).lines]
 
     def close(self) -> None:
         """Pull the cable; nothing may be left."""
         self.cable.pull()
         super().close()
+
+
+def unit_log(
+    texts: Sequence[str], first: int = 0, attempt: Attempt | None = None, instance: int = 1, **changes: Any
+) -> UnitLog:
+    """Lines of an attempt (1.1) with the seal that this master gave node 1 for it."""
+    attempt = attempt or Attempt(1, 1)
+    lines = [LogLine(5.0 + number, "INFO", "stdout", text) for number, text in enumerate(texts)]
+    seal = SEAL.make(NodeId(1), attempt, InstanceId(instance))
+    record = LogRecord(attempt, first, len(lines), pack_lines(lines))
+    return UnitLog(InstanceId(instance), seal, msgspec.structs.replace(record, **changes))
 
 
 def hello(

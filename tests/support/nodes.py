@@ -3,23 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
 from pydra.cluster.node.units import Units
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.wire.log_records import unpack_lines
 from pydra.cluster.wire.messages import PROTOCOL, MasterHello, RunUnit, ToMaster, ToNode, UnitLog
 from pydra.model.ids import Attempt, InstanceId, PackageName, TaskKey, WorkerKey
-from pydra.model.instance import Payload
+from pydra.model.instance import LogLine, Payload
 from pydra.model.node import NodeInformation
 from tests.support.cables import Cable, Peer, unthreaded
 from tests.support.instances import VERSION
+from tests.support.pumps import result_of
 from tests.support.workers import ScriptedWorker, ScriptedWorkers
 
 INFORMATION = NodeInformation(2, 4096, 2048, 150, "none", "0.1.0", "3.11.7", "Linux")
@@ -57,6 +62,7 @@ class NodeBench:
         self.workers = ScriptedWorkers(self.clock)
         self.epochs: list[int] = []
         self.outbox = Outbox()
+        self.is_dead = False
         self.link = MasterLink(
             self.clock,
             incarnation="incarnation",
@@ -72,6 +78,8 @@ class NodeBench:
             Repository(directory / "packages"), unthreaded, self.link.tell, CACHE_LIMIT
         )
         self.arguments = ArgumentCache(self.link.tell)
+        self.logs = LogDelivery(self.clock, directory / "task_logs", self.in_thread, self.link.tell)
+        result_of(Deferred.fromCoroutine(self.logs.load()))
         self.units = Units(
             self.clock,
             self.wall_clock,
@@ -79,13 +87,28 @@ class NodeBench:
             self.packages,
             self.arguments,
             self.outbox,
+            self.logs,
             self.link.tell,
             self.link.tell_outcome,
             LOG_LIMIT,
         )
-        self.link.serve(self.units, self.packages, self.arguments)
+        self.link.serve(self.units, self.packages, self.arguments, self.logs)
         self.master = Peer()
         self.cable = Cable(self.master, self.link)
+
+    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the files of logs are used by; of a dead node they are not."""
+        if self.is_dead:
+            await Deferred()
+        return function(*arguments)
+
+    def kill(self) -> None:
+        """As by SIGKILL, with all workers: what was written is there, and nothing happens any more."""
+        self.is_dead = True
+        self.link.stop()
+        self.logs.stop()
+        for worker in self.workers.taken:
+            worker.is_gone = True
 
     def wall_clock(self) -> float:
         """UTC seconds."""
@@ -136,9 +159,16 @@ class NodeBench:
         self.clock.advance(1)
         self.units.kill_all("The test is over.")
         self.clock.advance(1)
+        self.logs.stop()
         assert [] == self.clock.getDelayedCalls()
+
+
+def lines(messages: list[ToMaster]) -> list[LogLine]:
+    """All lines."""
+    logs = [message for message in messages if isinstance(message, UnitLog)]
+    return [line for message in logs for line in unpack_lines(message.record.lines)]
 
 
 def texts(messages: list[ToMaster]) -> list[str]:
     """The texts of all lines."""
-    return [line.text for message in messages if isinstance(message, UnitLog) for line in message.lines]
+    return [line.text for line in lines(messages)]

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 
 from pydra.cluster.scheduler import inputs, invariants
 from pydra.cluster.wire import frames
+from pydra.cluster.wire.log_records import records_in, unpack_lines
 from pydra.cluster.wire.messages import Recorded, RunUnit, ToNode
 from pydra.model.ids import InstanceId, NodeId
 from pydra.model.instance import Instance
@@ -31,7 +32,8 @@ class World:
     Whatever happens in it, what was promised is checked: at each message to the node, and by ``check``.
 
     ``accepted`` are the ids that were answered, ``cancelled`` those whose cancellation was, ``results`` what
-    the worker of each attempt gave.
+    the worker of each attempt gave, ``written`` what it wrote, ``cut_off`` what of that was in the files of a
+    node that was killed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -42,6 +44,8 @@ class World:
         self.accepted: set[InstanceId] = set()
         self.cancelled: set[InstanceId] = set()
         self.results: dict[str, bytes] = {}
+        self.written: dict[str, list[str]] = {}
+        self.cut_off: dict[str, list[str]] = {}
         self.finals: dict[InstanceId, Instance] = {}
         self.faults: list[str] = []
         self.master = LinkBench(directory / "master", self.store, self.clock)
@@ -93,9 +97,10 @@ class World:
     def restart_node(self) -> None:
         """The node is killed with all its workers, and starts anew."""
         self.cable.pull("the node was killed")
-        self.node.link.stop()
-        for worker in self.node.workers.taken:
-            worker.is_gone = True
+        self.cut_off.update((str(worker.sent[0][1]), []) for worker in self.working())
+        for path in (self.directory / "node" / "task_logs").iterdir():
+            self.cut_off[path.name.partition("-")[0]] = own_lines(path)
+        self.node.kill()
         self.new_node()
         self.join()
 
@@ -126,6 +131,12 @@ class World:
         result = attempt.encode().ljust(size, b".")
         self.results[attempt] = result
         worker.says(frames.RESULT, result)
+
+    def write(self, worker: ScriptedWorker) -> None:
+        """A worker writes a line that no other ever wrote."""
+        lines = self.written.setdefault(str(worker.sent[0][1]), [])
+        lines.append(f"{worker.sent[0][1]} wrote {len(lines)}")
+        worker.writes(f"{lines[-1]}\n".encode())
 
     # What must be true.
 
@@ -163,6 +174,18 @@ class World:
             found = self.master.blobs.read(instance.result.sha256)
         assert given == found
 
+    def check_lines(self) -> None:
+        """Each line is archived once and in order; of a node that was killed the last ones may be missing."""
+        assert () == self.node.logs.held()
+        archived: list[str] = []
+        for path in (self.directory / "master" / "logs").glob("*/*.log"):
+            archived += own_lines(path)
+        for attempt, texts in self.written.items():
+            found = [text for text in archived if text.startswith(f"{attempt} ")]
+            assert texts[: len(found)] == found
+            assert len(found) >= len(self.cut_off.get(attempt, texts))
+        assert len(archived) == len(set(archived))
+
     def drain(self) -> None:
         """Faults stop: everything becomes final, and the node holds nothing any more."""
         self.store.accept()
@@ -179,9 +202,16 @@ class World:
                     self.complete(worker, 10)
             if not result_of(Deferred.fromCoroutine(self.store.unfinished())):
                 break
-        self.advance(15)
+        self.advance(30)
         self.check()
+        self.check_lines()
         assert {} == self.master.dispatcher.live
         assert () == self.node.outbox.attempts()
         assert () == self.node.units.running()
         assert self.accepted <= self.finals.keys()
+
+
+def own_lines(path: Path) -> list[str]:
+    """The texts of a file of records that workers wrote, not the node."""
+    lines = [line for record, _ in records_in(path.read_bytes()) for line in unpack_lines(record.lines)]
+    return [line.text for line in lines if " wrote " in line.text]

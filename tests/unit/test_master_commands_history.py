@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pydra.cluster.master import task_logs
+from pydra.cluster.master import log_archive
 from pydra.errors import NotFound
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.status import Status
 from tests.support.instances import queued_instance
-from tests.support.master_commands import DEMO, FORMED, PLAIN, CommandsBench
+from tests.support.master_commands import DEMO, FORMED, LOG_RULE, PLAIN, CommandsBench
 from tests.support.pumps import result_of
+
+NOTHING = {"lines": [], "units": None, "next": 0, "more": False, "final": False, "removed": None}
 
 
 @pytest.fixture
@@ -99,12 +102,54 @@ def test_log(bench: CommandsBench) -> None:
     assert "" == bench.call("task_log", task_id=1, workunit_id=0)
 
 
-def test_a_long_log(bench: CommandsBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log of many readings is one text."""
-    monkeypatch.setattr(task_logs, "READ_LIMIT", 200)
+@pytest.mark.parametrize("workunit_id", [7, "7", "007"])
+def test_log_of_a_work_unit(bench: CommandsBench, workunit_id: object) -> None:
+    """A subtask or a unit of it has its own lines, as text and as lines; the whole names them."""
     bench.queue()
-    bench.log(1, *[f"{number:>50}" for number in range(50)])
+    bench.log(1, "root")
+    bench.log(1, "seven", subtask="Sub", unit=7)
+    bench.log(1, "eight", subtask="Sub", unit=8)
+    seven = bench.call("task_log", task_id=1, subtask="Sub", workunit_id=workunit_id)
+    assert "1970-01-01 00:00:05.000000 INFO     Sub:7 stdout: seven\n" == seven
+    assert 2 == len(bench.call("task_log", task_id=1, subtask="Sub").splitlines())
+    answer = bench.call("task_lines", task_id=1)
+    assert ["", "Sub:7", "Sub:8"] == answer["units"]
+    answer = bench.call("task_lines", task_id=1, subtask="Sub", workunit_id=workunit_id)
+    assert ["seven"] == [line[3] for line in answer["lines"]]
+
+
+@pytest.mark.parametrize("workunit_id", ["x", "", "-1", [], {}, True, 1.5, "9" * 5000, -1, 2**70])
+def test_work_units_of_no_name(bench: CommandsBench, workunit_id: object) -> None:
+    """What names no unit has no lines."""
+    bench.queue()
+    bench.log(1, "seven", subtask="Sub", unit=7)
+    assert "" == bench.call("task_log", task_id=1, workunit_id=workunit_id)
+    assert [] == bench.call("task_lines", task_id=1, workunit_id=workunit_id)["lines"]
+
+
+def test_a_log_that_was_removed(bench: CommandsBench) -> None:
+    """That is said in words, and why."""
+    bench.queue()
+    bench.log(1, "gone")
+    assert bench.call("task_lines", task_id=1)["removed"] is None
+    bench.archive.remove(InstanceId(1), math.inf)
+    said = f"Lines of this instance were removed: {LOG_RULE}."
+    assert f"{said}\n" == bench.call("task_log", task_id=1)
+    answer = bench.call("task_lines", task_id=1)
+    assert (said, []) == (answer["removed"], answer["lines"])
+
+
+def test_a_long_log(bench: CommandsBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of many readings is one text, and says of each but the last that there is more."""
+    monkeypatch.setattr(log_archive, "READ_LIMIT", 200)
+    bench.queue()
+    for number in range(50):
+        bench.log(1, f"{number:>50}")
     assert 50 == len(bench.call("task_log", task_id=1).splitlines())
+    assert (True, 1) == (
+        bench.call("task_lines", task_id=1)["more"],
+        len(bench.call("task_lines", task_id=1)["lines"]),
+    )
 
 
 def test_lines(bench: CommandsBench) -> None:
@@ -114,9 +159,7 @@ def test_lines(bench: CommandsBench) -> None:
     answer = bench.call("task_lines", task_id=1)
     assert [[5.0, "INFO", "stdout", "one"], [6.0, "INFO", "stdout", "two"]] == answer["lines"]
     assert answer["final"] is False
-    assert {"lines": [], "next": answer["next"], "final": False} == bench.call(
-        "task_lines", task_id=1, after=answer["next"]
-    )
+    assert {**NOTHING, "next": answer["next"]} == bench.call("task_lines", task_id=1, after=answer["next"])
 
 
 def test_waiting_for_lines(bench: CommandsBench) -> None:
@@ -136,11 +179,23 @@ def test_waiting_for_lines_in_vain(bench: CommandsBench) -> None:
     bench.clock.pump([0.5] * 4)
     assert not waiting.called
     bench.clock.advance(0.5)
-    assert {"lines": [], "next": 0, "final": False} == result_of(waiting)
+    assert NOTHING == result_of(waiting)
     waiting = bench.begin("task_lines", task_id=1, wait=25.0)
     bench.finish(Attempt(1, 1))
-    assert {"lines": [], "next": 0, "final": True} == result_of(waiting)
+    assert {**NOTHING, "final": True} == result_of(waiting)
     assert Status.COMPLETE is bench.stored(1).status
+
+
+def test_an_end_before_the_last_lines(bench: CommandsBench) -> None:
+    """While lines that the node announced are missing, the answer is not the last one."""
+    bench.queue()
+    bench.task_logs.expect(InstanceId(1), Attempt(1, 1), 1)
+    bench.finish(Attempt(1, 1))
+    waiting = bench.begin("task_lines", task_id=1, wait=25.0)
+    assert not waiting.called
+    bench.log(1, "last")
+    answer = result_of(waiting)
+    assert (["last"], True) == ([line[3] for line in answer["lines"]], answer["final"])
 
 
 def test_late_lines(bench: CommandsBench) -> None:

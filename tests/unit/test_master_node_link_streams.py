@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.node_link import MESSAGE_LIMIT, RESULT_LIMIT, STREAMS_LIMIT
+from pydra.cluster.master.node_link import LINES_LIMIT, MESSAGE_LIMIT, RESULT_LIMIT, STREAMS_LIMIT
 from pydra.cluster.wire.messages import (
     COMPLETE,
     BlobWanted,
+    LogStored,
     PackageWanted,
     RunUnit,
     Unavailable,
@@ -23,12 +23,12 @@ from pydra.cluster.wire.messages import (
     UnitProgress,
 )
 from pydra.errors import RemoteFault, WireError
-from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion
-from pydra.model.instance import LogLine, Payload
+from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
+from pydra.model.instance import Payload
 from pydra.model.status import Status
 from tests.support.cables import chunked
 from tests.support.links import RecordingSink
-from tests.support.node_links import LinkBench
+from tests.support.node_links import SEAL, LinkBench, unit_log
 from tests.support.pumps import result_of
 
 ONE, TWO = InstanceId(1), InstanceId(2)
@@ -183,39 +183,70 @@ def test_asking_for_too_much(bench: LinkBench) -> None:
     assert bench.node.sinks["demo/a"].finished
 
 
-def line(text: str, at: float = 5.0) -> LogLine:
-    """A line of a task."""
-    return LogLine(at, "INFO", "stdout", text)
-
-
 def test_log_lines(bench: LinkBench) -> None:
-    """The lines of a running attempt are kept, and those that come after its end too."""
-    bench.tell(UnitLog(FIRST, ONE, (line("one"), line("two"))))
-    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(1, b"\x05")))
-    bench.tell(UnitLog(FIRST, ONE, (line("late"),)))
+    """The lines of an attempt are kept and acknowledged, also those that come after its end or again."""
+    assert [LogStored(FIRST, 2)] == bench.tell(unit_log(["one", "two"]))
+    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(1, b"\x05"), lines=2))
+    assert [LogStored(FIRST, 3)] == bench.tell(unit_log(["two", "late"], first=1))
     assert ["one", "two", "late"] == bench.lines(1)
 
 
-def test_log_lines_of_an_earlier_master(bench: LinkBench) -> None:
-    """A master that started anew takes the lines of what it has from the store, by attempt and node."""
-    bench.link._sent.clear()
-    bench.tell(UnitLog(FIRST, ONE, (line("one"),)))
-    assert ["one"] == bench.lines(1)
+def test_the_seal_is_sent_with_the_unit(tmp_path: Path) -> None:
+    """So the node can bring the lines back."""
+    bench = LinkBench(tmp_path)
+    bench.submit(1)
+    [run] = bench.greet()
+    assert isinstance(run, RunUnit)
+    assert SEAL.make(NodeId(1), FIRST, ONE) == run.seal
+    bench.close()
 
 
-def test_foreign_log_lines(bench: LinkBench) -> None:
-    """Lines for what this node does not run are dropped."""
-    bench.submit(2)
-    for attempt, instance in [(Attempt(1, 2), TWO), (FIRST, TWO), (Attempt(9, 9), ONE), (FIRST, ONE + 70)]:
-        bench.tell(UnitLog(attempt, InstanceId(instance), (line("foreign"),)))
-    assert [] == [bench.lines(number) for number in (1, 2, 71) if bench.lines(number)]
+def test_lines_of_what_ended_long_ago(bench: LinkBench) -> None:
+    """A master that knows nothing of an attempt any more takes its lines by their seal."""
+    attempt = Attempt(0, 77)
+    assert [LogStored(attempt, 1)] == bench.tell(unit_log(["old"], attempt=attempt, instance=70))
+    assert ["old"] == bench.lines(70)
 
 
-@pytest.mark.parametrize("at", [math.nan, math.inf, -math.inf, -1.0, 1e300])
-def test_a_line_of_no_time(bench: LinkBench, at: float) -> None:
-    """A line whose time is none is dropped: it could not be shown."""
-    bench.tell(UnitLog(FIRST, ONE, (line("bad", at), line("good"))))
-    assert ["good"] == bench.lines(1)
+@pytest.mark.parametrize(
+    "seal",
+    [
+        b"",
+        bytes(16),
+        SEAL.make(NodeId(2), FIRST, ONE),
+        SEAL.make(NodeId(1), FIRST, TWO),
+        SEAL.make(NodeId(1), Attempt(1, 2), ONE),
+    ],
+)
+def test_foreign_log_lines(bench: LinkBench, seal: bytes) -> None:
+    """Lines for what was not sent to this node are not wanted, and that is told."""
+    assert [LogStored(FIRST, 0, is_wanted=False)] == bench.tell(
+        UnitLog(ONE, seal, unit_log(["foreign"]).record)
+    )
+    assert [] == bench.lines(1)
+
+
+def test_lines_that_are_none(bench: LinkBench) -> None:
+    """A node that sends something else loses its link."""
+    bench.tell(unit_log(["one"], count=2))
+    assert not bench.cable.is_up
+    assert "other lines" in bench.node.log[-1][1]
+
+
+def test_more_lines_than_a_node_may_send(bench: LinkBench) -> None:
+    """A node that does not wait for the archive loses its link, before it costs much memory."""
+    bench.link._lines_size = LINES_LIMIT - 10
+    bench.tell(unit_log(["one"]))
+    assert not bench.cable.is_up
+
+
+def test_lines_that_could_not_be_written(bench: LinkBench, tmp_path: Path) -> None:
+    """They are not acknowledged; the node sends them again."""
+    (tmp_path / "logs").write_text("in the way")
+    assert [] == bench.tell(unit_log(["one"]))
+    (tmp_path / "logs").unlink()
+    assert [LogStored(FIRST, 1)] == bench.tell(unit_log(["one"]))
+    assert bench.cable.is_up
 
 
 def test_progress(bench: LinkBench) -> None:

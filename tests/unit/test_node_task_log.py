@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What an attempt writes: cut, limited, held and grouped."""
+"""What an attempt writes: cut, limited and grouped."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import msgspec
 import pytest
 from twisted.internet.task import Clock
 
-from pydra.cluster.node.task_log import FLUSH_S, GROUP_LIMIT, HOLD_LIMIT, LINE_LIMIT, RATE_LIMIT, TaskLog
+from pydra.cluster.node.task_log import FLUSH_S, LINE_LIMIT, RATE_LIMIT, TaskLog
+from pydra.cluster.wire.log_records import GROUP_LIMIT, LogRecord, pack_lines
 from pydra.cluster.wire.messages import BATCH_LIMIT, UnitLog, encode
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import LogLine
@@ -20,19 +20,24 @@ KILOBYTE = "x" * 1024
 
 
 class Bench:
-    """A log whose groups are kept; ``is_linked`` says whether there is somebody to send to."""
+    """A log whose groups are kept; ``has_room`` says whether they can be."""
 
     def __init__(self, limit: int = 100_000_000) -> None:
         self.clock = Clock()
-        self.groups: list[tuple[LogLine, ...]] = []
-        self.is_linked = True
-        self.log = TaskLog(self.clock, lambda: WALL + self.clock.seconds(), self.send, limit)
+        self.groups: list[list[LogLine]] = []
+        self.has_room = True
+        self.ends = 0
+        self.log = TaskLog(self.clock, lambda: WALL + self.clock.seconds(), self.keep, self.ended, limit)
 
-    def send(self, lines: tuple[LogLine, ...]) -> bool:
+    def keep(self, lines: Sequence[LogLine]) -> bool:
         """Where groups go."""
-        if self.is_linked:
-            self.groups.append(lines)
-        return self.is_linked
+        if self.has_room:
+            self.groups.append(list(lines))
+        return self.has_room
+
+    def ended(self) -> None:
+        """Nothing more comes."""
+        self.ends += 1
 
     def write(self, *texts: str) -> None:
         """The task logs lines."""
@@ -58,7 +63,8 @@ def test_lines_travel_together(bench: Bench) -> None:
     bench.write("two")
     assert [] == bench.groups
     bench.clock.advance(FLUSH_S)
-    assert [(LogLine(1.5, "ERROR", "stderr", "one"), LogLine(1.0, "INFO", "log", "two"))] == bench.groups
+    assert [[LogLine(1.5, "ERROR", "stderr", "one"), LogLine(1.0, "INFO", "log", "two")]] == bench.groups
+    assert 2 == bench.log.kept
 
 
 @pytest.mark.parametrize(
@@ -158,21 +164,17 @@ def test_limit() -> None:
     assert 10 == len(texts)
 
 
-def test_held_without_a_link(bench: Bench) -> None:
-    """Without a link up to 1 MiB of lines wait, in order; the rest is dropped and counted."""
-    bench.is_linked = False
-    for number in range(30):
-        bench.write(*[f"{number:<1024}"] * 100)
+def test_without_room(bench: Bench) -> None:
+    """What finds no room is dropped, and all of it counted, however often that happens."""
+    bench.has_room = False
+    for _ in range(3):
+        bench.write("lost", "lost too")
         bench.clock.advance(1)
-    assert HOLD_LIMIT + 5000 >= bench.log._waiting_size
-    bench.is_linked = True
+    bench.has_room = True
+    bench.write("found")
     bench.log.flush()
-    texts = bench.texts()
-    lines = [text for text in texts if not text.startswith("[")]
-    assert HOLD_LIMIT // 1100 < len(lines) <= HOLD_LIMIT // 1024
-    assert sorted(lines, key=int) == lines
-    dropped = [int(text[1:].split()[0]) for text in texts if text.startswith("[")]
-    assert 3000 == len(lines) + sum(dropped)
+    assert ["found", "[6 lines were dropped]"] == bench.texts()
+    assert 2 == bench.log.kept
 
 
 def test_groups_fit(bench: Bench) -> None:
@@ -182,24 +184,37 @@ def test_groups_fit(bench: Bench) -> None:
         bench.clock.advance(1)
     bench.log.flush()
     for group in bench.groups:
-        size = len(encode(UnitLog(Attempt(1, 2**60), InstanceId(2**60), group)))
-        assert GROUP_LIMIT + 100 >= size
+        record = LogRecord(Attempt(1, 2**60), 2**60, len(group), pack_lines(group), "x" * 1000, 2**60)
+        size = len(encode(UnitLog(InstanceId(2**60), bytes(16), record)))
+        assert GROUP_LIMIT + 1500 >= size
         assert BATCH_LIMIT > size
     assert 60 == len(bench.texts())
 
 
 def test_many_empty_lines(bench: Bench) -> None:
     """Lines without text cost something too, so they cannot fill the memory."""
-    bench.is_linked = False
     bench.log.output(b"\n" * 33_000)
-    assert HOLD_LIMIT // 32 >= len(bench.log._waiting)
+    assert RATE_LIMIT // 32 >= len(bench.log._waiting)
+
+
+def test_silence() -> None:
+    """Who writes nothing costs no timer and no call, but for the one that says it is over."""
+    bench = Bench()
+    bench.log.lines([])
+    bench.log.flush()
+    assert ([], [], 0) == (bench.clock.getDelayedCalls(), bench.groups, bench.ends)
+    bench.log.finish()
+    assert ([], [], 1) == (bench.clock.getDelayedCalls(), bench.groups, bench.ends)
 
 
 def test_note(bench: Bench) -> None:
-    """A line of ours is an error."""
+    """A line of ours is an error, unless told."""
     bench.log.note("The disk is full.")
     bench.log.flush()
+    bench.log.note("Attempt 2 begins.", "INFO")
+    bench.log.flush()
     assert LogLine(WALL, "ERROR", "log", "The disk is full.") == bench.groups[0][0]
+    assert LogLine(WALL, "INFO", "log", "Attempt 2 begins.") == bench.groups[1][0]
 
 
 def test_nothing_is_sent_twice(bench: Bench) -> None:
@@ -209,4 +224,3 @@ def test_nothing_is_sent_twice(bench: Bench) -> None:
     bench.log.flush()
     bench.log.finish()
     assert ["one"] == bench.texts()
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(bench.groups[0])) == [[1.0, "INFO", "log", "one"]]

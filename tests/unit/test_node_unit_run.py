@@ -27,7 +27,7 @@ from pydra.cluster.wire.messages import (
 from pydra.errors import SandboxError
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import INLINE_LIMIT, Failure, LogLine, Payload
-from tests.support.nodes import NodeBench, texts, unit
+from tests.support.nodes import NodeBench, lines, texts, unit
 from tests.support.workers import ScriptedWorker
 
 FIRST, ONE = Attempt(1, 1), InstanceId(1)
@@ -239,10 +239,10 @@ def test_lines(bench: NodeBench) -> None:
     worker.says(frames.LOG, [[5.0, "INFO", "log", "one"]])
     worker.writes(b"two\n")
     worker.says(frames.RESULT, b"\x05")
-    [lines, finished] = bench.settle()
-    assert isinstance(lines, UnitLog)
-    assert LogLine(5.0, "INFO", "log", "one") == lines.lines[0]
-    assert "two" == lines.lines[1].text
+    [log, finished] = bench.settle()
+    assert isinstance(log, UnitLog)
+    assert LogLine(5.0, "INFO", "log", "one") == lines([log])[0]
+    assert "two" == lines([log])[1].text
     assert isinstance(finished, UnitFinished)
 
 

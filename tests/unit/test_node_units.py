@@ -18,16 +18,18 @@ from pydra.cluster.wire.messages import (
     FAILED,
     LOST,
     KillUnit,
+    LogStored,
     PackageWanted,
     Recorded,
     StopUnit,
     Unavailable,
     UnitFinished,
+    UnitLog,
     UnitProgress,
 )
 from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion
 from pydra.model.instance import Payload
-from tests.support.nodes import NodeBench, texts, unit
+from tests.support.nodes import NodeBench, lines, texts, unit
 
 FIRST, SECOND = Attempt(1, 1), Attempt(1, 2)
 ONE = InstanceId(1)
@@ -170,7 +172,8 @@ def test_work_without_a_link(bench: NodeBench) -> None:
     assert worker.is_gone
     messages = bench.greet()
     assert ["one", "late"] == texts(messages)
-    assert ["NodeHello", "UnitLog", "UnitFinished"] == [type(message).__name__ for message in messages]
+    names = [type(message).__name__ for message in messages]
+    assert ["NodeHello", "UnitLog", "UnitLog", "UnitFinished"] == names
     assert [] == bench.advance(1)
 
 
@@ -181,7 +184,42 @@ def test_lines_of_an_end_without_a_link(bench: NodeBench) -> None:
     worker.writes(b"why it died")
     worker.exits(WorkerExit(139, "killed by SIGSEGV"))
     assert ["why it died"] == texts(bench.greet())
-    assert {} == bench.units._unsent
+    bench.tell(LogStored(FIRST, 1))
+    assert () == bench.logs.held()
+
+
+def test_a_further_attempt_says_so(bench: NodeBench) -> None:
+    """Its first line tells which attempt of the instance it is."""
+    bench.run(losses=1)
+    messages = bench.advance(1)
+    assert ["Attempt 2 begins."] == texts(messages)
+    assert "INFO" == lines(messages)[0].level
+
+
+def test_the_outcome_tells_how_many_lines_there_are(bench: NodeBench) -> None:
+    """So the master knows when it has all of them; they come before it."""
+    worker = bench.run()
+    worker.writes(b"one\ntwo\n")
+    worker.says(frames.RESULT, b"\x05")
+    [log, finished] = bench.settle()
+    assert isinstance(log, UnitLog)
+    assert isinstance(finished, UnitFinished)
+    assert (0, 2, 2) == (log.record.first, log.record.end, finished.lines)
+
+
+def test_a_silent_task_leaves_no_trace(bench: NodeBench, tmp_path: Path) -> None:
+    """No file, no message, nothing that is held."""
+    bench.run().says(frames.RESULT, b"\x05")
+    assert [UnitFinished(FIRST, COMPLETE, Payload(1, b"\x05"))] == bench.settle()
+    assert () == bench.logs.held()
+    assert [] == list((tmp_path / "task_logs").iterdir())
+
+
+def test_a_start_that_failed_ends_its_log(bench: NodeBench) -> None:
+    """A further attempt that never gets a worker leaves nothing held once its line is stored."""
+    bench.tell(unit(version="cd" * 32, losses=1))
+    bench.tell(Unavailable(f"demo/{'cd' * 32}", "It is gone."), LogStored(FIRST, 1))
+    assert () == bench.logs.held()
 
 
 def test_outbox() -> None:

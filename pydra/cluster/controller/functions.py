@@ -236,6 +236,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
             _TASK_ID,
             Parameter("after", "integer", default=0, lowest=0),
             Parameter("wait", "number", default=0.0, lowest=0.0, highest=LONGEST_WAIT_S),
+            Parameter("subtask", "text", default=None, nullable=True),
+            Parameter("workunit_id", "any", default=None, nullable=True),
         ),
         waits=True,
     ),

@@ -152,6 +152,11 @@ class Dispatcher:
         """Work may be sent to this node, now or when it is heard of again."""
         return self._scheduler.is_connected(node)
 
+    def holder(self, node: NodeId, attempt: Attempt) -> InstanceId | None:
+        """The instance that this node runs as this attempt; None if it is stale or foreign."""
+        held = self._scheduler.holder(attempt)
+        return held[0] if held is not None and held[1] == node else None
+
     def unit_progressed(self, node: NodeId, message: UnitProgress) -> None:
         """A node tells progress; it counts if the node runs that attempt."""
         if self.is_held(node, message.instance, message.attempt):
@@ -275,7 +280,15 @@ class Dispatcher:
             started=live.started or now,
         )
         message = RunUnit(
-            attempt, instance, live.task_key, live.package, live.version, live.args, worker, live.needs
+            attempt,
+            instance,
+            live.task_key,
+            live.package,
+            live.version,
+            live.args,
+            worker,
+            live.needs,
+            live.losses,
         )
 
         def send() -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, assert_never
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -20,7 +21,8 @@ from twisted.logger import Logger
 import pydra
 from pydra.cluster.interfaces import Bulk, BulkSink, InThread, Link
 from pydra.cluster.master.dispatcher import Dispatcher
-from pydra.cluster.master.task_logs import LAST_TIME, TaskLogs
+from pydra.cluster.master.log_seal import LogSeal
+from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire.messages import (
@@ -29,6 +31,7 @@ from pydra.cluster.wire.messages import (
     PROTOCOL,
     BlobWanted,
     Heartbeat,
+    LogStored,
     MasterHello,
     NodeHello,
     PackageWanted,
@@ -41,7 +44,7 @@ from pydra.cluster.wire.messages import (
     UnitProgress,
 )
 from pydra.errors import LinkLost, PydraError, RemoteFault, WireError
-from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
+from pydra.model.ids import NodeId, PackageName, PackageVersion
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.node import ISOLATIONS, Node, NodeInformation
 
@@ -59,8 +62,8 @@ MESSAGE_LIMIT = 4 * 1024
 
 OUTCOMES = frozenset(outcome.value for outcome in inputs.Outcome)
 
-REMEMBERED = 10_000
-"""Attempts sent to a node whose late log lines are still taken."""
+LINES_LIMIT = 4 * 1024 * 1024
+"""Bytes of log lines that wait for the archive; a node sends an eighth of it before it waits itself."""
 
 
 class Packages(Protocol):
@@ -80,6 +83,7 @@ class Surroundings:
     heartbeat_s: float
     dispatcher: Dispatcher
     task_logs: TaskLogs
+    seal: LogSeal
     packages: Packages
     blobs: Blobs
     in_thread: InThread
@@ -100,7 +104,7 @@ class NodeLink:
         self._greeted = False
         self._blobs: dict[str, int] = {}
         self._streams = 0
-        self._sent: dict[Attempt, InstanceId] = {}
+        self._lines_size = 0
         self._beat: IDelayedCall | None = None
 
     def send(self, message: ToNode) -> None:
@@ -108,9 +112,8 @@ class NodeLink:
         if self._link is None or not self._greeted:
             return
         if isinstance(message, RunUnit):
-            self._sent[message.attempt] = message.instance
-            if len(self._sent) > REMEMBERED:
-                del self._sent[next(iter(self._sent))]
+            seal = self._around.seal.make(self.node.id, message.attempt, message.instance)
+            message = msgspec.structs.replace(message, seal=seal)
         self._link.send(message)
 
     def link_up(self, link: Link, bulk: Bulk) -> None:
@@ -176,16 +179,14 @@ class NodeLink:
         dispatcher = self._around.dispatcher
         match message:
             case UnitFinished():
+                if (held := dispatcher.holder(self.node.id, message.attempt)) is not None:
+                    self._around.task_logs.expect(held, message.attempt, message.lines)
                 dispatcher.unit_finished(self.node.id, self._checked(message))
             case UnitProgress(percent=percent, message=text):
                 if -1 <= percent <= 100 and len(text or "") <= MESSAGE_LIMIT:
                     dispatcher.unit_progressed(self.node.id, message)
             case UnitLog():
-                if self._sent.get(message.attempt) == message.instance or dispatcher.is_held(
-                    self.node.id, message.instance, message.attempt
-                ):
-                    lines = [line for line in message.lines if 0 <= line.time <= LAST_TIME]
-                    self._around.task_logs.append(message.instance, lines)
+                self._take_lines(message)
             case PackageWanted(package=package, version=version):
                 chunks = self._around.packages.stream(package, version)
                 self._stream("package", f"{package}/{version}", chunks)
@@ -198,6 +199,31 @@ class NodeLink:
                     self._link.close("the node was silent for longer than its lease")
             case _:
                 assert_never(message)
+
+    def _take_lines(self, message: UnitLog) -> None:
+        link, record, size = self._link, message.record, len(message.record.lines)
+        attempt = record.attempt
+        if not self._around.seal.holds(message.seal, self.node.id, attempt, message.instance):
+            self.send(LogStored(attempt, 0, is_wanted=False))
+            return
+        if self._lines_size + size > LINES_LIMIT:
+            self._close(link, "The node sends more log lines than it may.")
+            return
+        self._lines_size += size
+
+        def answer(held: int | Exception) -> None:
+            self._lines_size -= size
+            if isinstance(held, WireError):
+                self._close(link, str(held))
+            elif isinstance(held, int) and self._link is link:
+                self.send(LogStored(attempt, held))
+
+        self._around.task_logs.append(message.instance, record, answer)
+
+    def _close(self, link: Link | None, reason: str) -> None:
+        """End a link, if it is still the present one."""
+        if link is not None and link is self._link:
+            link.close(reason)
 
     def _checked(self, message: UnitFinished) -> UnitFinished:
         """The outcome, with a result that is what it says; otherwise a failure in its place."""

@@ -28,6 +28,9 @@ from pydra.cluster.master.commands.tasks import TaskCommands
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.event_log import EventLog
+from pydra.cluster.master.log_archive import LogArchive
+from pydra.cluster.master.log_keeping import LogKeeping
+from pydra.cluster.master.log_seal import LogSeal, load_secret
 from pydra.cluster.master.node_link import NodeLink, Surroundings
 from pydra.cluster.master.old_versions import OldVersions
 from pydra.cluster.master.package_library import PackageLibrary
@@ -90,6 +93,8 @@ class MasterService:
         stops.callback(self._library.stop)
         self._old_versions.start()
         stops.callback(self._old_versions.stop)
+        self._log_keeping.start()
+        stops.callback(self._log_keeping.stop)
         self._roster.start(self._link)
         stops.push_async_callback(self._roster.stop)
         port = await self._controller.start()
@@ -146,9 +151,7 @@ class MasterService:
         self._old_versions = OldVersions(
             reactor, repository, files, self._library, self._dispatcher.live, settings.KEEP_VERSIONS
         )
-        self._task_logs = TaskLogs(
-            settings.runtime / "task_logs", log_file, self._events.wake, settings.LOG_LIMIT
-        )
+        await self._make_logs(files, log_file)
         self._files = files
         self._dispatcher.restore(await store.unfinished())
         authentication = Authentication(reactor, self._identity, self._administrator)
@@ -159,6 +162,22 @@ class MasterService:
             settings.CONTROLLER_PORT,
             await self._commands(store, files),
             authentication,
+        )
+
+    async def _make_logs(self, files: InThread, log_file: InThread) -> None:
+        settings, directory = self._settings, self._settings.runtime / "task_logs"
+        archive = LogArchive(directory, settings.LOG_LIMIT)
+        self._task_logs = TaskLogs(self._reactor, archive, log_file, self._events.wake)
+        self._log_seal = LogSeal(await files(load_secret, directory / "seal.key"))
+        self._log_keeping = LogKeeping(
+            self._reactor,
+            self._wall_clock,
+            archive,
+            files,
+            log_file,
+            self._dispatcher.live,
+            settings.LOG_KEEP_DAYS,
+            settings.LOG_ARCHIVE_MB * 2**20,
         )
 
     async def _commands(self, store: Store, files: InThread) -> Commands:
@@ -176,7 +195,9 @@ class MasterService:
         instances = InstanceCommands(
             self._dispatcher, self._scheduler, store, self._events, self._blobs, files, seconds
         )
-        history = HistoryCommands(store, instances, self._library, self._task_logs, self._events, seconds)
+        history = HistoryCommands(
+            store, instances, self._library, self._task_logs, self._events, seconds, self._log_keeping.rule
+        )
         nodes = NodeCommands(
             self._roster, self._scheduler, self._dispatcher, self._store.epoch, self._isolation
         )
@@ -216,6 +237,7 @@ class MasterService:
                 heartbeat_s=self._settings.HEARTBEAT_S,
                 dispatcher=self._dispatcher,
                 task_logs=self._task_logs,
+                seal=self._log_seal,
                 packages=self._library,
                 blobs=self._blobs,
                 in_thread=self._files,

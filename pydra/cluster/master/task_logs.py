@@ -1,131 +1,118 @@
 # SPDX-License-Identifier: MIT
 """
-What tasks wrote, kept on the master: one file an instance, one MessagePack record a line of it.
+What tasks wrote, kept on the master.
 
-Positions are byte offsets into that file. All file work is done by one thread, in order.
+Records of all nodes go to the archive in the order in which they come, many in one call of its thread; a
+record is acknowledged when it is there. An instance whose node told how many lines it wrote is complete when
+these are there.
 """
 
 from __future__ import annotations
 
-import datetime
-import os
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
-from pydra.model.ids import InstanceId
-from pydra.model.instance import LogLine
+from pydra.cluster.master.log_archive import ALL, Choice, LogArchive, Page
+from pydra.cluster.wire.log_records import LogRecord, pack_lines
+from pydra.model.ids import Attempt, InstanceId
 
-READ_LIMIT = 512 * 1024
-"""Bytes of the file that one reading covers: more than the largest line, which came in one batch."""
+MISSING_S = 30.0
+"""Seconds that lines which a node announced may be missing before nobody waits for them."""
 
-LAST_TIME = 253_402_300_799.0
-"""The last second of the year 9999: later ones are no dates."""
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(LogLine)
+Answer = Callable[[int | Exception], None]
+"""
+Called once with the number of lines that are held of the attempt now, or with what went wrong: `OSError` if
+the record could not be written and is to come again, `WireError` if it is none.
+"""
 
 
 class TaskLogs:
-    """
-    Appends and reads the lines of instances.
-
-    ``limit`` is what one attempt may write, in bytes. The file of an instance takes twice as much, for
-    several attempts and for what each line needs beside its text; then nothing is added to it.
-    """
+    """Appends and reads the lines of instances; ``told`` is called when there are new ones."""
 
     log = Logger()
 
     def __init__(
-        self, root: Path, in_thread: InThread, told: Callable[[InstanceId], None], limit: int
+        self,
+        clock: IReactorTime,
+        archive: LogArchive,
+        in_thread: InThread,
+        told: Callable[[InstanceId], None],
     ) -> None:
-        self._root = root
+        self._clock = clock
+        self._archive = archive
         self._in_thread = in_thread
         self._told = told
-        self._limit = limit
+        self._waiting: list[tuple[InstanceId, LogRecord, Answer]] = []
+        self._is_writing = False
+        self._expected: dict[InstanceId, tuple[Attempt, int, float]] = {}
 
-    def append(self, instance: InstanceId, lines: Sequence[LogLine]) -> None:
-        """Add lines; what cannot be written is logged and lost."""
-        data = b"".join(len(row).to_bytes(4, "big") + row for row in map(_encoder.encode, lines))
-        written = Deferred.fromCoroutine(_returned(self._in_thread(self._append, instance, data)))
-        written.addCallbacks(
-            lambda _: self._told(instance),
-            lambda fault: self.log.failure(
-                "The lines of instance={instance} are lost", fault, instance=instance
-            ),
-        )
+    def append(self, instance: InstanceId, record: LogRecord, answer: Answer) -> None:
+        """Add a record."""
+        self._waiting.append((instance, record, answer))
+        if not self._is_writing:
+            self._is_writing = True
+            written = Deferred.fromCoroutine(self._write())
+            written.addErrback(lambda fault: self.log.failure("The archive of task logs failed", fault))
 
-    async def read(self, instance: InstanceId, after: int) -> tuple[list[LogLine], int]:
+    def expect(self, instance: InstanceId, attempt: Attempt, lines: int) -> None:
+        """The attempt has ended, and its node said how many lines it wrote."""
+        if lines <= 0:
+            return
+        self._expected[instance] = (attempt, lines, self._clock.seconds() + MISSING_S)
+        # Those that came before are written before this.
+        self.append(instance, LogRecord(attempt, 0, 0, pack_lines([])), lambda _: None)
+
+    def is_complete(self, instance: InstanceId) -> bool:
+        """True unless lines that were announced are still to come."""
+        expected = self._expected.get(instance)
+        if expected is not None and self._clock.seconds() > expected[2]:
+            del self._expected[instance]
+            expected = None
+        return expected is None
+
+    async def read(self, instance: InstanceId, after: int, choice: Choice = ALL) -> Page:
         """Lines from a position on (0 is the begin), and the position after them."""
-        lines: tuple[list[LogLine], int] = await self._in_thread(self._read, instance, after)
-        return lines
+        page: Page = await self._in_thread(self._archive.read, instance, after, choice)
+        return page
 
-    def _path(self, instance: InstanceId) -> Path:
-        return self._root / str(instance // 1000) / f"{instance}.log"
+    async def text(self, instance: InstanceId, choice: Choice = ALL) -> str:
+        """All lines, merged by time, as people read them."""
+        text: str = await self._in_thread(self._archive.text, instance, choice)
+        return text
 
-    def _append(self, instance: InstanceId, data: bytes) -> None:
-        path = self._path(instance)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            before = file.tell()
-            if before + len(data) > self._limit * 2:
-                return
-            written = 0
-            try:
-                while written < len(data):
-                    written += file.write(data[written:])
-            except OSError:
-                # Half a line would hide all that is written after it.
-                file.truncate(before)
-                raise
+    async def was_removed(self, instance: InstanceId) -> bool:
+        """True if lines of this instance were removed."""
+        was_removed: bool = await self._in_thread(self._archive.was_removed, instance)
+        return was_removed
 
-    def _read(self, instance: InstanceId, after: int) -> tuple[list[LogLine], int]:
+    async def _write(self) -> None:
         try:
-            with self._path(instance).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if not 0 <= after <= size:
-                    return [], size
-                file.seek(after)
-                data = file.read(READ_LIMIT)
-        except FileNotFoundError:
-            return [], 0
-        lines: list[LogLine] = []
-        at = 0
-        while at + 4 <= len(data):
-            end = at + 4 + int.from_bytes(data[at : at + 4], "big")
-            if end > len(data):
-                break
-            line = _decoded(data[at + 4 : end])
-            if line is None:
-                # Not a position that was given out: there is nothing to read from here.
-                return lines, after + len(data)
-            lines.append(line)
-            at = end
-        return lines, after + at
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                given = [(instance, record) for instance, record, _ in batch]
+                found = await self._in_thread(self._archive.append, given)
+                news: dict[InstanceId, None] = {}
+                for (instance, record, answer), held in zip(batch, found, strict=True):
+                    if isinstance(held, Exception):
+                        self.log.error(
+                            "Lines of instance={instance} were not kept: {fault}",
+                            instance=instance,
+                            fault=str(held),
+                        )
+                    else:
+                        news[instance] = None
+                        self._arrived(instance, record.attempt, held)
+                    answer(held)
+                for instance in news:
+                    self._told(instance)
+        finally:
+            self._is_writing = False
 
-
-def _decoded(row: bytes) -> LogLine | None:
-    """A line that was written; None if these bytes are none."""
-    try:
-        line = _decoder.decode(row)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-    return line if 0 <= line.time <= LAST_TIME else None
-
-
-def as_text(lines: Sequence[LogLine]) -> str:
-    """Lines as people read them: UTC time to the microsecond, level, stream, text."""
-    return "".join(
-        f"{datetime.datetime.fromtimestamp(line.time, datetime.UTC):%Y-%m-%d %H:%M:%S.%f} "
-        f"{line.level:<8} {line.stream}: {line.text}\n"
-        for line in lines
-    )
-
-
-async def _returned(awaitable: Awaitable[Any]) -> None:
-    await awaitable
+    def _arrived(self, instance: InstanceId, attempt: Attempt, lines: int) -> None:
+        expected = self._expected.get(instance)
+        if expected is not None and expected[0] == attempt and lines >= expected[1]:
+            del self._expected[instance]

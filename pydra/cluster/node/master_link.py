@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Bulk, BulkSink, Link
+from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.outbox import Outbox, Outcome
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
 from pydra.cluster.node.units import Units
@@ -24,6 +25,7 @@ from pydra.cluster.wire.messages import (
     PROTOCOL,
     Heartbeat,
     KillUnit,
+    LogStored,
     MasterHello,
     NodeHello,
     Recorded,
@@ -69,9 +71,12 @@ class MasterLink:
         self._beat: IDelayedCall | None = None
         self._orphaned: IDelayedCall | None = None
 
-    def serve(self, units: Units, packages: PackageCache, arguments: ArgumentCache) -> None:
+    def serve(
+        self, units: Units, packages: PackageCache, arguments: ArgumentCache, logs: LogDelivery
+    ) -> None:
         """Name those whom the master's words are for; called once, before there can be a link."""
         self._units = units
+        self._logs = logs
         self._packages = packages
         self._arguments = arguments
 
@@ -121,6 +126,7 @@ class MasterLink:
         self._link = self._bulk = None
         self._greeted = False
         self.stop()
+        self._logs.link_down()
         self._orphaned = self._clock.callLater(self._orphan_grace_s, self._abandon)
 
     def stop(self) -> None:
@@ -144,7 +150,9 @@ class MasterLink:
             if self._link is None:
                 return
 
-    def _carry_out(self, message: RunUnit | StopUnit | KillUnit | Recorded | Heartbeat | Unavailable) -> None:
+    def _carry_out(
+        self, message: RunUnit | StopUnit | KillUnit | Recorded | LogStored | Heartbeat | Unavailable
+    ) -> None:
         match message:
             case RunUnit():
                 self._units.run(message)
@@ -155,6 +163,8 @@ class MasterLink:
             case Recorded():
                 for attempt in message.attempts:
                     self._outbox.forget(attempt)
+            case LogStored(attempt, lines, is_wanted):
+                self._logs.stored(attempt, lines, is_wanted)
             case Heartbeat():
                 pass
             case Unavailable():
@@ -187,7 +197,7 @@ class MasterLink:
                 finished=self._outbox.attempts(),
             )
         )
-        self._units.send_lines()
+        self._logs.link_up()
         for outcome in self._outbox:
             self.tell_outcome(outcome)
         self._packages.ask_again()

@@ -19,6 +19,7 @@ from pydra.cluster.auth.tls import DaemonTLS
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.node.epoch import EpochFile
 from pydra.cluster.node.information import available_cores, information, stones
+from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
@@ -66,6 +67,7 @@ class NodeService:
             self._repository, self._in_thread, tell, settings.PACKAGE_CACHE_MB * 2**20
         )
         arguments = ArgumentCache(tell)
+        self._logs = LogDelivery(reactor, settings.runtime / "task_logs", self._in_thread, tell)
         self._units = Units(
             reactor,
             time.time,  # noqa: TID251 - the one wall clock of this daemon
@@ -73,11 +75,12 @@ class NodeService:
             self._packages,
             arguments,
             outbox,
+            self._logs,
             tell,
             self._master_link.tell_outcome,
             settings.LOG_LIMIT,
         )
-        self._master_link.serve(self._units, self._packages, arguments)
+        self._master_link.serve(self._units, self._packages, arguments, self._logs)
         self._listener = MasterListener(
             reactor,
             DaemonTLS(identity),
@@ -92,6 +95,7 @@ class NodeService:
         self._files.start()
         await self._in_thread(self._repository.sweep)
         await self._packages.load()
+        await self._logs.load()
         await self._workers.start()
         port = self._listener.start()
         self.log.info("The node listens on port {port}", port=port)
@@ -102,6 +106,7 @@ class NodeService:
         await self._listener.stop()
         self._master_link.stop()
         await self._workers.stop()
+        self._logs.stop()
         self._files.stop()
 
 

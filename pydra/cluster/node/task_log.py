@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What one attempt writes: lines with times, within limits, sent in groups."""
+"""What one attempt writes: lines with times, within limits, handed on in groups."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from pydra.cluster.wire.log_records import GROUP_LIMIT, LAST_TIME
 from pydra.model.instance import LogLine
 
 FLUSH_S = 0.05
@@ -18,52 +19,54 @@ LINE_LIMIT = 16 * 1024
 RATE_LIMIT = 1024 * 1024
 """Bytes a second that are kept; lines above it are counted and dropped."""
 
-HOLD_LIMIT = 1024 * 1024
-"""Bytes that wait while there is no link to the master."""
-
-GROUP_LIMIT = 128 * 1024
-"""Bytes of lines that travel in one message."""
-
-LAST_TIME = 253_402_300_799.0
-"""The last second of the year 9999: later ones are no dates."""
-
 LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 STREAMS = frozenset({"stdout", "stderr", "log"})
 
 
 class TaskLog:
     """
-    Collects the lines of one attempt and hands them to ``send`` in groups.
+    Collects the lines of one attempt and hands them to ``keep`` in groups.
 
-    ``send`` answers False while there is nobody to send to. Nothing here can raise on what a worker wrote.
+    ``keep`` answers False if it has no room: the group is dropped then, and counted. A task that writes
+    nothing costs nothing here. Nothing can raise on what a worker wrote. ``ended`` is called by ``finish``.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         wall_clock: Callable[[], float],
-        send: Callable[[tuple[LogLine, ...]], bool],
+        keep: Callable[[Sequence[LogLine]], bool],
+        ended: Callable[[], None],
         limit: int,
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
-        self._send = send
+        self._keep = keep
+        self._ended = ended
         self._left = limit
         self._waiting: list[tuple[LogLine, int]] = []
-        self._waiting_size = 0
+        """Lines, each with its size."""
         self._flush: IDelayedCall | None = None
-        self._second = 0.0
+        self._second = 0
         self._in_second = 0
         self._dropped = 0
         self._raw = b""
+        self.kept = 0
+        """Lines that were handed on."""
 
     def lines(self, rows: object) -> None:
         """
         Lines of a LOG frame, ``[[time, level, stream, text], ...]``; rows of another shape are dropped, and a
         time that is none becomes ours.
         """
+        if not isinstance(rows, list):
+            return
         self._begin_second()
-        for row in rows if isinstance(rows, list) else ():
+        for number, row in enumerate(rows):
+            if self._in_second > RATE_LIMIT:
+                # Thousands of lines may come at once: those that are dropped must not cost what others do.
+                self._dropped += len(rows) - number
+                return
             match row:
                 case [float() as at, str() as level, str() as stream, str() as text] if (
                     level in LEVELS and stream in STREAMS
@@ -81,48 +84,55 @@ class TaskLog:
             self._raw = b""
         self._add_raw(whole)
 
-    def note(self, text: str) -> None:
-        """A line of ours, at level ERROR."""
+    def note(self, text: str, level: str = "ERROR") -> None:
+        """A line of ours."""
         self._begin_second()
-        self._add(LogLine(self._wall_clock(), "ERROR", "log", text))
+        self._add(LogLine(self._wall_clock(), level, "log", text))
 
     def finish(self) -> None:
-        """Send what is there, an unfinished line too."""
+        """Hand on what is there, an unfinished line too: nothing more comes."""
         if self._raw:
             self._add_raw([self._raw])
             self._raw = b""
         self.flush()
+        self._ended()
 
     def flush(self) -> None:
-        """Send what waits now, if there is somebody to send it to."""
+        """Hand on what waits, now."""
         if self._flush is not None and self._flush.active():
             self._flush.cancel()
         self._flush = None
+        waiting, self._waiting = self._waiting, []
+        told = 0
         if self._dropped and self._left > 0:
-            text = f"[{self._dropped} lines were dropped]"
-            marker = LogLine(self._wall_clock(), "WARNING", "log", text)
-            self._append(marker, _size(marker))
-            self._dropped = 0
-        while self._waiting:
-            group, size = _first_group(self._waiting)
-            if not self._send(group):
-                return
-            del self._waiting[: len(group)]
-            self._waiting_size -= size
+            told, self._dropped = self._dropped, 0
+            marker = LogLine(self._wall_clock(), "WARNING", "log", f"[{told} lines were dropped]")
+            waiting.append((marker, _size(marker)))
+        start = 0
+        while start < len(waiting):
+            group = _group(waiting, start)
+            start += len(group)
+            if self._keep(group):
+                self.kept += len(group)
+            else:
+                # The line that tells of others is none of the task's; what it told is to be told again.
+                is_last = bool(told) and start == len(waiting)
+                self._dropped += len(group) + (told - 1 if is_last else 0)
 
     def _add_raw(self, whole: Sequence[bytes]) -> None:
-        self._begin_second()
+        if not whole:
+            return
         now = self._wall_clock()
+        self._begin_second()
         for number, line in enumerate(whole):
             if self._in_second > RATE_LIMIT:
-                # Thousands of lines may come at once: those that are dropped must not cost what others do.
                 self._dropped += len(whole) - number
                 return
             self._add(LogLine(now, "INFO", "stdout", line[:LINE_LIMIT].decode("utf-8", "replace")))
 
     def _begin_second(self) -> None:
         """What was kept in another second counts no more."""
-        second = float(int(self._clock.seconds()))
+        second = int(self._clock.seconds())
         if second != self._second:
             self._second, self._in_second = second, 0
 
@@ -131,34 +141,32 @@ class TaskLog:
             return
         size = _size(line)
         self._in_second += size
-        if self._in_second > RATE_LIMIT or self._waiting_size + size > HOLD_LIMIT:
+        if self._in_second > RATE_LIMIT:
             self._dropped += 1
             return
         self._left -= size
         if self._left <= 0:
             line = LogLine(line.time, "WARNING", "log", "[The log is full; nothing more of it is kept.]")
             size = _size(line)
-        self._append(line, size)
+        self._waiting.append((line, size))
         if self._flush is None:
             self._flush = self._clock.callLater(FLUSH_S, self.flush)
-
-    def _append(self, line: LogLine, size: int) -> None:
-        self._waiting.append((line, size))
-        self._waiting_size += size
 
 
 def _size(line: LogLine) -> int:
     """About the bytes that a line takes on the way: its text in UTF-8 (four bytes a character at most)."""
-    return (len(line.text) if line.text.isascii() else 4 * len(line.text)) + 32
+    text = line.text
+    return (len(text) if text.isascii() else 4 * len(text)) + 32
 
 
-def _first_group(waiting: Sequence[tuple[LogLine, int]]) -> tuple[tuple[LogLine, ...], int]:
-    """The first lines, as many as travel together and at least one, and their size."""
+def _group(waiting: Sequence[tuple[LogLine, int]], start: int) -> list[LogLine]:
+    """The lines from ``start`` on that travel together; at least one."""
     group: list[LogLine] = []
     total = 0
-    for line, size in waiting:
-        if group and total + size > GROUP_LIMIT:
+    for position in range(start, len(waiting)):
+        line, size = waiting[position]
+        total += size
+        if total > GROUP_LIMIT and group:
             break
         group.append(line)
-        total += size
-    return tuple(group), total
+    return group

@@ -164,4 +164,8 @@ class UnitRun:
         self.log.flush()
         if self._worker is not None:
             self._worker.kill()
-        self._finished(self, Outcome(UnitFinished(self.message.attempt, outcome, result, failure), blob))
+        told = UnitFinished(self.message.attempt, outcome, result, failure, self.log.kept)
+        if self._worker is None:
+            # Nobody will say that it is gone.
+            self.log.finish()
+        self._finished(self, Outcome(told, blob))

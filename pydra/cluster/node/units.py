@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Workers
+from pydra.cluster.node.held_log import HeldLog
+from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.outbox import Outbox, Outcome
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
 from pydra.cluster.node.task_log import TaskLog
 from pydra.cluster.node.unit_run import UnitRun
-from pydra.cluster.wire.messages import LOST, RunUnit, ToMaster, UnitFinished, UnitLog, UnitProgress
+from pydra.cluster.wire.messages import LOST, RunUnit, ToMaster, UnitFinished, UnitProgress
 from pydra.errors import WorkerDied
 from pydra.model.ids import Attempt
 from pydra.model.instance import Failure, LogLine
@@ -39,6 +41,7 @@ class Units:
         packages: PackageCache,
         arguments: ArgumentCache,
         outbox: Outbox,
+        logs: LogDelivery,
         tell: Tell,
         tell_outcome: Callable[[Outcome], None],
         log_limit: int,
@@ -49,13 +52,13 @@ class Units:
         self._packages = packages
         self._arguments = arguments
         self._outbox = outbox
+        self._logs = logs
         self._tell = tell
         self._tell_outcome = tell_outcome
         self._log_limit = log_limit
         self._runs: dict[Attempt, UnitRun] = {}
         self._progress: dict[Attempt, UnitProgress] = {}
         self._progress_timer: IDelayedCall | None = None
-        self._unsent: dict[Attempt, TaskLog] = {}
 
     def running(self) -> tuple[Attempt, ...]:
         """The attempts that have no outcome yet."""
@@ -66,14 +69,9 @@ class Units:
         attempt = message.attempt
         if attempt in self._runs or attempt in self._outbox:
             return
-
-        def send_lines(lines: tuple[LogLine, ...]) -> bool:
-            is_sent = self._tell(UnitLog(attempt, message.instance, lines))
-            if not is_sent:
-                self._unsent[attempt] = task_log
-            return is_sent
-
-        task_log = TaskLog(self._clock, self._wall_clock, send_lines, self._log_limit)
+        task_log = self._task_log(message)
+        if message.losses:
+            task_log.note(f"Attempt {message.losses + 1} begins.", "INFO")
         run = UnitRun(
             message,
             self._workers,
@@ -102,16 +100,26 @@ class Units:
         elif attempt not in self._outbox:
             self._not_here(attempt)
 
-    def send_lines(self) -> None:
-        """Send the lines that waited for a link, also of what has ended meanwhile."""
-        unsent, self._unsent = self._unsent, {}
-        for task_log in unsent.values():
-            task_log.flush()
-
     def kill_all(self, reason: str) -> None:
         """End everything that runs."""
         for attempt in list(self._runs):
             self.kill(attempt, reason)
+
+    def _task_log(self, message: RunUnit) -> TaskLog:
+        """The log of an attempt; nothing is held for it before its first line."""
+        held: HeldLog | None = None
+
+        def keep(lines: Sequence[LogLine]) -> bool:
+            nonlocal held
+            if held is None:
+                held = self._logs.open(message.attempt, message.instance, message.seal)
+            return self._logs.keep(held, lines)
+
+        def ended() -> None:
+            if held is not None:
+                self._logs.end(held)
+
+        return TaskLog(self._clock, self._wall_clock, keep, ended, self._log_limit)
 
     def _not_here(self, attempt: Attempt) -> None:
         failure = Failure(WorkerDied.code, "The node does not run this (any more).")

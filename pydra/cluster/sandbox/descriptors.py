@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,8 +29,8 @@ class Descriptor:
     """
     One descriptor that the reactor may watch; what happens to it is told to the two functions.
 
-    ``broken`` is called if one of them raised (which the reactor has logged then). When the other end hangs
-    up, there is something to read: the end.
+    ``broken`` is called if one of them raised (which the reactor has logged then), or the kernel tells an
+    error.
     """
 
     def __init__(
@@ -82,7 +81,4 @@ class Descriptor:
         self._writable()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802, D102
-        if reason.check(ConnectionDone, ConnectionLost):
-            self._readable()
-        else:
-            self._broken()
+        self._broken()

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from pydra.cluster.wire.log_records import LogRecord
 from pydra.errors import WireError
 from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey, WorkerKey
-from pydra.model.instance import Failure, LogLine, Payload
+from pydra.model.instance import Failure, Payload
 from pydra.model.node import NodeInformation
 from pydra.model.package import NO_NEEDS, Needs
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Number of this protocol; both hellos carry it, and a link between different ones is refused in words."""
 
 BATCH_LIMIT = 384 * 1024
@@ -48,6 +49,10 @@ class RunUnit(msgspec.Struct, frozen=True, tag="run"):
     args: Payload
     worker: WorkerKey
     needs: Needs = NO_NEEDS
+    losses: int = 0
+    """Earlier attempts of it that were lost."""
+    seal: bytes = b""
+    """Goes with the log lines of the attempt: they are from the node that it was sent to."""
 
 
 class StopUnit(msgspec.Struct, frozen=True, tag="stop"):
@@ -66,6 +71,14 @@ class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
     """The outcomes of these attempts are committed, or not wanted: forget them."""
 
     attempts: tuple[Attempt, ...]
+
+
+class LogStored(msgspec.Struct, frozen=True, tag="log_stored"):
+    """The lines of an attempt before this number are archived; if they are not wanted, none are."""
+
+    attempt: Attempt
+    lines: int
+    is_wanted: bool = True
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
@@ -93,6 +106,8 @@ class UnitFinished(msgspec.Struct, frozen=True, tag="finished"):
     outcome: str
     result: Payload | None = None
     failure: Failure | None = None
+    lines: int = 0
+    """Log lines that it wrote until then."""
 
 
 class UnitProgress(msgspec.Struct, frozen=True, tag="progress"):
@@ -105,11 +120,11 @@ class UnitProgress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class UnitLog(msgspec.Struct, frozen=True, tag="log"):
-    """Lines that a task wrote."""
+    """Lines that a task wrote; sent again on each new link until they are ``LogStored``."""
 
-    attempt: Attempt
     instance: InstanceId
-    lines: tuple[LogLine, ...]
+    seal: bytes
+    record: LogRecord
 
 
 class PackageWanted(msgspec.Struct, frozen=True, tag="package_wanted"):
@@ -132,7 +147,7 @@ class Unavailable(msgspec.Struct, frozen=True, tag="unavailable"):
     reason: str
 
 
-ToNode = MasterHello | RunUnit | StopUnit | KillUnit | Recorded | Heartbeat | Unavailable
+ToNode = MasterHello | RunUnit | StopUnit | KillUnit | Recorded | LogStored | Heartbeat | Unavailable
 ToMaster = NodeHello | UnitFinished | UnitProgress | UnitLog | PackageWanted | BlobWanted | Heartbeat
 
 _encoder = msgspec.msgpack.Encoder()

@@ -9,11 +9,11 @@ from pydra.cluster.interfaces import Store
 from pydra.cluster.master.commands.instances import InstanceCommands
 from pydra.cluster.master.commands.objects import JSON, instance_object
 from pydra.cluster.master.event_log import EventLog
+from pydra.cluster.master.log_archive import Choice
 from pydra.cluster.master.package_library import PackageLibrary
-from pydra.cluster.master.task_logs import TaskLogs, as_text
+from pydra.cluster.master.task_logs import TaskLogs
 from pydra.errors import NotFound
 from pydra.model.ids import InstanceId, TaskKey
-from pydra.model.instance import LogLine
 
 
 class HistoryCommands:
@@ -27,6 +27,7 @@ class HistoryCommands:
         task_logs: TaskLogs,
         events: EventLog,
         seconds: Callable[[], float],
+        log_rule: str,
     ) -> None:
         self._store = store
         self._instances = instances
@@ -34,6 +35,7 @@ class HistoryCommands:
         self._task_logs = task_logs
         self._events = events
         self._seconds = seconds
+        self._log_rule = log_rule
 
     async def task_history(self, key: str, page: int = 1) -> JSON:
         """Ten instances of a task, newest first; a page out of range is clipped."""
@@ -63,34 +65,64 @@ class HistoryCommands:
         }
 
     async def task_log(self, task_id: int, subtask: str | None = None, workunit_id: object = None) -> str:
-        """What an instance wrote, as text; of a subtask or unit that it does not have, nothing."""
-        await self._instances.find(task_id)
-        if subtask is not None or workunit_id is not None:
-            return ""
-        lines: list[LogLine] = []
-        position = 0
-        while True:
-            more, after = await self._task_logs.read(InstanceId(task_id), position)
-            lines += more
-            if not more or after == position:
-                return as_text(sorted(lines, key=lambda line: line.time))
-            position = after
-
-    async def task_lines(self, task_id: int, after: int = 0, wait: float = 0.0) -> JSON:
         """
-        Lines from a position on, as ``[time, level, stream, text]``, and the position after them.
+        What an instance, one of its subtasks or one work unit wrote, by time, as text.
 
-        Without any, it answers when some came, when the instance ended, or after ``wait`` seconds.
+        Of a subtask or unit that it does not have, nothing. If the log was removed, the text says so.
+        """
+        await self._instances.find(task_id)
+        instance, choice = InstanceId(task_id), _choice(subtask, workunit_id)
+        if choice is None:
+            return ""
+        text = await self._task_logs.text(instance, choice)
+        return text or (f"{self._removed}\n" if await self._task_logs.was_removed(instance) else "")
+
+    async def task_lines(
+        self,
+        task_id: int,
+        after: int = 0,
+        wait: float = 0.0,
+        subtask: str | None = None,
+        workunit_id: object = None,
+    ) -> JSON:
+        """
+        Lines from a position on, by time, as ``[time, level, stream, text]``, and the position after them.
+
+        Without any, it answers when some came, when the instance ended, or after ``wait`` seconds. ``more``:
+        there are further lines now. ``units``: the work unit of each line, or null if all are of the root.
+        ``removed``: a sentence, if lines were removed.
         """
         deadline = self._seconds() + wait
+        choice = _choice(subtask, workunit_id) or Choice("", -1)
         while True:
             instance = await self._instances.find(task_id)
-            lines, position = await self._task_logs.read(instance.id, after)
+            # Asked before the lines are read, so that none can come between.
+            is_final = instance.status.is_final and self._task_logs.is_complete(instance.id)
+            page = await self._task_logs.read(instance.id, after, choice)
             left = deadline - self._seconds()
-            if lines or instance.status.is_final or left <= 0:
+            if page.lines or page.has_more or is_final or left <= 0:
                 return {
-                    "lines": [[line.time, line.level, line.stream, line.text] for line in lines],
-                    "next": position,
-                    "final": instance.status.is_final,
+                    "lines": [[line.time, line.level, line.stream, line.text] for line in page.lines],
+                    "units": page.units if any(page.units) else None,
+                    "next": page.next,
+                    "more": page.has_more,
+                    "final": is_final,
+                    "removed": self._removed if page.was_removed else None,
                 }
+            after = page.next
             await self._events.news(instance.id, min(left, 1.0))
+
+    @property
+    def _removed(self) -> str:
+        return f"Lines of this instance were removed: {self._log_rule}."
+
+
+def _choice(subtask: str | None, workunit_id: object) -> Choice | None:
+    """The work units that a caller means; None if there can be none."""
+    if workunit_id is None:
+        return Choice(subtask)
+    if isinstance(workunit_id, str) and workunit_id.isdecimal() and len(workunit_id) < 20:
+        workunit_id = int(workunit_id)
+    if isinstance(workunit_id, bool) or not isinstance(workunit_id, int):
+        return None
+    return Choice(subtask, workunit_id)
