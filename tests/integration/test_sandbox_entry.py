@@ -149,9 +149,11 @@ def test_as_root_the_daemon_goes_on_under_the_service_uid(start: Start, python: 
 @needs_root
 def test_the_runtime_directory_is_given_to_the_service_uid(start: Start) -> None:
     """
-    What root made there before is the daemon's; the scratch stays the launcher's; links are not followed.
+    What root made there before is the daemon's; the scratch stays the launcher's; links are not followed;
+    settings, which root executes, stay root's.
     """
     start.runtime.mkdir()
+    (start.runtime / "pydra_settings.py").write_text("")
     (start.runtime / "identity.key").write_text("key")
     (start.directory / "kept").write_text("x")
     (start.runtime / "link").symlink_to(start.directory / "kept")
@@ -160,6 +162,7 @@ def test_the_runtime_directory_is_given_to_the_service_uid(start: Start) -> None
     assert SERVICE_UID == (start.runtime / "identity.key").stat().st_uid
     assert SERVICE_UID == start.runtime.stat().st_uid == (start.runtime / "packages").stat().st_uid
     assert 0 == (start.runtime / "scratch").stat().st_uid
+    assert 0 == (start.runtime / "pydra_settings.py").stat().st_uid
     assert 0 == (start.directory / "kept").stat().st_uid
     assert 0o711 == (start.runtime / "scratch").stat().st_mode & 0o777
 

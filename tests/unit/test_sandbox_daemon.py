@@ -193,6 +193,37 @@ def test_a_directory_that_cannot_be_made(bench: Bench, capfd: pytest.CaptureFixt
     assert f"{bench.runtime} cannot be made" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["RUNTIME_FILES_DIR", "LOG_DIR", "DATABASE"])
+def test_a_directory_of_somebody_else(
+    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Root gives away no directory that holds other things, such as a home; nothing is made there."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    home = bench.directory / "home"
+    home.mkdir()
+    (home / ".profile").write_text("")
+    bench.write(f"{name} = {str(home / 'db' if name == 'DATABASE' else home)!r}")
+    assert 2 == bench.ends()
+    assert f"{name}: {home} holds what is not Pydra's (.profile)" in capfd.readouterr().err
+    assert [".profile"] == os.listdir(home)
+    assert [] == bench.calls
+
+
+def test_directories_of_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root gives what Pydra itself has made, and what its service uid has already."""
+    bench.begin("--settings", str(bench.settings_file), "--ready-file", str(bench.runtime / "ready.json"))
+    for name in ("identity.key", "master.key", "pydra_settings.py", "master.out", "ready.json"):
+        (bench.runtime / name).touch()
+    (bench.directory / "given").mkdir()
+    (bench.directory / "given" / "anything").touch()
+    bench.write(f"SERVICE_UID_MASTER = {os.getuid() or 60706}\nLOG_DIR = {str(bench.directory / 'given')!r}")
+    if not os.getuid():
+        os.chown(bench.directory / "given", 60706, 60706)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    bench.begin()
+    assert 2 == len(bench.calls)
+
+
 @pytest.mark.parametrize("place", ["elsewhere/ready", "runtime/../ready", "runtime"])
 def test_a_ready_file_elsewhere(bench: Bench, place: str, capfd: pytest.CaptureFixture[str]) -> None:
     """The ready file must be a file below the runtime directory: nothing else of it is seen later."""

@@ -11,6 +11,7 @@ sentence, and exit codes 2, 3 and 4.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import sys
@@ -26,6 +27,24 @@ from pydra.errors import ConfigError, NamespacesRefused, PydraError, SandboxTool
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_TOOL_MISSING, EXIT_NAMESPACES = 1, 2, 3, 4
 _ENTERED = "--entered"
+
+OWN_NAMES = (
+    "identity.*",
+    "master.key",
+    "*.py",
+    "*.out",
+    "*.log*",
+    "*.sqlite3*",
+    "ready*",
+    "epoch",
+    "logs",
+    "tasks",
+    "packages",
+    "scratch",
+    "task_logs",
+    "blobs",
+)
+"""What may be in a directory that root gives to the daemon at its first start."""
 
 Prepare = Callable[[Settings], dict[str, str]]
 """
@@ -79,7 +98,7 @@ def begin(
             start = _second_start(given[1:])
         else:
             options = _parser(role).parse_args(given)
-            start = _first_start(options.settings, options.ready_file, prepare)
+            start = _first_start(role, options.settings, options.ready_file, prepare)
         directories = {name: Path(path) for name, path in start.directories.items()}
         again = [_ENTERED, msgspec.json.encode(start).decode()]
         entry = enter_view(role, module, again, directories, start.settings)
@@ -96,7 +115,7 @@ def begin(
     return Beginning(_relocated(start.settings, moved), entry, ready_file, start.facts)
 
 
-def _first_start(settings_file: Path | None, ready_file: Path | None, prepare: Prepare) -> _Start:
+def _first_start(role: str, settings_file: Path | None, ready_file: Path | None, prepare: Prepare) -> _Start:
     settings = load_settings(settings_file, daemon=True)
     directories = {"runtime": settings.runtime, "tasks": settings.tasks_dir}
     outside = {"logs": settings.log_dir, "database": settings.database.parent}
@@ -111,6 +130,8 @@ def _first_start(settings_file: Path | None, ready_file: Path | None, prepare: P
             ready_file.unlink(missing_ok=True)
         except OSError as fault:
             raise ConfigError(f"--ready-file {ready_file} cannot be replaced: {fault.strerror}.") from None
+    if os.geteuid() == 0:
+        _check_own(role, settings)
     for path, mode in (
         (settings.runtime, 0o700),
         (settings.log_dir, 0o700),
@@ -124,6 +145,36 @@ def _first_start(settings_file: Path | None, ready_file: Path | None, prepare: P
     facts = prepare(settings)
     named = {name: str(path) for name, path in directories.items()}
     return _Start(settings, named, str(ready_file) if ready_file else None, facts)
+
+
+def _check_own(role: str, settings: Settings) -> None:
+    """
+    See that each directory that root is about to give to the service uid, with all that is in it, is Pydra's
+    own, new or given already; `ConfigError` if it holds anything else, such as a home directory would.
+    """
+    uid = settings.SERVICE_UID_MASTER if role == "master" else settings.SERVICE_UID_NODE
+    for name, path in (
+        ("RUNTIME_FILES_DIR", settings.runtime),
+        ("LOG_DIR", settings.log_dir),
+        ("DATABASE", settings.database.parent),
+    ):
+        try:
+            if os.stat(path).st_uid == uid:
+                continue
+            found = sorted(os.listdir(path))
+        except OSError:
+            continue  # it is not there yet, or is told when it is made
+        known = {settings.database.name} if name == "DATABASE" else set()
+        others = [
+            each
+            for each in found
+            if each not in known and not any(fnmatch.fnmatch(each, pattern) for pattern in OWN_NAMES)
+        ]
+        if others:
+            raise ConfigError(
+                f"{name}: {path} holds what is not Pydra's ({others[0]}), and would belong to user {uid}; "
+                f"name a directory of its own."
+            )
 
 
 def _second_start(given: list[str]) -> _Start:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -29,8 +30,8 @@ class Descriptor:
     """
     One descriptor that the reactor may watch; what happens to it is told to the two functions.
 
-    ``broken`` is called if one of them raised (which the reactor has logged then), or the kernel tells an
-    error.
+    ``broken`` is called if one of them raised (which the reactor has logged then). When the other end hangs
+    up, there is something to read: the end.
     """
 
     def __init__(
@@ -81,4 +82,7 @@ class Descriptor:
         self._writable()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802, D102
-        self._broken()
+        if reason.check(ConnectionDone, ConnectionLost):
+            self._readable()
+        else:
+            self._broken()

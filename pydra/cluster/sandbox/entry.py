@@ -296,6 +296,7 @@ def _give(path: str, uid: int) -> None:
     """
     Give a tree to the service uid, except what is the launcher's; only what differs is changed.
 
+    Python files at its top are settings, which root executes at the next start: they stay whose they are.
     That uid could write here before. So no link is followed, and a file with a second name, which may be
     somebody else's file, keeps its owner.
     """
@@ -310,6 +311,7 @@ def _entries(path: str) -> Iterator[tuple[int, str]]:
     for root, directories, files, descriptor in os.fwalk(path, follow_symlinks=False):
         if root == path:
             directories[:] = [name for name in directories if name != SCRATCH]
+            files[:] = [name for name in files if not name.endswith(".py")]
             yield descriptor, "."
         for name in (*directories, *files):
             yield descriptor, name
