@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import sys
 
-from pydra.cluster.auth.identity import ensure_identity
+from pydra.cluster.auth.identity import ensure_identity, normalise_fingerprint
 from pydra.cluster.sandbox.daemon import EXIT_SETTINGS, begin, die
 from pydra.config import Settings
+from pydra.errors import ConfigError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,6 +39,10 @@ def _prepare(settings: Settings) -> dict[str, str]:
             f"this node's is {identity.fingerprint}, for the master's NODES",
             EXIT_SETTINGS,
         )
+    try:
+        normalise_fingerprint(settings.MASTER_FINGERPRINT)
+    except ConfigError as fault:
+        raise ConfigError(f"MASTER_FINGERPRINT: {fault}") from None
     sys.stderr.write(f"pydra_node: the fingerprint of this node is {identity.fingerprint}\n")
     return {}
 
