@@ -7,6 +7,7 @@ import array
 import json
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from pydra.cluster.interfaces import WorkerExit
@@ -74,9 +75,13 @@ class ScriptedLauncher:
         ours, self.control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         self.clock = TurningClock()
-        self.pool = WarmPool(self.clock, ours, "full", size)
+        self.lost: Callable[[], None] = lambda: None
+        self.pool = WarmPool(self.clock, ours, "full", size, lost=self._lost)
         self.workers: dict[int, Worker] = {}
         self.seen: list[tuple[str, int]] = []
+
+    def _lost(self) -> None:
+        self.lost()
 
     def turn(self) -> list[tuple[str, int]]:
         """Let everything that can happen happen; the requests since the last time, as (what, id)."""

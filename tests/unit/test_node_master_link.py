@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
+from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.node.epoch import EpochFile
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
@@ -223,6 +224,17 @@ def test_stop(bench: NodeBench) -> None:
     bench.cable.pull()
     bench.link.stop()
     assert [] == bench.clock.getDelayedCalls()
+
+
+def test_leaving(bench: NodeBench) -> None:
+    """A node without its launcher tells no outcome of what died with it: the master gives it again."""
+    bench.greet()
+    worker = bench.run()
+    bench.link.leave("the launcher process ended")
+    worker.exits(WorkerExit(137, "killed"))
+    assert [] == bench.settle()
+    assert (FIRST,) == bench.outbox.attempts()
+    bench.link.stop()
 
 
 def test_large_arguments(bench: NodeBench) -> None:

@@ -292,6 +292,7 @@ class Service:
 
     fault: Exception | None = None
     stopping: Deferred[None] | None = None
+    broken: str = ""
     calls: list[str] = attrs.field(factory=list)
 
     async def start(self) -> int:
@@ -329,6 +330,14 @@ def test_run(bench: Bench) -> None:
     assert (5, "AAAA") == (facts["port"], facts["fingerprint"])
     assert ["start", "stop"] == service.calls
     assert 0 == reactor.stops
+
+
+def test_a_service_that_stopped_by_itself(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    """Who started it learns so from status 1 and one sentence, and may start it again."""
+    with pytest.raises(SystemExit) as raised:
+        run(Reactor(), "master", Service(broken="the launcher process ended"), beginning_of(bench))
+    assert daemon.EXIT_FAILED == raised.value.code
+    assert "pydra_master: it stopped: the launcher process ended\n" == capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -256,11 +256,14 @@ def test_a_listener_that_raises_harms_nobody_else(launcher: ScriptedLauncher) ->
 
 
 def test_a_launcher_that_ends_is_told_to_all(launcher: ScriptedLauncher) -> None:
-    """Its workers died with it; takers are refused from then on."""
+    """The daemon first; then its workers have died with it, and takers are refused."""
     taking = Taking(launcher)
     launcher.turn()
+    told_before: list[list[object]] = []
+    launcher.lost = lambda: told_before.append(list(taking.listener.told))
     launcher.control.close()
     launcher.clock.turn()
+    assert [[]] == told_before
     ending = taking.listener.told[0]
     assert isinstance(ending, WorkerExit)
     assert 137 == ending.status

@@ -7,10 +7,11 @@ import functools
 import random
 import socket
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -71,7 +72,8 @@ class MasterService:
         self._isolation = isolation
         self._pools = [ThreadPool(0, FILE_THREADS, "files"), ThreadPool(0, 1, "task logs")]
         self._stops = AsyncExitStack()
-        self._workers = WarmPool(reactor, launcher, isolation, size=1)
+        self._workers = WarmPool(reactor, launcher, isolation, size=1, lost=self._launcher_lost)
+        self.broken = ""
         self._wall_clock = time.time  # noqa: TID251 - the one wall clock of this daemon
 
     async def start(self) -> int:
@@ -262,8 +264,17 @@ class MasterService:
 
     def _fatal(self, reason: str) -> None:
         """The disk failed under the store: what it holds is only sure after a clean start."""
-        self.log.critical("The store cannot be relied on any more, the master stops: {reason}", reason=reason)
-        self._reactor.stop()
+        self._stop_broken(f"the store cannot be relied on any more: {reason}")
+
+    def _launcher_lost(self) -> None:
+        """Without a sandbox no package can be described and no form asked; a new start brings it again."""
+        self._stop_broken("the launcher process ended")
+
+    def _stop_broken(self, reason: str) -> None:
+        self.broken = reason
+        self.log.critical("The master stops: {reason}", reason=reason)
+        with suppress(ReactorNotRunning):  # it is stopping already
+            self._reactor.stop()
 
 
 def cache_directory(settings: Settings) -> Path:

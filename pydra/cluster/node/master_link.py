@@ -113,6 +113,12 @@ class MasterLink:
         if link is self._link:
             link.send(outcome.message)
 
+    def leave(self, reason: str) -> None:
+        """Drop the link and tell nothing more: what ends from now on, the master gives again."""
+        self._greeted = False
+        if self._link is not None:
+            self._link.close(reason)
+
     def link_up(self, link: Link, bulk: Bulk) -> None:
         """The pinned master is connected; its hello follows."""
         self._link, self._bulk, self._greeted = link, bulk, False

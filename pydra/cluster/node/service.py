@@ -7,9 +7,11 @@ import functools
 import secrets
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -50,7 +52,8 @@ class NodeService:
         self._in_thread: InThread = functools.partial(deferToThreadPool, reactor, self._files)
         self._repository = Repository(cache_directory(settings))
         slots = settings.WORKERS or available_cores()
-        self._workers = WarmPool(reactor, launcher, isolation, size=slots)
+        self._workers = WarmPool(reactor, launcher, isolation, size=slots, lost=self._launcher_lost)
+        self.broken = ""
         outbox = Outbox()
         self._master_link = MasterLink(
             reactor,
@@ -108,6 +111,13 @@ class NodeService:
         await self._workers.stop()
         self._logs.stop()
         self._files.stop()
+
+    def _launcher_lost(self) -> None:
+        """Without workers there is no node: a new start brings both, and the master gives the work again."""
+        self.broken = "the launcher process ended, and all workers with it"
+        self._master_link.leave(self.broken)
+        with suppress(ReactorNotRunning):  # it is stopping already
+            self._reactor.stop()
 
 
 def cache_directory(settings: Settings) -> Path:

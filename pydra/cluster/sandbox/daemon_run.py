@@ -25,6 +25,11 @@ STOP_S = 8.0
 class Service(Protocol):
     """What a daemon is made of."""
 
+    @property
+    def broken(self) -> str:
+        """Why it stopped by itself; empty if it did not."""
+        ...
+
     async def start(self) -> int:
         """Serve; answers the port that it listens on."""
         ...
@@ -40,7 +45,10 @@ def use_monotonic_time(reactor: Any) -> None:  # the reactor's clock is an attri
 
 
 def run(reactor: Any, role: str, service: Service, beginning: Beginning, **facts: object) -> None:
-    """Run the service until the process is asked to end; `SystemExit` 1 if it could not start."""
+    """
+    Run the service until the process is asked to end; `SystemExit` 1 if it could not start, or stopped by
+    itself.
+    """
     log = Logger(namespace=f"pydra.{role}")
     faults: list[Failure] = []
 
@@ -65,6 +73,8 @@ def run(reactor: Any, role: str, service: Service, beginning: Beginning, **facts
     reactor.run()
     if faults:
         die(role, f"it could not start: {faults[0].getErrorMessage()}", EXIT_FAILED)
+    if service.broken:
+        die(role, f"it stopped: {service.broken}", EXIT_FAILED)
 
 
 async def _ended(reactor: Any, log: Logger, stopping: Coroutine[Deferred[Any], Any, None]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -50,12 +50,24 @@ class _Gone(Exception):
 
 
 class WarmPool:
-    """Sandboxed workers; the daemon's `Workers`. ``size`` of them are kept ready."""
+    """
+    Sandboxed workers; the daemon's `Workers`. ``size`` of them are kept ready.
+
+    ``lost`` is called when the launcher ended by itself, before its workers are told to have ended.
+    """
 
     log = Logger()
 
-    def __init__(self, reactor: Reactor, launcher: socket.socket, isolation: str, size: int) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        launcher: socket.socket,
+        isolation: str,
+        size: int,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self.isolation = isolation
+        self._lost = lost
         self._reactor = reactor
         self._size = size
         self._launcher = LauncherSocket(reactor, launcher, self._answered, self._launcher_lost)
@@ -281,6 +293,7 @@ class WarmPool:
     def _launcher_lost(self) -> None:
         if not self._closed:
             self.log.critical("The launcher process ended; this daemon can start no more workers")
+            self._lost()
             self._refuse("The launcher process ended; start the daemon again.")
         self._end_all("the launcher process ended, and its workers with it")
 
