@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import click
 
@@ -17,44 +21,143 @@ from pydra.cli.output import Output
 WAIT_S = 20.0
 """Seconds that the master may hold a request for further lines."""
 
-Line = tuple[float, str, str, str]
+LEVELS = ("debug", "info", "warning", "error", "critical")
+STREAMS = ("stdout", "stderr", "log")
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def read_lines(controller: Controller, instance: int, follow: bool) -> Iterator[Line]:
-    """Give the lines of an instance from its first; with ``follow``, until it has ended."""
-    after = 0
-    while True:
-        answer = controller.task_lines(instance, after=after, wait=WAIT_S if follow else 0)
-        yield from answer["lines"]
-        ended = answer["next"] == after and (not follow or answer["final"])
-        after = answer["next"]
-        if ended:
-            return
+class Line(NamedTuple):
+    """A line; ``time`` is UTC seconds, ``unit`` names its work unit, empty for the root."""
+
+    time: float
+    level: str
+    stream: str
+    text: str
+    unit: str = ""
+
+
+class Wanted(NamedTuple):
+    """Which lines are shown: from an instant on (UTC seconds), from a level on, of these streams (or all)."""
+
+    since: float | None
+    level: str | None
+    streams: Sequence[str]
+
+    def takes(self, line: Line) -> bool:
+        """Return True if the line is wanted; a level that nobody knows is high enough."""
+        level = line.level.lower()
+        return (
+            (self.since is None or line.time >= self.since)
+            and (not self.streams or line.stream in self.streams)
+            and (self.level is None or level not in LEVELS[: LEVELS.index(self.level)])
+        )
+
+
+def instant(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Return UTC seconds: so long ago (``30s``, ``10m``, ``2h``, ``1d``), or ISO 8601, UTC unless told."""
+    if text is None:
+        return None
+    ago = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd])", text)
+    if ago is not None:
+        now = time.time()  # noqa: TID251 - "ago" is by the clock of the one who asks
+        return now - float(ago[1]) * UNITS_S[ago[2]]
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text[:100]!r} is neither like 30s, 10m, 2h or 1d nor like 2026-11-22T10:00:00."
+        ) from None
+
+
+class Log:
+    """Reads the lines of one instance, from the first on; ``removed`` says if some are there no more."""
+
+    def __init__(self, controller: Controller, instance: int) -> None:
+        self._controller = controller
+        self._instance = instance
+        self._after = 0
+        self.removed: str | None = None
+
+    def so_far(self) -> list[Line]:
+        """Return all lines that are there now, by time; those of one time stay in their order."""
+        lines: list[Line] = []
+        more = True
+        while more:
+            page, more, _ = self._page(0.0)
+            lines += page
+        return sorted(lines, key=lambda line: line.time)
+
+    def further(self) -> Iterator[Line]:
+        """Give the lines that come, until the instance has ended."""
+        more, is_final = True, False
+        while more or not is_final:
+            page, more, is_final = self._page(WAIT_S)
+            yield from page
+
+    def _page(self, wait_s: float) -> tuple[list[Line], bool, bool]:
+        answer = self._controller.task_lines(self._instance, after=self._after, wait=wait_s)
+        units = answer.get("units") or [""] * len(answer["lines"])
+        lines = [
+            Line(at, level, stream, text, unit)
+            for (at, level, stream, text), unit in zip(answer["lines"], units, strict=True)
+        ]
+        self._after = answer["next"]
+        self.removed = answer.get("removed")
+        return lines, bool(answer.get("more")), bool(answer["final"])
 
 
 @click.command()
 @click.argument("instance", metavar="ID", type=click.IntRange(1))
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task instance has ended.")
-@click.option("--tail", type=click.IntRange(0), help="Only the last lines; not with -f.")
+@click.option("--tail", type=click.IntRange(0), help="Only the last lines; with -f, then those that come.")
+@click.option("--since", callback=instant, help="Only from then on: 30s, 10m, 2h, 1d ago, or a time in UTC.")
+@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), help="Only from this level on.")
+@click.option("--stream", "streams", type=click.Choice(STREAMS), multiple=True, help="Only this one.")
 @speaks_to_master
-def logs(controller: Controller, output: Output, instance: int, follow: bool, tail: int | None) -> int:
+def logs(
+    controller: Controller,
+    output: Output,
+    instance: int,
+    follow: bool,
+    tail: int | None,
+    since: float | None,
+    level: str | None,
+    streams: Sequence[str],
+) -> int:
     """
-    Print the lines that a task instance wrote.
+    Print the lines that a task instance wrote, by time.
 
-    With -o json, one JSON object a line: time, level, stream, text.
+    With -o json, one JSON object a line: time (to the microsecond), level, stream, unit, text.
     """
-    if follow and tail is not None:
-        raise click.UsageError("--tail cannot be used with -f.")
-    lines = read_lines(controller, instance, follow)
+    wanted = Wanted(since, level, streams)
+    log = Log(controller, instance)
     try:
-        for time, level, stream, text in lines if tail is None else deque(lines, maxlen=tail):
-            if output.is_json:
-                output.datum(
-                    {"time": shapes.iso(time), "level": level.lower(), "stream": stream, "text": text}
-                )
-            else:
-                output.log_line(shapes.iso(time) or "", level, text)
+        lines = filter(wanted.takes, log.so_far())
+        for line in lines if tail is None else deque(lines, maxlen=tail):
+            _show(line, output)
+        if log.removed:
+            output.say(log.removed)
+        if follow:
+            for line in filter(wanted.takes, log.further()):
+                _show(line, output)
     except KeyboardInterrupt:
         output.say(f"Task instance {instance} goes on, if it has not ended.")
         return INTERRUPTED
     return 0
+
+
+def _show(line: Line, output: Output) -> None:
+    if output.is_json:
+        output.datum(
+            {
+                "time": shapes.iso(line.time, "microseconds"),
+                "level": line.level.lower(),
+                "stream": line.stream,
+                "unit": line.unit or None,
+                "text": line.text,
+            }
+        )
+    else:
+        text = f"[{line.unit}] {line.text}" if line.unit else line.text
+        output.log_line(shapes.iso(line.time) or "", line.level, text)

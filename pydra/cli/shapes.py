@@ -25,13 +25,13 @@ def state(record: Record) -> str:
     return str(record.get("state") or Status(record["status"]).name).lower()
 
 
-def iso(instant: str | float | None) -> str | None:
+def iso(instant: str | float | None, timespec: str = "milliseconds") -> str | None:
     """Return an instant of the API (text in UTC, or seconds) in ISO 8601; None if there is none."""
     if not instant:
         return None
     if isinstance(instant, str):
         return instant.replace(" ", "T") + ("" if instant.endswith("Z") else "Z")
-    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def took(record: Record) -> float | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``run`` and ``logs``: submitting, waiting, lines."""
+"""``run``: submitting, waiting, lines."""
 
 from __future__ import annotations
 
@@ -140,27 +140,6 @@ def test_a_master_that_comes_back_is_waited_for() -> None:
 
 def test_logs_pages_until_the_last_line() -> None:
     """Lines are asked for from where the last answer ended."""
-    first = {"lines": [[1795341600.0, "info", "log", "one"]], "next": 1, "final": False}
-    second = {"lines": [[1795341601.0, "error", "stderr", "two"]], "next": 2, "final": True}
-    controller = ScriptedController(task_lines=[first, second, {"lines": [], "next": 2, "final": True}])
-    result = call(controller, "logs", "7", "-o", "json")
-
-    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["one", "two"]
-    assert [kwargs["after"] for _, kwargs in controller.asked("task_lines")] == [0, 1, 2]
-
-
-def test_logs_tail() -> None:
-    """--tail keeps the last lines only."""
-    page = {
-        "lines": [[1795341600.0, "info", "log", str(number)] for number in range(5)],
-        "next": 5,
-        "final": True,
-    }
-    controller = ScriptedController(task_lines=[page, {"lines": [], "next": 5, "final": True}])
-
-    assert [
-        line.split()[-1] for line in call(controller, "logs", "7", "--tail", "2").stdout.splitlines()
-    ] == ["3", "4"]
 
 
 @pytest.mark.parametrize("text", ["a", "=1", ":=1", "a:=", "a:={"])

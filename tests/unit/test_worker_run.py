@@ -252,3 +252,24 @@ def test_arguments_that_do_not_fit_are_told_clearly(args: dict[str, object]) -> 
 def test_arguments_that_are_no_map_are_refused(args: object) -> None:
     """The worker does not guess."""
     assert failure("plain.plain_tasks.MyTask", args)[0] == "invalid_parameters"
+
+
+@pytest.mark.parametrize(
+    ("number", "level"),
+    [(60, "CRITICAL"), (50, "CRITICAL"), (45, "ERROR"), (30, "WARNING"), (25, "INFO"), (20, "INFO")],
+)
+def test_levels_of_an_authors_own_are_told_by_the_next_lower_one(
+    tmp_path: Path, number: int, level: str
+) -> None:
+    """A daemon knows five levels; a line of any other one is a line all the same."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "levels.py").write_text(
+        "import logging\nfrom pydra.cluster.tasks import Task\nclass Own(Task):\n"
+        "    def work(self, number):\n        logging.addLevelName(number, 'OWN')\n"
+        "        self.logger.log(number, 'said')\n"
+    )
+    with Runtime(tmp_path) as runtime:
+        runtime.frame()
+        runtime.run("own.levels.Own", {"number": number})
+        runtime.answer()
+        assert [[level, "log", "said"]] == [line[1:] for line in runtime.lines]

@@ -190,7 +190,7 @@ class LoggingCapture:
         class LogHandler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 try:
-                    log.add(record.levelname, "log", self.format(record))
+                    log.add(_level(record.levelno), "log", self.format(record))
                 except Exception:  # noqa: BLE001 - the record is the author's, and its text may fail in any way
                     self.handleError(record)
 
@@ -202,6 +202,14 @@ class LoggingCapture:
             tasks.addHandler(LogHandler())
         else:
             root.addHandler(LogHandler())
+
+
+def _level(number: int) -> str:
+    """The name of the level of ``logging`` that a number reaches; an author may have levels between them."""
+    for reached, name in ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO")):
+        if number >= reached:
+            return name
+    return "DEBUG"
 
 
 def _text(stream: LineStream) -> io.TextIOWrapper:
