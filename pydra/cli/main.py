@@ -18,6 +18,7 @@ from pydra.cli.failures import INTERRUPTED, CliError, error_of, report
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "cluster": ("pydra.cli.cluster:cluster", "Start and end a cluster on this machine."),
+    "task": ("pydra.cli.task:task", "List, check, deploy and remove packages of tasks."),
     "run": ("pydra.cli.run:run", "Run a task; with --wait, show it live and print its result."),
     "ps": ("pydra.cli.instances:ps", "List what waits and what runs."),
     "status": ("pydra.cli.status:status", "Show one task instance, or the cluster."),

@@ -211,6 +211,25 @@ Commands = Mapping[str, Callable[..., Awaitable[Any]]]
 """What a controller may ask the master, by function name; arguments and results are JSON, hence Any."""
 
 
+class UploadSink(Protocol):
+    """Where the body of one upload goes; ``finish`` or ``abort`` is the last that is called."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        ...
+
+    async def finish(self) -> object:
+        """All bytes are here; the JSON of the answer, or a `PydraError` that says why they are not taken."""
+        ...
+
+    def abort(self) -> None:
+        """Nothing more comes; drop what came."""
+        ...
+
+
+OpenUpload = Callable[[str], UploadSink]
+"""Begins to take a package of this name; raises a `PydraError` if it would not be taken."""
+
 InThread = Callable[..., Awaitable[Any]]
 """
 Calls a blocking function with the arguments after it in a thread; its result is the function's, hence Any.

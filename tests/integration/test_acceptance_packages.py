@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""Packages on a real cluster: dependencies of packages, in sandboxes."""
+"""Packages on a real cluster: what they depend on, and how they are deployed."""
 
 from __future__ import annotations
 
+import json
+import os
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from pydra.cluster.controller import ControllerRemoteException
 from pydra.cluster.controller.web.controller import WebController
+from pydra.cluster.packages.archive import MARK
+from pydra.cluster.packages.content import PackageFile
+from pydra.cluster.packages.upload import compress
 from tests.support.daemons import Cluster, running_cluster, wait_until
 
 TOP = '''
@@ -94,3 +102,94 @@ def test_a_missing_dependency_is_told_to_who_asks(cluster: Cluster, controller: 
     assert [{"file": "META", "message": reason}] == listed["errors"]
     with pytest.raises(ControllerRemoteException, match=reason):
         controller.queue_task("lonely.tasks.Tells")
+
+
+GIVEN = """
+from django import forms
+
+from pydra.cluster.tasks import Task
+
+
+class Form(forms.Form):
+    word = forms.CharField(help_text="What is said.")
+
+
+class Says(Task):
+    description = "Says a word."
+    form = Form
+
+    def work(self, word):
+        return word * {times}
+"""
+
+
+def source(tmp_path: Path, times: int = 1, **files: str) -> Path:
+    """A package of somebody, in no place that the cluster knows."""
+    directory = tmp_path / "given"
+    directory.mkdir(exist_ok=True)
+    (directory / "says.py").write_text(GIVEN.format(times=times))
+    for name, text in files.items():
+        (directory / f"{name}.py").write_text(text)
+    return directory
+
+
+def test_a_package_is_deployed_changed_and_removed_by_the_command_line(
+    cluster: Cluster, controller: WebController, tmp_path: Path
+) -> None:
+    """It is current when the command returns; a broken file is told and hides only itself."""
+    first = cluster.pydra("task", "deploy", str(source(tmp_path)))
+    once = cluster.wait_final(controller.run_tasks("given.says.Says", word="a"))
+    shown = cluster.pydra("task", "show", "given.says.Says")
+    second = cluster.pydra("task", "deploy", "-o", "json", str(source(tmp_path, 2, bad="1 / 0\n")))
+    twice = cluster.wait_final(controller.run_tasks("given.says.Says", word="a"))
+    listed = cluster.pydra("task", "list")
+    removed = cluster.pydra("task", "rm", "given")
+
+    assert (0, "given.says.Says") == (first.returncode, first.stdout.split()[-1]), first.stderr
+    assert (0, True) == (shown.returncode, "What is said." in shown.stdout), shown.stderr
+    assert 1 == second.returncode, second.stderr
+    assert ["bad.py"] == [error["file"] for error in json.loads(second.stdout)["errors"]]
+    assert ("a", "aa") == (once["result"], twice["result"])
+    assert "given.says.Says" in listed.stdout
+    assert "given/bad.py" in listed.stderr
+    assert 0 == removed.returncode, removed.stderr
+    with pytest.raises(ControllerRemoteException, match="no package 'given'"):
+        controller.run_tasks("given.says.Says", word="a")
+    assert 3 == cluster.pydra("task", "rm", "given").returncode
+
+
+def test_what_is_wrong_is_told_before_it_is_sent(cluster: Cluster, tmp_path: Path) -> None:
+    """With file and line; a package of TASKS_DIR is not replaced."""
+    broken = cluster.pydra("task", "deploy", str(source(tmp_path, bad="def x(:\n")))
+    linted = cluster.pydra("task", "lint", str(source(tmp_path)))
+    (tmp_path / "given" / "bad.py").unlink()
+    cluster.put_package("kept", tasks="x = 1\n")
+    wait_until(lambda: packages(cluster.controller()), lambda found: "kept" in found)
+    kept = cluster.pydra("task", "deploy", "--name", "kept", str(source(tmp_path)))
+
+    assert (1, 1) == (broken.returncode, linted.returncode)
+    assert "bad.py:1: error: " in broken.stderr
+    assert linted.stdout.startswith("bad.py:1: error: ")
+    assert 1 == kept.returncode
+    assert "is in TASKS_DIR" in kept.stderr
+
+
+def test_hostile_uploads_are_refused_in_words(controller: WebController) -> None:
+    """Unpacked in a sandbox, and none of it is kept."""
+    listed = msgspec.msgpack.encode([PackageFile("../../up.py", False, 1)])
+    escaping = MARK + len(listed).to_bytes(4, "big") + listed + b"x"
+    for packed in (b"", b"nonsense", zlib.compress(bytes(10**8)), zlib.compress(escaping)):
+        with pytest.raises(ControllerRemoteException) as raised:
+            controller.upload_package("evil", packed)
+        assert "invalid_parameters" == raised.value.remote_code
+    assert "evil" not in packages(controller)
+
+
+def test_a_large_package_is_uploaded(cluster: Cluster, controller: WebController, tmp_path: Path) -> None:
+    """Twenty megabytes that do not compress."""
+    directory = source(tmp_path)
+    (directory / "noise").write_bytes(os.urandom(20_000_000))
+    listed = controller.upload_package("given", compress(directory))
+    assert ["given.says.Says"] == listed["tasks"]
+    assert "b" == cluster.wait_final(controller.run_tasks("given.says.Says", word="b"))["result"]
+    assert controller.package_remove("given")

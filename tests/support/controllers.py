@@ -32,6 +32,7 @@ from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.calls import FunctionCalls
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.controller.web.limits import ControllerFactory, LimitedChannel, Limits
+from pydra.cluster.interfaces import OpenUpload
 
 ADDRESS = "192.0.2.7"
 
@@ -155,6 +156,7 @@ class MemoryServer:
         commands: Mapping[str, Callable[..., Awaitable[Any]]],
         limits: Limits | None = None,
         random_bytes: Callable[[int], bytes] | None = None,
+        open_upload: OpenUpload | None = None,
     ) -> None:
         self.clock = Clock()
         counter = itertools.count(1)
@@ -165,7 +167,9 @@ class MemoryServer:
             random_bytes or (lambda size: next(counter).to_bytes(size, "big")),
         )
         self.limits = limits or Limits()
-        self.calls = FunctionCalls(commands, self.authentication, self.limits, lambda size: bytes(size))
+        self.calls = FunctionCalls(
+            commands, self.authentication, self.limits, lambda size: bytes(size), open_upload
+        )
         self.factory = ControllerFactory(self.clock, self.calls, self.limits)
         self._connections: list[MemoryConnection] = []
 

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.packages.uploaded import UploadedPackages
 from pydra.cluster.wire import frames
 from pydra.events import Event
 from pydra.model.ids import PackageVersion, TaskKey
@@ -56,6 +57,7 @@ class LibraryBench:
         self.library = PackageLibrary(
             self.clock,
             self.tasks_dir,
+            UploadedPackages(self.directory / "uploaded"),
             self.repository,
             self.store,
             describer,

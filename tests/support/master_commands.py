@@ -20,6 +20,7 @@ from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.master.roster import Roster
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.packages.uploaded import UploadedPackages
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire import payload
@@ -64,6 +65,7 @@ class CommandsBench(Heart):
         self.library = PackageLibrary(
             self.clock,
             directory / "tasks",
+            UploadedPackages(directory / "uploaded"),
             Repository(directory / "packages"),
             self.store,
             self.describer,

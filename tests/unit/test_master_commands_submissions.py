@@ -231,5 +231,6 @@ def test_package_list(bench: CommandsBench) -> None:
             "errors": [{"file": "broken.py", "message": "SyntaxError"}],
             "dependencies": [],
             "described": "2023-11-14 22:13:20",
+            "uploaded": False,
         }
     ] == bench.call("package_list")

@@ -216,6 +216,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     Function("node_list", (Parameter("page", "any", default=1),)),
     Function("node_status"),
     Function("package_list"),
+    Function("package_remove", (Parameter("package", "text"),)),
     Function(
         "queue_task",
         (_TASK_KEY, Parameter("args", "object", default=_NOTHING, nullable=True), _REQUEST_KEY),

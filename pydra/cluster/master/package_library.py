@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Looks after ``TASKS_DIR``: every version of every package, kept, described and ready to be sent.
+Looks after ``TASKS_DIR`` and what was uploaded: every version of every package, kept, described and ready to
+be sent.
 
 A look compares what ``stat`` says of each package's files with the last look, and reads only what changed. A
 new version becomes the current one when it is described; instances that were accepted before keep theirs, and
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,11 +28,15 @@ from pydra.cluster.packages.manifest import FILE as MANIFEST
 from pydra.cluster.packages.manifest import Manifest, read_manifest
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.scan import scan
-from pydra.errors import NotFound, PackageChanging, PackageRefused, PydraError
+from pydra.cluster.packages.uploaded import UploadedPackages
+from pydra.errors import ClusterError, Conflict, NotFound, PackageChanging, PackageRefused, PydraError
 from pydra.events import Event, PackageChanged
 from pydra.model.changes import PutPackage
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
 from pydra.model.package import FileError, Needs, PackageDescription, TaskDescription
+
+_UPLOADED = "uploaded "
+"""Begins the state of a package that was uploaded; its version follows."""
 
 _OF_THE_WHOLE = ("", MANIFEST)
 """What an error names as its file if it keeps all tasks of a package away."""
@@ -61,6 +66,7 @@ class PackageLibrary:
         self,
         clock: IReactorTime,
         tasks_dir: Path,
+        uploaded: UploadedPackages,
         repository: Repository,
         store: Store,
         describer: Describer,
@@ -70,12 +76,15 @@ class PackageLibrary:
     ) -> None:
         self._clock = clock
         self._tasks_dir = tasks_dir
+        self._uploaded = uploaded
         self._repository = repository
         self._store = store
         self._describer = describer
         self._in_thread = in_thread
         self._publish = publish
         self._scan_s = scan_s
+        self._turn = DeferredLock()
+        """Of looking: one look at a time."""
         self._stamps: dict[PackageName, str] = {}
         self._taken: dict[PackageName, _Taken] = {}
         self._refused: dict[PackageName, str] = {}
@@ -127,7 +136,7 @@ class PackageLibrary:
         package, _, rest = task_key.partition(".")
         description = self._current.get(PackageName(package))
         if description is None:
-            raise NotFound(f"There is no task {task_key!r}: no package {package!r} is in TASKS_DIR.")
+            raise NotFound(f"There is no task {task_key!r}: there is no package {package!r}.")
         for task in description.tasks:
             if task.key == task_key:
                 return description, task
@@ -150,9 +159,48 @@ class PackageLibrary:
         while (chunk := await self._in_thread(next, chunks, None)) is not None:
             yield chunk
 
+    def check_uploadable(self, package: PackageName) -> None:
+        """`Conflict` if a package of this name is in TASKS_DIR."""
+        if package in self._stamps and not self.is_uploaded(package):
+            raise Conflict(
+                f"The package {package} is in TASKS_DIR, which counts more than what is uploaded; "
+                "change it there, or remove it there first."
+            )
+
+    def is_uploaded(self, package: PackageName) -> bool:
+        """The current version was uploaded."""
+        return self._stamps.get(package, "").startswith(_UPLOADED)
+
+    async def put_uploaded(self, package: PackageName, version: PackageVersion) -> PackageDescription:
+        """
+        Make a version that is in the repository the current one; its description.
+
+        `Conflict` as for ``check_uploadable``; `ClusterError` if it cannot be described now.
+        """
+        self.check_uploadable(package)
+        await self._in_thread(self._uploaded.put, package, version)
+        await self.look()
+        current = self._current.get(package)
+        if current is None or current.version != version:
+            raise ClusterError("The package was taken, and is not described yet; see: pydra task list.")
+        return current
+
+    async def remove_uploaded(self, package: PackageName) -> bool:
+        """Forget an uploaded package; False if there is none of this name."""
+        is_removed: bool = await self._in_thread(self._uploaded.remove, package)
+        await self.look()
+        return is_removed
+
     async def look(self) -> None:
         """Find packages that are new, changed or gone."""
-        found: dict[PackageName, str] = await self._in_thread(_stamps, self._tasks_dir)
+        await self._turn.acquire()
+        try:
+            await self._look()
+        finally:
+            self._turn.release()
+
+    async def _look(self) -> None:
+        found: dict[PackageName, str] = await self._in_thread(_stamps, self._tasks_dir, self._uploaded)
         for package in (self._stamps.keys() | self._current.keys()) - found.keys():
             self._is_settled = False
             for known in (self._stamps, self._taken, self._refused, self._settled):
@@ -161,7 +209,7 @@ class PackageLibrary:
                 self.log.info("Package {package} is gone", package=package)
                 self._publish(PackageChanged(package, None))
         for package, state in sorted(found.items()):
-            if self._stamps.get(package) != state and await self._take(package):
+            if self._stamps.get(package) != state and await self._take(package, state):
                 self._stamps[package] = state
         if not self._is_settled:
             self._is_settled = True
@@ -170,10 +218,10 @@ class PackageLibrary:
             for package in sorted(self._taken.keys() - self._refused.keys()):
                 await self._settle(package, resolve(package, depends, unusable))
 
-    async def _take(self, package: PackageName) -> bool:
+    async def _take(self, package: PackageName, state: str) -> bool:
         """Keep the present version of a package; False if it should be tried again."""
         try:
-            taken: _Taken = await self._in_thread(_keep, self._repository, self._tasks_dir / package)
+            taken: _Taken = await self._in_thread(_keep, self._repository, self._tasks_dir / package, state)
         except PackageChanging:
             return False
         except (PydraError, OSError) as fault:
@@ -239,15 +287,23 @@ class PackageLibrary:
             )
 
 
-def _keep(repository: Repository, directory: Path) -> _Taken:
+def _keep(repository: Repository, directory: Path, state: str) -> _Taken:
     """Keep the present version of a package, and read what it says of itself; blocking."""
-    version = repository.add(directory)
-    return _Taken(version, read_manifest(repository.path(PackageName(directory.name), version)))
+    package = PackageName(directory.name)
+    if state.startswith(_UPLOADED):
+        version = PackageVersion(state.removeprefix(_UPLOADED))
+        if not repository.has(package, version):
+            raise PackageRefused("The files of the uploaded version are gone; upload it again.")
+        repository.touch(package, version)
+    else:
+        version = repository.add(directory)
+    return _Taken(version, read_manifest(repository.path(package, version)))
 
 
-def _stamps(tasks_dir: Path) -> dict[PackageName, str]:
+def _stamps(tasks_dir: Path, uploaded: UploadedPackages) -> dict[PackageName, str]:
     """A text for the state of every package, which changes with its files; blocking."""
-    return {PackageName(directory.name): _stamp(directory) for directory in scan(tasks_dir)}
+    found = {package: f"{_UPLOADED}{version}" for package, version in uploaded.versions().items()}
+    return found | {PackageName(directory.name): _stamp(directory) for directory in scan(tasks_dir)}
 
 
 def _stamp(directory: Path) -> str:

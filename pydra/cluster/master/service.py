@@ -37,7 +37,10 @@ from pydra.cluster.master.old_versions import OldVersions
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.master.roster import Dialer, Roster
 from pydra.cluster.master.task_logs import TaskLogs
+from pydra.cluster.master.unpacking import Unpacking
+from pydra.cluster.master.uploads import Uploads
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.packages.uploaded import UploadedPackages
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.machine import Scheduler
@@ -136,23 +139,8 @@ class MasterService:
             self._roster.worker_key,
             self._events.publish,
         )
-        self._describer = Describer(reactor, wall_clock, self._workers)
-        repository = Repository(cache_directory(settings))
-        await files(repository.sweep)
         await files(self._blobs.sweep)
-        self._library = PackageLibrary(
-            reactor,
-            settings.tasks_dir,
-            repository,
-            store,
-            self._describer,
-            files,
-            self._events.publish,
-            settings.SCAN_S,
-        )
-        self._old_versions = OldVersions(
-            reactor, repository, files, self._library, self._dispatcher.live, settings.KEEP_VERSIONS
-        )
+        await self._make_packages(store, files)
         await self._make_logs(files, log_file)
         self._files = files
         self._dispatcher.restore(await store.unfinished())
@@ -164,6 +152,33 @@ class MasterService:
             settings.CONTROLLER_PORT,
             await self._commands(store, files),
             authentication,
+            open_upload=self._uploads.open,
+        )
+
+    async def _make_packages(self, store: Store, files: InThread) -> None:
+        reactor, settings = self._reactor, self._settings
+        self._describer = Describer(reactor, self._wall_clock, self._workers)
+        repository = Repository(cache_directory(settings))
+        await files(repository.sweep)
+        self._library = PackageLibrary(
+            reactor,
+            settings.tasks_dir,
+            UploadedPackages(settings.runtime / "uploaded"),
+            repository,
+            store,
+            self._describer,
+            files,
+            self._events.publish,
+            settings.SCAN_S,
+        )
+        self._uploads = Uploads(
+            settings.runtime / "uploads",
+            self._library,
+            Unpacking(reactor, self._workers, repository, files),
+            files,
+        )
+        self._old_versions = OldVersions(
+            reactor, repository, files, self._library, self._dispatcher.live, settings.KEEP_VERSIONS
         )
 
     async def _make_logs(self, files: InThread, log_file: InThread) -> None:
@@ -209,6 +224,7 @@ class MasterService:
                 tasks.list_tasks,
                 tasks.task_form,
                 tasks.package_list,
+                tasks.package_remove,
                 submissions.queue_task,
                 submissions.run_tasks,
                 instances.cancel_task,

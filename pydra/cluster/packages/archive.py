@@ -53,14 +53,14 @@ def pack(directory: Path) -> Iterator[bytes]:
 
 class Unpacker:
     """
-    Takes the stream of one package version and puts it below ``root``.
+    Takes the stream of one package version and puts it below ``root``; without ``version`` any is taken.
 
     `PackageRefused` from any method means that nothing was and nothing will be kept; then, and to give
     up, call ``abort``.
     """
 
-    def __init__(self, root: Path, package: PackageName, version: PackageVersion) -> None:
-        version_path(root, package, version)
+    def __init__(self, root: Path, package: PackageName, version: PackageVersion | None) -> None:
+        version_path(root, package, version or PackageVersion("0" * 64))
         self._version = version
         self._head = bytearray()
         self._files: tuple[PackageFile, ...] | None = None
@@ -91,11 +91,11 @@ class Unpacker:
         if self._files is None or self._index < len(self._files):
             raise PackageRefused("The stream ended before the last file of the package.")
         version = self._digest.version()
-        if version != self._version:
+        if version != (self._version or version):
             raise PackageRefused(
-                f"The package that came is version {version[:12]}, not {self._version[:12]}."
+                f"The package that came is version {version[:12]}, not {(self._version or '')[:12]}."
             )
-        place = self._writer.keep(self._version)
+        place = self._writer.keep(version)
         self._writer.abort()
         return place
 

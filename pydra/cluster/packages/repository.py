@@ -61,6 +61,10 @@ class Repository:
         """True if the version is here, whole."""
         return self.path(package, version).is_dir()
 
+    def touch(self, package: PackageName, version: PackageVersion) -> None:
+        """Make a version that is here the newest."""
+        os.utime(self.path(package, version))
+
     def versions(self, package: PackageName) -> list[PackageVersion]:
         """The versions of a package, the newest first."""
         try:

@@ -41,7 +41,9 @@ VALIDATE = 4
 optional.
 """
 MORE = 5
-"""[MORE, bytes]: a part of the arguments of the next RUN or VALIDATE."""
+"""[MORE, bytes]: a part of the arguments of the next RUN or VALIDATE; or the answer to a WANTED or a PART."""
+UNPACK = 6
+"""[UNPACK, package: str]: unpack an uploaded package, whose bytes follow when they are wanted."""
 
 # From the worker.
 READY = 16
@@ -62,6 +64,10 @@ DESCRIBED = 23
 """[DESCRIBED, bytes]: the (rest of the) MessagePack of a ``PackageDescription``."""
 VALIDATED = 24
 """[VALIDATED, request: int, valid: bool, bytes]: the cleaned arguments, or a map of field to messages."""
+WANTED = 25
+"""[WANTED]: the next bytes of the uploaded package, in a MORE; an empty one means that there are no more."""
+UNPACKED = 26
+"""[UNPACKED, version: str]: the archive of the package went before, in PARTs, each answered by a MORE."""
 
 
 def encode(frame: list[object]) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from time import time  # noqa: TID251 - the worker's clock is made here
 
-from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, READY, RUN, VALIDATE
+from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, READY, RUN, UNPACK, VALIDATE
 from pydra.cluster.worker.channel import Channel
 from pydra.cluster.worker.runner import Runner
 
@@ -43,6 +43,10 @@ def main(channel: int, packages: str) -> NoReturn:
 
             dependencies = frame[3] if len(frame) > 3 else ()
             describe_package(line, packages, str(frame[1]), str(frame[2]), dependencies, time)  # type: ignore[arg-type]
+        elif kind == UNPACK:
+            from pydra.cluster.worker.unpack import unpack_package  # noqa: PLC0415 - a run never needs it
+
+            unpack_package(line, str(frame[1]))
         elif kind == VALIDATE:
             from pydra.cluster.worker.validate import Validations  # noqa: PLC0415 - a run never needs it
 

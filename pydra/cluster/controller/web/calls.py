@@ -2,6 +2,8 @@
 """
 The function protocol: a request becomes the call of a command, and what it returns or raises the answer.
 
+A package is uploaded as the body of ``POST /packages/<name>``; it goes to a file, not into memory.
+
 One guard stands before routing, for every verb and every path but the public ones. Nothing that a caller
 sends makes an answer of the 500s, and no answer holds a traceback of ours.
 """
@@ -23,13 +25,16 @@ from pydra.cluster.controller.web import health, strict_json
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.limits import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, error_body
-from pydra.cluster.interfaces import Commands
+from pydra.cluster.controller.web.upload import Upload
+from pydra.cluster.interfaces import Commands, OpenUpload
 from pydra.errors import HTTP_STATUS, InternalError, InvalidParameters, PydraError, RequestError
 
 _VERBS: Final = (b"GET", b"HEAD", b"POST")
 _ALLOW_ALL: Final = b"Allow: GET, HEAD, POST\r\n"
 _ALLOW_READ: Final = b"Allow: GET, HEAD\r\n"
 _ALLOW_POST: Final = b"Allow: POST\r\n"
+_UPLOADS: Final = b"/packages/"
+_NAME_LIMIT: Final = 200
 _LOGIN: Final = b'WWW-Authenticate: Bearer realm="pydra"\r\n'
 _RETRY: Final = b"Retry-After: 60\r\n"
 _UNAUTHORIZED: Final = error_body("unauthorized", "Log in first.")
@@ -62,6 +67,7 @@ class FunctionCalls:
         authentication: Authentication,
         limits: Limits,
         random_bytes: Callable[[int], bytes] = os.urandom,
+        open_upload: OpenUpload | None = None,
     ) -> None:
         unknown = sorted(set(commands) - set(FUNCTIONS))
         if unknown:
@@ -69,6 +75,7 @@ class FunctionCalls:
         self._authentication = authentication
         self._limits = limits
         self._random_bytes = random_bytes
+        self._open_upload = open_upload
         self._is_stopping = False
         self._waits: set[Deferred[None]] = set()
         self._routes = {
@@ -80,7 +87,24 @@ class FunctionCalls:
 
     def body_limit(self, request: ControllerRequest) -> int:
         """Bytes of body that this caller may send."""
-        return self._limits.body if self._is_known(request) else self._limits.body_before_login
+        if not self._is_known(request):
+            return self._limits.body_before_login
+        return self._limits.upload if self._uploaded(request) else self._limits.body
+
+    def open_upload(self, request: ControllerRequest) -> Upload | None:
+        """Where the package in the body of the request goes; None if it is no upload of a known caller."""
+        package = self._uploaded(request)
+        open_upload = self._open_upload
+        if not package or open_upload is None or not self._is_known(request):
+            return None
+        return Upload(lambda: open_upload(package), request.channel.read)
+
+    def _uploaded(self, request: ControllerRequest) -> str:
+        """The name of the package that the body of the request holds; empty if it is none."""
+        target = request.channel.target()
+        if self._open_upload is None or not target.startswith(_UPLOADS):
+            return ""
+        return target[len(_UPLOADS) :][:_NAME_LIMIT].decode("ascii", "replace")
 
     def process(self, request: ControllerRequest) -> None:
         """Answer the request, now or when the command has its result."""
@@ -88,6 +112,8 @@ class FunctionCalls:
             self._route(request)
         except Exception:  # noqa: BLE001 - the edge of the daemon: a fault costs one answer only
             self._fault(request, Failure())
+        if request.upload is not None and not request.upload.is_whole:
+            request.upload.abort()  # it was answered otherwise
 
     def _is_known(self, request: ControllerRequest) -> bool:
         return self._authentication.admits(request.header(b"Authorization"))
@@ -106,12 +132,25 @@ class FunctionCalls:
                 request.answer(405, _NOT_ALLOWED, _ALLOW_READ)
             else:
                 request.answer(200, page or self._names)
+        elif request.upload is not None:
+            if verb == b"POST":
+                self._take(request, request.upload)
+            else:
+                request.answer(405, _NOT_ALLOWED, _ALLOW_POST)
         elif route is None:
             request.answer(404, _FUNCTION_NOT_FOUND)
         elif verb != b"POST":
             request.answer(405, _NOT_ALLOWED, _ALLOW_POST)
         else:
             self._call(request, route)
+
+    def _take(self, request: ControllerRequest, upload: Upload) -> None:
+        """Answer an upload whose body was received."""
+        if self._is_stopping:
+            request.answer(503, _STOPPING)
+            return
+        done = Deferred.fromCoroutine(self._carry_out(request, upload.finish, {}))
+        done.addErrback(lambda failure: self._fault(request, failure))
 
     def _call(self, request: ControllerRequest, route: _Route) -> None:
         function = route.function

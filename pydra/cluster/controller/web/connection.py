@@ -95,11 +95,13 @@ class Connection:
             return False
         return False
 
-    def exchange(self, verb: str, path: str, headers: str, body: bytes) -> Answer:
+    def exchange(
+        self, verb: str, path: str, headers: str, body: bytes, kind: str = "application/json"
+    ) -> Answer:
         """Send a request and read its whole answer. `DisconnectedError`; `NotHTTPError`."""
         head = (
             f"{verb} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n"
-            f"Content-Type: application/json\r\n{headers}\r\n"
+            f"Content-Type: {kind}\r\n{headers}\r\n"
         )
         self.is_open = False
         try:

@@ -43,8 +43,8 @@ class WebController:
 
     The key is read at the first call, and connections are kept between calls; threads may share one
     controller. Calls raise `ControllerException`, or its `ControllerRemoteException` if the function itself
-    refused or failed. An attribute is a function of the master unless it begins with an underscore; ``close``
-    closes the kept connections.
+    refused or failed. An attribute is a function of the master unless it begins with an underscore;
+    ``upload_package`` sends a package, and ``close`` closes the kept connections.
     """
 
     def __init__(
@@ -61,7 +61,15 @@ class WebController:
         return function
 
     def __dir__(self) -> list[str]:
-        return ["close"]
+        return ["close", "upload_package"]
+
+    def upload_package(self, package: str, packed: bytes) -> Any:  # JSON
+        """
+        Deploy a package from the bytes that `pydra.cluster.packages.upload.compress` makes of its directory.
+
+        The package as ``package_list`` shows it, once it is described and current.
+        """
+        return self._session.upload(package, packed)
 
     def close(self) -> None:
         """Close the connections that are kept; a later call opens a new one."""

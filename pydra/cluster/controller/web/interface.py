@@ -13,7 +13,7 @@ from pydra.cluster.auth.tls import controller_context
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.calls import FunctionCalls
 from pydra.cluster.controller.web.limits import ControllerFactory, LimitedTLSFactory, Limits
-from pydra.cluster.interfaces import Commands
+from pydra.cluster.interfaces import Commands, OpenUpload
 from pydra.errors import ConfigError
 
 CLOSE_GRACE_S = 0.2
@@ -28,6 +28,7 @@ class ControllerService:
     Answers controllers on ``interface`` (an IP address) and ``port`` (0: chosen by the system).
 
     ``commands`` carry out the functions; see `pydra.cluster.controller.functions` for what they are given.
+    ``open_upload`` takes packages; without it there is no such path.
     """
 
     _log = Logger()
@@ -41,12 +42,13 @@ class ControllerService:
         commands: Commands,
         authentication: Authentication,
         limits: Limits | None = None,
+        open_upload: OpenUpload | None = None,
     ) -> None:
         limits = limits or Limits()
         self._reactor = reactor
         self._address = interface
         self._port = port
-        self._interface = FunctionCalls(commands, authentication, limits)
+        self._interface = FunctionCalls(commands, authentication, limits, open_upload=open_upload)
         self._factory = ControllerFactory(reactor, self._interface, limits)
         self._tls = LimitedTLSFactory(controller_context(identity), self._factory, reactor)
         self._listener: Any = None  # IListeningPort, which has no getHost().port in its interface

@@ -26,6 +26,8 @@ from pydra.cluster.controller.web.request import ControllerRequest, plain_answer
 if TYPE_CHECKING:
     from twisted.internet.base import DelayedCall
 
+    from pydra.cluster.controller.web.upload import Upload
+
 
 class Limits(msgspec.Struct, frozen=True):
     """What one listener takes; sizes in bytes."""
@@ -33,12 +35,16 @@ class Limits(msgspec.Struct, frozen=True):
     body: int = 1024 * 1024
     body_before_login: int = 16 * 1024
     """What an unknown caller may make us hold; a login needs less than 2 KiB."""
+    upload: int = 64 * 1024 * 1024
+    """The compressed archive of a package."""
     headers: int = 16 * 1024
     header_count: int = 100
     headers_s: float = 10.0
     """From the first byte of a request, or the connection, to the end of its headers."""
     body_s: float = 60.0
     """From the end of the headers to the end of the body."""
+    upload_s: float = 600.0
+    """The same of an upload."""
     idle_s: float = 60.0
     """Between two requests."""
     connections: int = 256
@@ -53,6 +59,10 @@ class Interface(Protocol):
 
     def body_limit(self, request: ControllerRequest) -> int:
         """Bytes of body that the caller may send, as its headers tell."""
+        ...
+
+    def open_upload(self, request: ControllerRequest) -> Upload | None:
+        """Where the body of the request goes instead of memory; None for memory."""
         ...
 
     def process(self, request: ControllerRequest) -> None:
@@ -153,7 +163,8 @@ class LimitedChannel(HTTPChannel):
             self._too_large()
             return
         if self._deadline is not None:
-            self._deadline.reset(self.factory.limits.body_s)
+            limits = self.factory.limits
+            self._deadline.reset(limits.upload_s if limit > limits.body else limits.body_s)
         super().allHeadersReceived()
 
     @override
@@ -169,6 +180,18 @@ class LimitedChannel(HTTPChannel):
         if self.body_left < 0:
             self._too_large()
         return not self._refused
+
+    def target(self) -> bytes:
+        """The target of the request whose headers were read last."""
+        path: bytes = self._path
+        return path
+
+    def read(self, on: bool) -> None:
+        """Go on reading from the caller, or stop, while the body of a request comes."""
+        if on:
+            self.transport.resumeProducing()
+        else:
+            self.transport.pauseProducing()
 
     def refuse(self, status: int, code: str, text: str) -> None:
         """Answer the request that is being read, drop what follows, and close."""
@@ -197,11 +220,11 @@ class LimitedChannel(HTTPChannel):
 
     def _too_large(self) -> None:
         # Who is not logged in hears that first: his limit is another one.
-        limits = self.factory.limits
-        if self.factory.interface.body_limit(self.requests[-1]) < limits.body:
+        limit = self.factory.interface.body_limit(self.requests[-1])
+        if limit < self.factory.limits.body:
             self.refuse(401, "unauthorized", "Log in first.")
         else:
-            self.refuse(413, "request", _TOO_LARGE.format(limit=limits.body))
+            self.refuse(413, "request", _TOO_LARGE.format(limit=limit))
 
     def _too_slow(self) -> None:
         self._deadline = None

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from pydra.cluster.controller.web.limits import LimitedChannel
+    from pydra.cluster.controller.web.upload import Upload
 
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
@@ -55,6 +56,8 @@ class ControllerRequest(Request):
     channel: LimitedChannel
     content: BytesIO
     is_gone = False
+    upload: Upload | None = None
+    """Where the body goes, if it is not kept in memory."""
     waiting: Deferred[Any] | None = None
     """What is cancelled when the caller goes away."""
 
@@ -65,6 +68,7 @@ class ControllerRequest(Request):
     def gotLength(self, length: int | None) -> None:
         # Twisted would write a large body to a file, in the reactor.
         self.content = BytesIO()
+        self.upload = self.channel.factory.interface.open_upload(self)
 
     @override
     def parseCookies(self) -> None:
@@ -72,7 +76,11 @@ class ControllerRequest(Request):
 
     @override
     def handleContentChunk(self, data: bytes) -> None:
-        if self.channel.body_received(data):
+        if not self.channel.body_received(data):
+            return
+        if self.upload is not None:
+            self.upload.received(data)
+        else:
             self.content.write(data)
 
     @override
@@ -85,6 +93,8 @@ class ControllerRequest(Request):
         super().connectionLost(reason)
         if self.waiting is not None:
             self.waiting.cancel()
+        if self.upload is not None:
+            self.upload.abort()
 
     def header(self, name: bytes) -> str | None:
         """The value of a header; None if it is missing, ambiguous or not ASCII."""

@@ -46,6 +46,7 @@ REPEATABLE: Final = KEYED | {
     "node_list",
     "node_status",
     "package_list",
+    "package_remove",
     "task_form",
     "task_history",
     "task_history_detail",
@@ -94,6 +95,23 @@ class Session:
             token = self._log_in(token)
             answer = self._ask(function, headers, body, token)
         return meaning(function, answer)
+
+    def upload(self, package: str, packed: bytes) -> object:
+        """What the master answers to a package; `ControllerException` otherwise."""
+        if not self._token:
+            self.call("cluster_info", (), {})  # a login costs less than sending all of it twice
+        token = self._token
+        answer = self._send(package, packed, token)
+        if answer.status == 401:
+            answer = self._send(package, packed, self._log_in(token))
+        return meaning("upload_package", answer)
+
+    def _send(self, package: str, packed: bytes, token: str) -> Answer:
+        path, headers = f"/packages/{quote(package, safe='')}", f"Authorization: Bearer {token}\r\n"
+        return self._use(
+            lambda connection: connection.exchange("POST", path, headers, packed, "application/octet-stream"),
+            repeat=True,
+        )
 
     def close(self) -> None:
         """Close the connections that are kept; the next call opens a new one."""

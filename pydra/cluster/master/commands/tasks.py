@@ -10,6 +10,9 @@ import msgspec
 from pydra.cluster.interfaces import Store
 from pydra.cluster.master.commands.objects import JSON, as_time
 from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.packages.content import name_problem
+from pydra.model.ids import PackageName
+from pydra.model.package import PackageDescription
 
 
 class TaskCommands:
@@ -52,13 +55,22 @@ class TaskCommands:
         files that cannot be used and why.
         """
         return [
-            {
-                "package": description.package,
-                "version": description.version,
-                "tasks": [task.key for task in description.tasks],
-                "errors": [{"file": error.file, "message": error.message} for error in description.errors],
-                "dependencies": [list(dependency) for dependency in description.needs.dependencies],
-                "described": as_time(description.described or None),
-            }
+            {**package_object(description), "uploaded": self._library.is_uploaded(description.package)}
             for description in self._library.packages()
         ]
+
+    async def package_remove(self, package: str) -> bool:
+        """Forget an uploaded package; false if none of this name was uploaded. Accepted instances go on."""
+        return name_problem(package) is None and await self._library.remove_uploaded(PackageName(package))
+
+
+def package_object(description: PackageDescription) -> JSON:
+    """A version of a package, as it is listed."""
+    return {
+        "package": description.package,
+        "version": description.version,
+        "tasks": [task.key for task in description.tasks],
+        "errors": [{"file": error.file, "message": error.message} for error in description.errors],
+        "dependencies": [list(dependency) for dependency in description.needs.dependencies],
+        "described": as_time(description.described or None),
+    }
