@@ -71,6 +71,10 @@ class Store(Protocol):
         """The highest id ever given; 0 if none."""
         ...
 
+    async def blobs(self) -> set[str]:
+        """The names of the payloads, of all instances, that are not inline."""
+        ...
+
     async def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""
         ...

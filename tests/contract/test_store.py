@@ -354,6 +354,17 @@ def test_the_highest_instance_is_known(bench: Bench) -> None:
     assert bench.result(bench.store.highest_instance()) == 40
 
 
+def test_the_blobs_of_all_instances_are_known(bench: Bench) -> None:
+    """Those of arguments and of results, whatever became of the instance."""
+    assert bench.result(bench.store.blobs()) == set()
+
+    large, larger = Payload(70_000, sha256="a" * 64), Payload(80_000, sha256="b" * 64)
+    bench.commit(InsertInstance(queued_instance(1, args=large)), InsertInstance(queued_instance(2)))
+    bench.commit(StartAttempt(ONE, attempt(), NodeId(1), WORKER, 1.0))
+    bench.commit(FinishInstance(ONE, attempt(), Status.COMPLETE, 2.0, larger))
+    assert bench.result(bench.store.blobs()) == {"a" * 64, "b" * 64}
+
+
 def test_a_node_record_is_replaced_whole(bench: Bench) -> None:
     """Nodes come by id, deleted ones too."""
     assert [Committed(True)] * 2 == bench.commit(

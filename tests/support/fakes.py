@@ -165,6 +165,11 @@ class MemoryStore:
         """The highest id ever given; 0 if none."""
         return max(self._instances, default=InstanceId(0))
 
+    async def blobs(self) -> set[str]:
+        """The names of the payloads, of all instances, that are not inline."""
+        payloads = [each for one in self._instances.values() for each in (one.args, one.result)]
+        return {payload.sha256 for payload in payloads if payload is not None and payload.sha256}
+
     async def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""
         return [self._nodes[node] for node in sorted(self._nodes)]

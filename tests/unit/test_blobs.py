@@ -140,13 +140,14 @@ def test_a_blob_that_is_no_file_cannot_be_read(blobs: Blobs) -> None:
 
 
 def test_what_an_earlier_process_left_is_swept(blobs: Blobs) -> None:
-    """Finished blobs stay."""
-    assert 0 == blobs.sweep()
+    """Only blobs that somebody wants stay."""
+    assert 0 == blobs.sweep(set())
     blobs.put(DATA)
+    blobs.put(b"nobody's")
     writer = blobs.writer()
     writer.write(b"never finished")
 
-    assert 1 == blobs.sweep()
+    assert 2 == blobs.sweep({NAME})
     assert [NAME] == files(blobs)
     writer.abort()
 

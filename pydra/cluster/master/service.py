@@ -139,7 +139,7 @@ class MasterService:
             self._roster.worker_key,
             self._events.publish,
         )
-        await files(self._blobs.sweep)
+        await files(self._blobs.sweep, await store.blobs())
         await self._make_packages(store, files)
         await self._make_logs(files, log_file)
         self._files = files

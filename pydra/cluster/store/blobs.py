@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,9 +82,15 @@ class Blobs:
         """The blob is not here any more, if it ever was."""
         self.path(sha256).unlink(missing_ok=True)
 
-    def sweep(self) -> int:
-        """Remove what writers of an earlier process left unfinished, and tell how many; done at start."""
+    def sweep(self, wanted: Container[str]) -> int:
+        """
+        Remove what nobody wants, and tell how many.
+
+        That is what writers of an earlier process left unfinished, and every blob that is not among the names
+        ``wanted``: results of instances that were cancelled meanwhile, or that came twice. Done at start.
+        """
         left = list(self._root.glob(f"{_UNFINISHED}*"))
+        left += [path for path in self._root.glob("[0-9a-f]" * 64) if path.name not in wanted]
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)

@@ -81,6 +81,16 @@ class Queries:
         """The highest id that an instance has; 0 if there is none. Instances are never removed."""
         return InstanceId(InstanceRow.objects.aggregate(highest=Max("id"))["highest"] or 0)
 
+    def blobs(self) -> set[str]:
+        """The names of the payloads, of all instances, that are not inline."""
+        names: set[str] = set()
+        for column in ("args_sha256", "result_sha256"):
+            names.update(
+                InstanceRow.objects.exclude(**{column: ""}).values_list(column, flat=True).distinct()
+            )
+        names.discard(None)  # type: ignore[arg-type]  # of instances without a result
+        return names
+
     def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""
         return [_node(row) for row in NodeRow.objects.order_by("id")]

@@ -101,6 +101,10 @@ class DjangoStore:
         """The highest id ever given; 0 if none."""
         return await self._readers.ask(self._queries.highest_instance)
 
+    async def blobs(self) -> set[str]:
+        """The names of the payloads, of all instances, that are not inline."""
+        return await self._readers.ask(self._queries.blobs)
+
     async def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""
         return await self._readers.ask(self._queries.nodes)
