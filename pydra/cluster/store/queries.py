@@ -83,13 +83,12 @@ class Queries:
 
     def blobs(self) -> set[str]:
         """The names of the payloads, of all instances, that are not inline."""
-        names: set[str] = set()
-        for column in ("args_sha256", "result_sha256"):
-            names.update(
-                InstanceRow.objects.exclude(**{column: ""}).values_list(column, flat=True).distinct()
-            )
-        names.discard(None)  # type: ignore[arg-type]  # of instances without a result
-        return names
+        return {
+            name
+            for column in ("args_sha256", "result_sha256")
+            for name in InstanceRow.objects.exclude(**{column: ""}).values_list(column, flat=True).distinct()
+            if name is not None  # an instance without a result
+        }
 
     def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""
