@@ -89,6 +89,8 @@ class WorkerExit(msgspec.Struct, frozen=True):
 
     status: int
     reason: str
+    limit: str = ""
+    """The limit that it had reached, such as ``memory limit of 256 MiB reached``."""
 
 
 class WorkerListener(Protocol):
@@ -138,7 +140,8 @@ class Workers(Protocol):
         """
         A worker that said READY, with the package (if any) and what it needs mounted.
 
-        All of it must be in the directories that this was made for. `SandboxError` if no sandbox can be made.
+        All of it must be in the directories that this was made for. `SandboxError` if no sandbox can be made,
+        `LimitExceeded` if more is asked for than is given here.
         """
         ...
 

@@ -59,6 +59,30 @@ class FileError(msgspec.Struct, frozen=True):
     message: str
 
 
+class TaskLimits(msgspec.Struct, frozen=True):
+    """
+    What META asks for; 0 and empty are what the node gives anybody.
+
+    No node gives more than its ceilings: it refuses instead.
+    """
+
+    memory: int = 0
+    """Bytes of memory of all processes together."""
+    processes: int = 0
+    """Processes and threads."""
+    cpus: float = 0.0
+    """Cores that may be used, at most."""
+    scratch: int = 0
+    """Bytes on disk in the scratch directory."""
+    network: bool = False
+    """The host's network is to be had."""
+    isolation: str = ""
+    """``full`` if nothing less will do."""
+
+
+NO_LIMITS = TaskLimits()
+
+
 class Needs(msgspec.Struct, frozen=True):
     """
     What a package version runs with, beside itself.
@@ -68,6 +92,7 @@ class Needs(msgspec.Struct, frozen=True):
 
     dependencies: tuple[tuple[PackageName, PackageVersion], ...] = ()
     """The packages that it imports from, directly or not, the nearest first."""
+    limits: TaskLimits = NO_LIMITS
 
 
 NO_NEEDS = Needs()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydra.cluster.interfaces import WorkerExit
+from pydra.cluster.sandbox.site_limits import SiteLimits
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.wire.frames import READY, FrameReader, encode
 from tests.support.turning import TurningClock
@@ -71,12 +72,14 @@ class Listener:
 class ScriptedLauncher:
     """A pool with a launcher that does only what the test says."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, limits: SiteLimits | None = None) -> None:
         ours, self.control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         self.clock = TurningClock()
         self.lost: Callable[[], None] = lambda: None
-        self.pool = WarmPool(self.clock, ours, "full", size, lost=self._lost)
+        self.pool = WarmPool(self.clock, ours, "full", size, limits, self._lost)
+        self.on_request: Callable[[dict[str, Any]], None] = lambda request: None
+        """Told each request, whole."""
         self.workers: dict[int, Worker] = {}
         self.seen: list[tuple[str, int]] = []
 
@@ -104,6 +107,7 @@ class ScriptedLauncher:
         request: dict[str, Any] = json.loads(packet)
         if request["what"] == "launch":
             self.workers[request["id"]] = Worker(*descriptors)
+        self.on_request(request)
         self.seen.append((request["what"], request["id"]))
         return True
 
@@ -118,10 +122,10 @@ class ScriptedLauncher:
             self.workers[number].say(READY)
         self.clock.turn()
 
-    def exit(self, number: int, status: int = 137) -> None:
+    def exit(self, number: int, status: int = 137, limit: str = "") -> None:
         """A worker is gone."""
         self.workers.pop(number).close()
-        self.answer("exited", number, status=status)
+        self.answer("exited", number, status=status, limit=limit)
 
     def close(self) -> None:
         """Leave no descriptor and no timer behind."""

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pydra.cluster.interfaces import WorkerExit, WorkerListener
 from pydra.cluster.wire.frames import FrameReader, encode
-from pydra.errors import SandboxError
+from pydra.errors import PydraError, SandboxError
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import NO_NEEDS, Needs
 
@@ -111,7 +111,7 @@ class ScriptedWorkers:
 
     def __init__(self, clock: IReactorTime) -> None:
         self.taken: list[ScriptedWorker] = []
-        self.fault: SandboxError | None = None
+        self.fault: PydraError | None = None
         self._clock = clock
         self._held: list[Deferred[None]] | None = None
         self._is_stopped = False

@@ -44,7 +44,8 @@ def bench(tmp_path: Path) -> Iterator[NodeBench]:
 
 
 def outcome(bench: NodeBench) -> UnitFinished:
-    """The one outcome that the node tells now."""
+    """The one outcome that the node tells now; a task's failure is told when its worker is gone."""
+    bench.clock.advance(0)
     [message] = [message for message in bench.settle() if isinstance(message, UnitFinished)]
     return message
 

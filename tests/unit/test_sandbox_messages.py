@@ -20,10 +20,16 @@ VERSION = "0123456789abcdef" * 4
     ("packet", "request_"),
     [
         (messages.encode("launch", 1), Request("launch", 1)),
+        (messages.encode("launch", 1, network=True), Request("launch", 1, network=True)),
+        (messages.encode("launch", 1, probe=True), Request("launch", 1, probe=True)),
         (messages.encode("kill", 2), Request("kill", 2)),
         (
             messages.encode("fill", 3, packages=[("some_1", VERSION), ("b", "0" * 8)]),
             Request("fill", 3, (("some_1", VERSION), ("b", "0" * 8))),
+        ),
+        (
+            messages.encode("fill", 3, packages=[("a", VERSION)], bounds=(1, 2, 0.5, 3, 4)),
+            Request("fill", 3, (("a", VERSION),), [1, 2, 0.5, 3, 4]),
         ),
     ],
 )
@@ -49,6 +55,9 @@ def test_requests_are_read(packet: bytes, request_: Request) -> None:
         b'{"what":"launch","id":1.0}',
         b'{"what":"launch","id":"1"}',
         b'{"what":"launch","id":9007199254740992}',
+        b'{"what":"launch","id":1,"network":1}',
+        b'{"what":"launch","id":1,"network":null}',
+        b'{"what":"launch","id":1,"probe":"yes"}',
         b'{"what":"execute","id":1}',
         b'{"what":["launch"],"id":1}',
         b'{"what":"fill","id":1}',

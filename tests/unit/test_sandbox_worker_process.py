@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.sandbox.worker_process import SEND_LIMIT, SandboxedWorker
+from pydra.cluster.sandbox.worker_process import FRAMES_BURST, OUTPUT_BURST, SEND_LIMIT, SandboxedWorker
 from pydra.cluster.wire.frames import READY, encode
 from pydra.errors import WireError
 from tests.support.scripted_launcher import Listener, Worker
@@ -60,6 +61,57 @@ def test_frames_and_output_are_given_to_the_listener(pair: Pair) -> None:
     os.write(pair.worker.output, b"words")
     pair.clock.turn()
     assert [[17, 50, None], [22], b"words"] == pair.listener.told
+
+
+def test_a_flood_of_frames_waits_for_its_turn(pair: Pair) -> None:
+    """Neither memory nor time of the daemon is taken by what a worker says too fast."""
+    frame = encode([17, 1, None])
+    pair.worker.channel.setblocking(False)
+    sent = 0
+    for _ in range(200):
+        try:
+            sent += pair.worker.channel.send(frame * 1000) // len(frame)
+        except BlockingIOError:
+            break
+        pair.clock.turn()
+    assert FRAMES_BURST <= len(pair.listener.told) < FRAMES_BURST + 20_000
+    assert len(pair.listener.told) < sent
+    told = len(pair.listener.told)
+    pair.clock.advance(60)
+    pair.clock.turn()
+    assert told < len(pair.listener.told)
+    assert [] == pair.killed
+
+
+def test_a_flood_of_output_waits_for_its_turn(pair: Pair) -> None:
+    """The pipe fills, which blocks whoever writes."""
+    os.set_blocking(pair.worker.output, False)
+    written = 0
+    with contextlib.suppress(BlockingIOError):
+        while written < 10 * OUTPUT_BURST:
+            written += os.write(pair.worker.output, bytes(65536))
+            pair.clock.turn()
+    assert OUTPUT_BURST <= written < 2 * OUTPUT_BURST
+    pair.clock.advance(10)
+    pair.clock.turn()
+    assert written == sum(len(told) for told in pair.listener.told if isinstance(told, bytes))
+
+
+def test_a_rested_worker_stays_paused(pair: Pair) -> None:
+    """Who paused it decides when it is read again."""
+    os.set_blocking(pair.worker.output, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pair.worker.output, bytes(65536))
+            pair.clock.turn()
+    told = len(pair.listener.told)
+    pair.process.pause_output(True)
+    pair.clock.advance(10)
+    pair.clock.turn()
+    assert told == len(pair.listener.told)
+    pair.process.pause_output(False)
+    pair.clock.turn()
+    assert told < len(pair.listener.told)
 
 
 def test_frames_are_sent(pair: Pair) -> None:

@@ -112,7 +112,11 @@ class _Conversation:
     def exited(self, ending: WorkerExit) -> None:
         """The worker is gone."""
         said = self._output.decode("utf-8", "replace").strip()
-        self.fail(WorkerDied(f"The package's own code ended its process: {ending.reason}. {said}".strip()))
+        self.fail(
+            WorkerDied(
+                f"The package's own code ended its process: {ending.limit or ending.reason}. {said}".strip()
+            )
+        )
 
     def _answer(self, number: int, answer: Answer) -> None:
         waiting = self._waiting.pop(number, None)

@@ -24,6 +24,7 @@ from pydra.cluster.master.describe import Describer
 from pydra.cluster.packages import archive
 from pydra.cluster.packages.content import stamp
 from pydra.cluster.packages.dependencies import Resolved, resolve
+from pydra.cluster.packages.limits import limits_of
 from pydra.cluster.packages.manifest import FILE as MANIFEST
 from pydra.cluster.packages.manifest import Manifest, read_manifest
 from pydra.cluster.packages.repository import Repository
@@ -33,7 +34,7 @@ from pydra.errors import ClusterError, Conflict, NotFound, PackageChanging, Pack
 from pydra.events import Event, PackageChanged
 from pydra.model.changes import PutPackage
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.package import FileError, Needs, PackageDescription, TaskDescription
+from pydra.model.package import FileError, Needs, PackageDescription, TaskDescription, TaskLimits
 
 _UPLOADED = "uploaded "
 """Begins the state of a package that was uploaded; its version follows."""
@@ -47,6 +48,9 @@ class _Taken(msgspec.Struct, frozen=True):
 
     version: PackageVersion
     manifest: Manifest
+    limits: TaskLimits
+    errors: tuple[str, ...]
+    """What is wrong with META."""
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -236,7 +240,7 @@ class PackageLibrary:
         """Make the taken version of a package, with what it needs now, the current one."""
         taken = self._taken[package]
         dependencies = tuple((name, self._taken[name].version) for name in resolved.dependencies)
-        wanted = _Wanted(taken.version, Needs(dependencies), resolved.problem)
+        wanted = _Wanted(taken.version, Needs(dependencies, taken.limits), resolved.problem)
         if self._settled.get(package) == wanted:
             return
         try:
@@ -260,7 +264,7 @@ class PackageLibrary:
 
     async def _described(self, package: PackageName, taken: _Taken, wanted: _Wanted) -> PackageDescription:
         """What the version says of itself, asked once; `SandboxError` or `StoreError` if not now."""
-        told = [*taken.manifest.errors, *([wanted.problem] if wanted.problem else [])]
+        told = [*taken.errors, *([wanted.problem] if wanted.problem else [])]
         errors = tuple(FileError(MANIFEST, message) for message in told)
         if wanted.problem:
             return PackageDescription(package, wanted.version, (), errors)
@@ -297,7 +301,10 @@ def _keep(repository: Repository, directory: Path, state: str) -> _Taken:
         repository.touch(package, version)
     else:
         version = repository.add(directory)
-    return _Taken(version, read_manifest(repository.path(package, version)))
+    manifest = read_manifest(repository.path(package, version))
+    errors = list(manifest.errors)
+    limits = limits_of(manifest.values, errors)
+    return _Taken(version, manifest, limits, tuple(errors))
 
 
 def _stamps(tasks_dir: Path, uploaded: UploadedPackages) -> dict[PackageName, str]:

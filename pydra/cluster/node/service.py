@@ -27,6 +27,7 @@ from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
 from pydra.cluster.node.units import Units
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.site_limits import site_limits
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.wire.listen import MasterListener
 from pydra.config import Settings
@@ -52,7 +53,8 @@ class NodeService:
         self._in_thread: InThread = functools.partial(deferToThreadPool, reactor, self._files)
         self._repository = Repository(cache_directory(settings))
         slots = settings.WORKERS or available_cores()
-        self._workers = WarmPool(reactor, launcher, isolation, size=slots, lost=self._launcher_lost)
+        limits = site_limits(settings, str(settings.runtime), isolation)
+        self._workers = WarmPool(reactor, launcher, isolation, slots, limits, self._launcher_lost)
         self.broken = ""
         outbox = Outbox()
         self._master_link = MasterLink(

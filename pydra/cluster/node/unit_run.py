@@ -11,10 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import WorkerExit, WorkerProcess, Workers
+from pydra.cluster.node.limit_words import after
 from pydra.cluster.node.outbox import Outcome
 from pydra.cluster.node.task_log import TaskLog
 from pydra.cluster.wire import frames
@@ -35,6 +38,7 @@ class UnitRun:
 
     def __init__(
         self,
+        clock: IReactorTime,
         message: RunUnit,
         workers: Workers,
         fetch_package: Callable[[RunUnit], Awaitable[None]],
@@ -45,6 +49,10 @@ class UnitRun:
     ) -> None:
         self.message = message
         self.log = log
+        self._clock = clock
+        self._begun = clock.seconds()
+        self._failure: Failure | None = None
+        """What the task told, until its worker is gone: then it is known whether a limit was the reason."""
         self._workers = workers
         self._fetch_package = fetch_package
         self._fetch_arguments = fetch_arguments
@@ -69,13 +77,14 @@ class UnitRun:
                 return
             worker = await self._workers.take(self, message.package, message.version, message.needs)
         except PydraError as fault:
-            lost = not isinstance(fault, LoadError)
+            lost = not isinstance(fault, LoadError | LimitExceeded)
             self._end(LOST if lost else FAILED, failure=Failure(fault.code, str(fault)))
             return
         if self._ended:
             worker.kill()
             return
         self._worker = worker
+        self._begun = self._clock.seconds()
         head, rest = arguments[: frames.PART_SIZE], arguments[frames.PART_SIZE :]
         while rest:
             worker.send([frames.MORE, head])
@@ -109,7 +118,7 @@ class UnitRun:
 
     def frame_received(self, frame: list[object]) -> None:
         """What the worker says; anything that the protocol does not allow ends the attempt."""
-        if self._ended:
+        if self._ended or self._failure is not None:
             return
         match frame:
             case [frames.PROGRESS, int() as percent, None | str() as text] if -1 <= percent <= 100:
@@ -125,7 +134,7 @@ class UnitRun:
             case [frames.FAILED, str() as code, str() as text, str() as traceback]:
                 code = code if code in TASK_CODES else "failed"
                 failure = Failure(code, text[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:])
-                self._end(FAILED, failure=failure)
+                self._fail(failure)
             case [frames.STOPPED] if self._stopping:
                 self._end(STOPPED)
             case _:
@@ -136,11 +145,32 @@ class UnitRun:
         self.log.output(data)
 
     def exited(self, ending: WorkerExit) -> None:
-        """The worker is gone: without an outcome so far, the attempt is lost."""
+        """The worker is gone: without an outcome so far, a limit is why, or the attempt is lost."""
+        told = self._failure
+        if ending.limit and not self._ended:
+            words = after(ending.limit, self._clock.seconds() - self._begun)
+            self.log.note(words)
+            if told is not None:
+                words = f"{words} ({told.message})"
+            told = Failure(LimitExceeded.code, words[:MESSAGE_LIMIT], told.traceback if told else "")
         self.log.finish()
+        if told is not None:
+            self._end(FAILED, failure=told)
+            return
         self._end(
             LOST, failure=Failure(WorkerDied.code, f"The worker ended before the task: {ending.reason}.")
         )
+
+    def _fail(self, failure: Failure) -> None:
+        """The task failed, by itself or because it reached a limit: its worker's end will tell."""
+        if failure.code == LimitExceeded.code:
+            words = after(failure.message, self._clock.seconds() - self._begun)
+            failure = msgspec.structs.replace(failure, message=words)
+        if self._worker is None:
+            self._end(FAILED, failure=failure)
+            return
+        self._failure = failure
+        self._worker.kill()
 
     def _complete(self, payload: bytes) -> None:
         if len(payload) <= INLINE_LIMIT:

@@ -73,6 +73,7 @@ class Units:
         if message.losses:
             task_log.note(f"Attempt {message.losses + 1} begins.", "INFO")
         run = UnitRun(
+            self._clock,
             message,
             self._workers,
             self._packages.fetch,

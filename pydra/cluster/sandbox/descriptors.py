@@ -20,6 +20,7 @@ class Reactor(Protocol):
     def removeReader(self, reader: Any) -> None: ...  # noqa: N802, D102
     def addWriter(self, writer: Any) -> None: ...  # noqa: N802, D102
     def removeWriter(self, writer: Any) -> None: ...  # noqa: N802, D102
+    def seconds(self) -> float: ...  # noqa: D102
     def callLater(  # noqa: N802, D102
         self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
     ) -> IDelayedCall: ...

@@ -24,7 +24,7 @@ from pydra.cluster.sandbox.launcher import seccomp
 from pydra.cluster.sandbox.launcher.configuration import FULL, NONE, USER, Configuration, Places
 from pydra.cluster.sandbox.launcher.scratch import open_directory, remove_tree
 from pydra.cluster.sandbox.launcher.spawning import drop
-from pydra.cluster.sandbox.site_limits import LimitSettings, ceilings, defaults
+from pydra.cluster.sandbox.site_limits import NetworkSettings, ceilings, defaults
 from pydra.cluster.sandbox.surroundings import compile_for_workers, find_places
 from pydra.errors import SandboxError
 
@@ -44,7 +44,7 @@ _START = (
 )
 
 
-class EntrySettings(LimitSettings, Protocol):
+class EntrySettings(NetworkSettings, Protocol):
     """The settings that matter here."""
 
     @property
@@ -57,8 +57,6 @@ class EntrySettings(LimitSettings, Protocol):
     def SERVICE_UID_NODE(self) -> int: ...  # noqa: N802, D102
     @property
     def SLOT_UIDS(self) -> tuple[int, int]: ...  # noqa: N802, D102
-    @property
-    def ALLOW_NETWORK(self) -> bool: ...  # noqa: N802, D102
     @property
     def CGROUP(self) -> str: ...  # noqa: N802, D102
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydra.cluster.sandbox.descriptors import Descriptor, Reactor
 from pydra.cluster.sandbox.launcher import messages
+from pydra.cluster.sandbox.launcher.bounds import Bounds
 
 _PACKETS_A_TURN = 64
 
@@ -46,13 +47,15 @@ class LauncherSocket:
         """Begin to take answers."""
         self._descriptor.read(True)
 
-    def launch(self, number: int, channel: socket.socket, output: int) -> None:
+    def launch(self, number: int, channel: socket.socket, output: int, *, network: bool = False) -> None:
         """Ask for a worker with this channel and output; both are the launcher's from now on."""
-        self._request(messages.encode(messages.LAUNCH, number), channel, output)
+        wanted = {"network": True} if network else {}
+        self._request(messages.encode(messages.LAUNCH, number, **wanted), channel, output)
 
-    def fill(self, number: int, packages: Sequence[tuple[str, str]]) -> None:
-        """Ask for packages, by names and versions, to be put into a worker."""
-        self._request(messages.encode(messages.FILL, number, packages=packages))
+    def fill(self, number: int, packages: Sequence[tuple[str, str]], bounds: Bounds | None = None) -> None:
+        """Ask for packages, by names and versions, to be put into a worker, and for what it may use."""
+        wanted = {"bounds": bounds} if bounds is not None else {}
+        self._request(messages.encode(messages.FILL, number, packages=packages, **wanted))
 
     def kill(self, number: int) -> None:
         """Ask for the end of a worker."""

@@ -21,7 +21,9 @@ from pydra.cluster.interfaces import WorkerListener
 from pydra.cluster.sandbox.descriptors import Reactor
 from pydra.cluster.sandbox.endings import describe
 from pydra.cluster.sandbox.launcher import messages
+from pydra.cluster.sandbox.launcher.bounds import Bounds
 from pydra.cluster.sandbox.launcher_socket import Answer, LauncherSocket
+from pydra.cluster.sandbox.site_limits import SiteLimits
 from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage
 from pydra.errors import SandboxError
 from pydra.model.ids import PackageName, PackageVersion
@@ -53,6 +55,7 @@ class WarmPool:
     """
     Sandboxed workers; the daemon's `Workers`. ``size`` of them are kept ready.
 
+    Without ``limits`` all workers are alike, whatever a package asks for.
     ``lost`` is called when the launcher ended by itself, before its workers are told to have ended.
     """
 
@@ -64,9 +67,11 @@ class WarmPool:
         launcher: socket.socket,
         isolation: str,
         size: int,
+        limits: SiteLimits | None = None,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.isolation = isolation
+        self._limits = limits
         self._lost = lost
         self._reactor = reactor
         self._size = size
@@ -77,6 +82,8 @@ class WarmPool:
         self._starting: dict[int, IDelayedCall] = {}
         self._ready: deque[SandboxedWorker] = deque()
         self._takers: deque[Deferred[SandboxedWorker]] = deque()
+        self._cold: dict[int, Deferred[SandboxedWorker]] = {}
+        """Who waits for workers that were launched for them alone, by number."""
         self._fills: dict[int, Deferred[None]] = {}
         self._failures = 0
         self._pause: IDelayedCall | None = None
@@ -97,12 +104,17 @@ class WarmPool:
         version: PackageVersion | None,
         needs: Needs = NO_NEEDS,
     ) -> SandboxedWorker:
-        """A worker that said READY, with the package (if any) and what it needs mounted. `SandboxError`."""
+        """
+        A worker that said READY, with the package (if any) and what it needs mounted. `SandboxError`,
+        `LimitExceeded`.
+        """
+        bounds = self._limits.bounds(needs.limits) if self._limits is not None else None
+        network = self._limits is not None and needs.limits.network
         for _ in range(_TRIES):
-            worker = await self._next()
+            worker = await (self._with_network() if network else self._next())
             try:
                 if package is not None and version is not None:
-                    await self._fill(worker, [(package, version), *needs.dependencies])
+                    await self._fill(worker, [(package, version), *needs.dependencies], bounds)
                 else:
                     self._refill()
             except _Gone:
@@ -142,8 +154,26 @@ class WarmPool:
         self._refill()
         return await waiting
 
+    async def _with_network(self) -> SandboxedWorker:
+        """A worker with the host's network, which is not kept ready."""
+        if self._closed:
+            raise SandboxError(self._refusal)
+        number = self._launch(network=True)
+        if number is None:
+            raise SandboxError(self._refusal)
+
+        def left(cancelled: Deferred[SandboxedWorker]) -> None:
+            self._cold.pop(number)
+            self._workers[number].kill()
+
+        waiting = self._cold[number] = Deferred(left)
+        return await waiting
+
     async def _fill(
-        self, worker: SandboxedWorker, packages: Sequence[tuple[PackageName, PackageVersion]]
+        self,
+        worker: SandboxedWorker,
+        packages: Sequence[tuple[PackageName, PackageVersion]],
+        bounds: Bounds | None,
     ) -> None:
         if worker.number not in self._workers:
             raise _Gone
@@ -153,7 +183,7 @@ class WarmPool:
 
         filled: Deferred[None] = Deferred(left)
         self._fills[worker.number] = filled
-        self._launcher.fill(worker.number, packages)
+        self._launcher.fill(worker.number, packages, bounds)
         self._refill()  # only now, so that the package does not wait behind the launch of the next worker
         await filled
 
@@ -161,7 +191,9 @@ class WarmPool:
         self._started(worker.number)
         if self._closed:
             return
-        if self._takers:
+        if worker.number in self._cold:
+            self._cold.pop(worker.number).callback(worker)
+        elif self._takers:
             self._takers.popleft().callback(worker)
         else:
             self._ready.append(worker)
@@ -170,31 +202,34 @@ class WarmPool:
     def _refill(self) -> None:
         if self._closed or self._pause is not None:
             return
-        missing = self._size + len(self._takers) - len(self._ready) - len(self._starting)
+        warm = len(self._ready) + len(self._starting) - len(self._cold)
+        missing = self._size + len(self._takers) - warm
         for _ in range(min(missing, START_LIMIT - len(self._starting))):
             self._launch()
 
-    def _launch(self) -> None:
+    def _launch(self, *, network: bool = False) -> int | None:
+        """Begin a worker; its number, or None if that failed at once."""
         self._last_number += 1
         number = self._last_number
         try:
             ours, its = socket.socketpair()
         except OSError as fault:
             self._launch_failed(f"no socket: {fault.strerror}")
-            return
+            return None
         try:
             reading, writing = os.pipe2(os.O_CLOEXEC)
         except OSError as fault:
             ours.close()
             its.close()
             self._launch_failed(f"no pipe: {fault.strerror}")
-            return
+            return None
         worker = SandboxedWorker(
             self._reactor, number, ours, reading, self._became_ready, self._launcher.kill
         )
         self._workers[number] = worker
         self._starting[number] = self._reactor.callLater(READY_S, self._too_slow, worker)
-        self._launcher.launch(number, its, writing)
+        self._launcher.launch(number, its, writing, network=network)
+        return number
 
     def _started(self, number: int) -> None:
         """A worker is not starting any more: it is ready, or is gone, or nobody waits for it."""
@@ -242,13 +277,15 @@ class WarmPool:
             self._started(number)
         self._ready.clear()
         self._fail_takers()
+        while self._cold:
+            self._cold.popitem()[1].errback(SandboxError(reason))
 
     # The launcher.
 
     def _answered(self, answer: Answer) -> None:
         what, number = answer["what"], answer["id"]
         if what == messages.EXITED:
-            self._exited(number, answer["status"], "")
+            self._exited(number, answer["status"], "", answer.get("limit", ""))
         elif what == messages.FAILED:
             self._exited(number, 1, answer["reason"])
         elif what in (messages.FILLED, messages.UNFILLED):
@@ -262,13 +299,13 @@ class WarmPool:
         elif what == messages.REFUSED:
             self.log.error("The launcher refused a request: {reason}", reason=answer["reason"])
 
-    def _exited(self, number: int, status: int, reason: str) -> None:
+    def _exited(self, number: int, status: int, reason: str, limit: str = "") -> None:
         worker = self._workers.pop(number, None)
         if worker is None:
             return
         stage = worker.stage
         try:
-            worker.ended(status, reason)
+            worker.ended(status, reason, limit)
         except Exception:  # noqa: BLE001 - a listener's fault must not cost the other workers their launcher
             self.log.failure("The end of worker {number} could not be told", number=number)
         self._started(number)
@@ -278,8 +315,12 @@ class WarmPool:
             self._fills.pop(number).errback(_Gone())
         elif stage is not Stage.TAKEN:
             said = worker.said.decode(errors="replace").strip()
-            words = reason or worker.fault or describe(status)
-            self._launch_failed(f"{words}: {said}" if said else words)
+            words = reason or worker.fault or limit or describe(status)
+            words = f"{words}: {said}" if said else words
+            if number in self._cold:
+                self._cold.pop(number).errback(SandboxError(f"No worker can be started: {words}"))
+            else:
+                self._launch_failed(words)
         self._refill()
         if not self._workers and self._emptied is not None:
             self._give_up()

@@ -19,11 +19,17 @@ from twisted.internet.interfaces import IDelayedCall
 from pydra.cluster.interfaces import WorkerExit, WorkerListener
 from pydra.cluster.sandbox.descriptors import Descriptor, Reactor
 from pydra.cluster.sandbox.endings import describe
+from pydra.cluster.sandbox.throttle import Throttle
 from pydra.cluster.wire.frames import READY, FrameReader, encode
 from pydra.errors import WireError
 
 SEND_LIMIT = 32 * 1024 * 1024
 """Bytes that may wait for a worker to read them."""
+
+FRAMES_A_SECOND, FRAMES_BURST = 2000, 4000
+FRAME_BYTES_A_SECOND, FRAME_BYTES_BURST = 64 * 1024 * 1024, 16 * 1024 * 1024
+OUTPUT_A_SECOND, OUTPUT_BURST = 16 * 1024 * 1024, 4 * 1024 * 1024
+"""What is read of one worker: frames, their bytes, and bytes of output."""
 
 _READ_SIZE = 64 * 1024
 _SAID_LIMIT = 4096
@@ -69,6 +75,12 @@ class SandboxedWorker:
         self._unsent_size = 0
         self._reason = ""
         self._closing: IDelayedCall | None = None
+        self._paused = False
+        self._resting: dict[Descriptor, IDelayedCall] = {}
+        """Descriptors that are not read for a while, because they gave too much."""
+        self._frame_pace = Throttle(reactor.seconds, FRAMES_A_SECOND, FRAMES_BURST)
+        self._byte_pace = Throttle(reactor.seconds, FRAME_BYTES_A_SECOND, FRAME_BYTES_BURST)
+        self._output_pace = Throttle(reactor.seconds, OUTPUT_A_SECOND, OUTPUT_BURST)
         channel.setblocking(False)
         os.set_blocking(output, False)
         self._channel: socket.socket | None = channel
@@ -106,14 +118,32 @@ class SandboxedWorker:
 
     def pause_output(self, paused: bool) -> None:
         """Stop (or go on) reading from it; a paused worker blocks when its pipes are full."""
-        if self._channel is not None and not self._reason and self._closing is None:
-            self._watched_channel.read(not paused)
-        if self._output is not None:
-            self._watched_output.read(not paused)
+        self._paused = paused
+        self._read_again(self._watched_channel)
+        self._read_again(self._watched_output)
+
+    def _read_again(self, descriptor: Descriptor) -> None:
+        """Read it, or do not, as things stand."""
+        if descriptor is self._watched_channel:
+            if self._channel is None or self._reason or self._closing is not None:
+                return
+        elif self._output is None:
+            return
+        descriptor.read(not self._paused and descriptor not in self._resting)
+
+    def _rest(self, descriptor: Descriptor, wait_s: float) -> None:
+        """Let it wait; meanwhile its pipe fills, and whoever writes to it is blocked."""
+        if wait_s and descriptor not in self._resting:
+            self._resting[descriptor] = self._reactor.callLater(wait_s, self._rested, descriptor)
+            self._read_again(descriptor)
+
+    def _rested(self, descriptor: Descriptor) -> None:
+        del self._resting[descriptor]
+        self._read_again(descriptor)
 
     # From the pool.
 
-    def ended(self, status: int, reason: str = "") -> None:
+    def ended(self, status: int, reason: str = "", limit: str = "") -> None:
         """No process of it is alive; give what it wrote last, then its end."""
         if self.stage is Stage.GONE:
             return
@@ -128,9 +158,12 @@ class SandboxedWorker:
             if self._closing is not None and self._closing.active():
                 self._closing.cancel()
             self._closing = None
+            for timer in self._resting.values():
+                timer.cancel()
+            self._resting.clear()
             listener, self._listener = self._listener, None
             if listener is not None:
-                listener.exited(WorkerExit(status, self._reason or reason or describe(status)))
+                listener.exited(WorkerExit(status, self._reason or reason or describe(status), limit))
 
     @property
     def fault(self) -> str:
@@ -152,12 +185,16 @@ class SandboxedWorker:
             self._channel_ended()
             return
         try:
-            for frame in self._frames.feed(data):
+            frames = self._frames.feed(data)
+            for frame in frames:
                 self._frame_received(frame)
                 if self._reason:
                     return
         except WireError as fault:
             self._fail(f"protocol: {fault}")
+            return
+        wait_s = max(self._byte_pace.take(len(data)), self._frame_pace.take(len(frames)))
+        self._rest(self._watched_channel, wait_s)
 
     def _frame_received(self, frame: list[object]) -> None:
         if self._listener is not None:
@@ -203,10 +240,12 @@ class SandboxedWorker:
             return
         if not data:
             self._close_output()
-        elif self._listener is not None:
+            return
+        if self._listener is not None:
             self._listener.output_received(data)
         else:
             self.said = (self.said + data)[:_SAID_LIMIT]
+        self._rest(self._watched_output, self._output_pace.take(len(data)))
 
     # Its end.
 

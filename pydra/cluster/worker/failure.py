@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pydra.errors import PydraError, TaskError
@@ -83,8 +84,29 @@ def _told(fault: BaseException) -> tuple[str, str]:
     if isinstance(fault, PydraError):
         code = fault.code if isinstance(fault, TaskError) and isinstance(fault.code, str) else "failed"
         return ("failed" if code == "cancelled" else code), str(fault)
+    if limit := limit_reached(fault):
+        return "limit", limit
     text = str(fault)
     return "failed", f"{type(fault).__name__}: {text}" if text else type(fault).__name__
+
+
+def limit_reached(fault: BaseException) -> str:
+    """The resource limit that made this process raise; empty if none did."""
+    if isinstance(fault, MemoryError):
+        return _reached("RLIMIT_AS", "address space limit of {}")
+    if isinstance(fault, OSError) and fault.errno == errno.EFBIG:
+        return _reached("RLIMIT_FSIZE", "limit of {} for one file")
+    return ""
+
+
+def _reached(name: str, words: str) -> str:
+    import resource  # noqa: PLC0415 - only a failure pays for it
+
+    value = resource.getrlimit(getattr(resource, name))[0]
+    if value == resource.RLIM_INFINITY:
+        return ""
+    mebibytes, rest = divmod(value, 1024 * 1024)
+    return f"{words.format(f'{value} bytes' if rest else f'{mebibytes} MiB')} reached"
 
 
 def _without_ours(told: TracebackException, depth: int) -> None:

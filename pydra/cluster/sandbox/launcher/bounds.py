@@ -44,14 +44,14 @@ def read_bounds(listed: object, ceilings: Bounds) -> Bounds:
 def words(what: str, bounds: Bounds) -> str:
     """That a limit was reached, with its figure, for whoever reads what became of a task."""
     figure = {
-        MEMORY: f"memory limit of {_size(bounds.memory)}",
+        MEMORY: f"memory limit of {size_words(bounds.memory)}",
         PROCESSES: f"process limit of {bounds.processes}",
-        SCRATCH: f"scratch limit of {_size(bounds.scratch)}",
+        SCRATCH: f"scratch limit of {size_words(bounds.scratch)}",
         FILES: f"scratch limit of {bounds.files} files",
     }[what]
     return f"{figure} reached"
 
 
-def _size(count: int) -> str:
+def size_words(count: int) -> str:
     """Bytes as people say them, exact."""
     return f"{count // MEBIBYTE} MiB" if count % MEBIBYTE == 0 else f"{count} bytes"
