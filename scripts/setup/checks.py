@@ -161,6 +161,7 @@ def main() -> int:
     unknown = [name for name in options.names if name not in CHECKS]
     if unknown:
         parser.error(f"no check is called {', '.join(unknown)}; there are: {', '.join(CHECKS)}")
+    machine.be_readable()
     python = machine.ensure_venv("[dev]")
     env = dict(os.environ)
     env |= machine.ensure_bubblewrap()

@@ -9,6 +9,7 @@ cannot be done, one sentence says which command to run, and the exit code is 3.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -86,6 +87,23 @@ def install_debian(package: str) -> str | None:
 def needs_venv_package() -> bool:
     """Return True if this Python cannot make a virtual environment with pip in it."""
     return quiet([sys.executable, "-c", "import ensurepip, venv"]) is not None
+
+
+def be_readable() -> None:
+    """
+    Let others read what is made from here on, and as root package and examples too: daemons that root starts run under
+    user ids of their own, whatever the umask was when this working copy was made.
+    """
+    os.umask(0o022)
+    if os.geteuid() != 0:
+        return
+    trees = [os.walk(ROOT / name) for name in ("pydra", "examples")]
+    for directory, _, files in itertools.chain(*trees):
+        for path in (Path(directory), *(Path(directory, name) for name in files)):
+            mode = path.lstat().st_mode
+            wanted = mode | (0o055 if path.is_dir() else 0o044)
+            if wanted != mode and not path.is_symlink():
+                path.chmod(wanted & 0o7777)
 
 
 def ensure_venv(extras: str = "") -> Path:

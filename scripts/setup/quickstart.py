@@ -182,6 +182,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupt)
+    machine.be_readable()
     try:
         python = machine.ensure_venv()
         env: dict[str, str] = {}

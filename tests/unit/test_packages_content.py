@@ -26,6 +26,17 @@ def package(tmp_path: Path) -> Path:
     return directory
 
 
+def test_a_file_that_may_not_be_read(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused by name, and not taken for one that changes, which would be tried again for ever."""
+
+    def refused(path: Path, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(PackageRefused, match=r"'demo/META' cannot be read by user \d+: Permission denied"):
+        read_content(package)
+
+
 def test_the_files_are_those_of_the_directory(package: Path) -> None:
     """By path, with size and executable bit."""
     (package / "run").write_text("x")

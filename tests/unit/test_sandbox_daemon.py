@@ -96,6 +96,17 @@ def test_begin(bench: Bench) -> None:
     assert {"runtime": bench.runtime, "tasks": bench.runtime / "tasks"} == directories
 
 
+def test_directories_under_a_strict_umask(bench: Bench) -> None:
+    """The tasks directory can be read by the user id that the daemon will have."""
+    before = os.umask(0o077)
+    try:
+        bench.begin()
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (bench.runtime, bench.runtime / "tasks")]
+    assert [0o700, 0o755] == modes
+
+
 def test_second_start(bench: Bench) -> None:
     """The second start has what the first one had, and prepares nothing again."""
     bench.write("SCAN_S = 7.5")

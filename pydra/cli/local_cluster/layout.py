@@ -58,7 +58,9 @@ class Layout:
         """
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.tasks.mkdir(mode=0o755, exist_ok=True)
+            if not self.tasks.is_dir():
+                self.tasks.mkdir(mode=0o755, exist_ok=True)
+                self.tasks.chmod(0o755)  # whatever the umask: a master that root starts is another user
         except OSError as error:
             raise CliError(f"{self.directory} cannot be used: {error.strerror}.") from error
 

@@ -147,7 +147,7 @@ def find_files(directory: Path) -> list[FileState]:
     except FileNotFoundError as fault:
         raise PackageChanging(f"{_name(fault, directory)!r} vanished while the package was read.") from None
     except OSError as fault:
-        raise PackageRefused(f"{_name(fault, directory)!r} cannot be read: {fault.strerror}.") from None
+        raise _unreadable(_name(fault, directory), fault) from None
     return sorted(found, key=lambda one: one.file.path)
 
 
@@ -171,10 +171,15 @@ def read_content(directory: Path, take: Callable[[PackageFile, bytes], None] | N
 
 
 def read_file(directory: Path, state: FileState) -> Iterator[bytes]:
-    """The content of a file in pieces, an empty one if it has none; `PackageChanging` if it changed."""
+    """
+    The content of a file in pieces, an empty one if it has none; `PackageChanging` if it changed,
+    `PackageRefused` if it may not be read.
+    """
     path = state.file.path
     try:
         descriptor = os.open(directory / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as fault:
+        raise _unreadable(os.path.join(directory.name, path), fault) from None
     except OSError:
         raise PackageChanging(f"{path!r} changed while it was read.") from None
     with os.fdopen(descriptor, "rb", buffering=0) as source:
@@ -248,6 +253,11 @@ def _state(path: str, status: os.stat_result) -> FileState:
 def _is_same(one: FileState, other: FileState) -> bool:
     """True for the same file, whatever was linked to it meanwhile: that changes ``changed_ns`` alone."""
     return msgspec.structs.replace(one, changed_ns=0) == msgspec.structs.replace(other, changed_ns=0)
+
+
+def _unreadable(name: str, fault: OSError) -> PackageRefused:
+    """A refusal that says for whom: a daemon that root started is not root any more."""
+    return PackageRefused(f"{name!r} cannot be read by user {os.geteuid()}: {fault.strerror}.")
 
 
 def _name(fault: OSError, directory: Path) -> str:

@@ -139,7 +139,9 @@ def _first_start(role: str, settings_file: Path | None, ready_file: Path | None,
         (settings.tasks_dir, 0o755),
     ):
         try:
-            path.mkdir(mode=mode, parents=True, exist_ok=True)
+            if not path.is_dir():
+                path.mkdir(mode=mode, parents=True, exist_ok=True)
+                path.chmod(mode)  # whatever the umask: the service uid reads TASKS_DIR
         except OSError as fault:
             raise ConfigError(f"{path} cannot be made: {fault.strerror}.") from None
     facts = prepare(settings)
