@@ -7,6 +7,9 @@ inside, makes the root, gives up every privilege, waits for the launcher's word,
 worker; the *worker* is its child, since signals to a pid 1 are not what a task expects. By the time of the
 word the first process is the launcher's child, so it asks to die with the launcher only then: the request
 would hold for the passing process before.
+
+Its network is a new one with nothing in it. Not even its loopback interface is raised, which takes 0.3 ms:
+the filter lets nobody make a socket that could use it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ import fcntl
 import os
 import resource
 import signal
-import struct
 
 from pydra.cluster.sandbox.launcher import policy
 from pydra.cluster.sandbox.launcher.forking import kernel
@@ -34,8 +36,6 @@ CONTROL, WORD = 4, 5
 FAILED = 126
 """Exit status of what could not become a worker."""
 
-_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
-_UP = struct.pack("16sH22x", b"lo", _IFF_UP)
 _LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 _USER_NAMESPACES = b"/proc/sys/user/max_user_namespaces"
 _ROOT = INNER.encode()
@@ -48,7 +48,7 @@ class Birth:
 
     def __init__(self, limits: list[tuple[int, int]], filter_: bytes, work: Callable[[], NoReturn]) -> None:
         self._limits = [(kind, _lowered(kind, value)) for kind, value in limits]
-        self._filter = filter_
+        self._filter = kernel.Filter(filter_)
         self._work = work
         with open(_LAST_CAPABILITY) as opened:
             self._last_capability = int(opened.read())
@@ -91,11 +91,11 @@ class Birth:
     def _first(self, number: int) -> None:
         kernel.write(_USER_NAMESPACES, b"0")  # while we may: nobody inside makes another one
         kernel.set_host_name(policy.HOST_NAME.encode())
-        _raise_loopback()
         _make_root(f"{SCRATCH}/{number}".encode())
         os.setsid()
         kernel.drop_capabilities(self._last_capability)
         _await_word()
+        self._filter.apply()
         worker = os.fork()
         if worker:
             _outlive(worker)
@@ -103,7 +103,6 @@ class Birth:
         os.chdir(policy.WORK)
         for signal_number, action in _FRESH.items():
             signal.signal(signal_number, action)
-        kernel.set_filter(self._filter)
         self._work()
 
 
@@ -127,14 +126,6 @@ def _take_files(files: dict[int, int], born: int) -> int:
     os.dup2(born, above)
     os.closerange(above + 1, 256)
     return above
-
-
-def _raise_loopback() -> None:
-    reaching = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM, 0)
-    try:
-        fcntl.ioctl(reaching.fileno(), _SIOCSIFFLAGS, _UP)
-    finally:
-        reaching.close()
 
 
 def _make_root(own: bytes) -> None:

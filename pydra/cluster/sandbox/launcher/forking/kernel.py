@@ -19,8 +19,8 @@ MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
-PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 
+_PR_SET_SECCOMP, _FILTER_MODE = 22, 2
 _MNT_DETACH = 2
 _MOUNT_SETATTR = 442  # the same number on every architecture that matters
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
@@ -110,12 +110,21 @@ def drop_capabilities(last: int) -> None:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def set_filter(program: bytes) -> None:
-    """Put a filter of system calls (see ``seccomp``) on this process and all that it starts, for good."""
-    held = ctypes.create_string_buffer(program, len(program))
-    # As struct sock_fprog: a short, and a pointer at the next place where one may stand.
-    described = (ctypes.c_size_t * 2)(len(program) // 8, ctypes.addressof(held))
-    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(described))
+class Filter:
+    """A filter of system calls, ready to be applied: a fork copies no memory for it."""
+
+    def __init__(self, program: bytes) -> None:
+        self._program = program
+        self._told = _Program(len(program) // 8, program)
+        self._address = ctypes.addressof(self._told)
+
+    def apply(self) -> None:
+        """Put it on this process and all that it starts, for good; it needs no_new_privs."""
+        prctl(_PR_SET_SECCOMP, _FILTER_MODE, self._address)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 def map_ids(uid: int, gid: int, inside: int) -> None:
