@@ -71,6 +71,11 @@ LOG_BACKUP = 10
 # Default: 0, which means the number of cores.
 WORKERS = 0
 
+# Megabytes of memory for workers that have imported ahead what is in use, so that the next task of a package
+# that imports much starts as fast as any other; at most as many workers as there are slots. They have run the
+# code of the module before there is a task: where that must not be, 0 turns it off. Default: 256.
+PRIMED_MEMORY_MB = 256
+
 # What task code runs in: "sandbox", or "none" for no isolation at all. With "none" every task can do whatever
 # the daemon can; it is meant for machines that have no sandbox and run trusted code only. Default: "sandbox".
 ISOLATION = "sandbox"

@@ -41,6 +41,7 @@ Files = Annotated[int, Meta(ge=100, le=10_000_000, description="files, 100 to 10
 OptionalMegabytes = Annotated[
     int, Meta(ge=0, le=1 << 24, description="megabytes, 0 to 16777216 (0: what the machine has)")
 ]
+PrimedMegabytes = Annotated[int, Meta(ge=0, le=1 << 24, description="megabytes, 0 to 16777216 (0: none)")]
 Processes = Annotated[int, Meta(ge=4, le=4096, description="a number of processes, 4 to 4096")]
 GroupPath = Annotated[
     str,
@@ -124,6 +125,7 @@ class Settings(msgspec.Struct, frozen=True):
     LOSS_LIMIT: Limit = 3
     SCAN_S: Seconds = 2.0
     LOG_LIMIT: Bytes = 16777216
+    PRIMED_MEMORY_MB: PrimedMegabytes = 256
     WORKER_MEMORY_MB: Megabytes = 1024
     MEMORY_CEILING_MB: OptionalMegabytes = 0
     WORKER_PROCESSES: Processes = 128

@@ -136,12 +136,14 @@ class Workers(Protocol):
         package: PackageName | None,
         version: PackageVersion | None,
         needs: Needs = NO_NEEDS,
+        module: str = "",
     ) -> WorkerProcess:
         """
         A worker that said READY, with the package (if any) and what it needs mounted.
 
-        All of it must be in the directories that this was made for. `SandboxError` if no sandbox can be made,
-        `LimitExceeded` if more is asked for than is given here.
+        All of it must be in the directories that this was made for; ``module`` of the package may have been
+        imported ahead. `SandboxError` if no sandbox can be made, `LimitExceeded` if more is asked for than is
+        given here.
         """
         ...
 

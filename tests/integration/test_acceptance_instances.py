@@ -120,7 +120,10 @@ def test_a_task_that_ignores_the_flag_is_killed_after_the_grace(
 def forked_tree(cluster: Cluster) -> list[psutil.Process]:
     """The one worker below the node that forked, and its children."""
     [node] = cluster.node_pids
-    [worker] = [each for each in psutil.Process(node).children(recursive=True) if len(each.children()) >= 5]
+    below = [
+        each for launcher in psutil.Process(node).children() for each in launcher.children(recursive=True)
+    ]
+    [worker] = [each for each in below if len(each.children()) >= 5]
     return [worker, *worker.children()]
 
 

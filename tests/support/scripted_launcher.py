@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydra.cluster.interfaces import WorkerExit
+from pydra.cluster.sandbox.priming import NOTHING, Budget
 from pydra.cluster.sandbox.site_limits import SiteLimits
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.wire.frames import READY, FrameReader, encode
@@ -72,12 +73,12 @@ class Listener:
 class ScriptedLauncher:
     """A pool with a launcher that does only what the test says."""
 
-    def __init__(self, size: int, limits: SiteLimits | None = None) -> None:
+    def __init__(self, size: int, limits: SiteLimits | None = None, primed: Budget = NOTHING) -> None:
         ours, self.control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         self.clock = TurningClock()
         self.lost: Callable[[], None] = lambda: None
-        self.pool = WarmPool(self.clock, ours, "full", size, limits, self._lost)
+        self.pool = WarmPool(self.clock, ours, "full", size, limits, self._lost, primed)
         self.on_request: Callable[[dict[str, Any]], None] = lambda request: None
         """Told each request, whole."""
         self.workers: dict[int, Worker] = {}

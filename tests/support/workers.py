@@ -125,6 +125,7 @@ class ScriptedWorkers:
         package: PackageName | None,
         version: PackageVersion | None,
         needs: Needs = NO_NEEDS,
+        module: str = "",
     ) -> ScriptedWorker:
         """A worker, or `SandboxError` after ``stop`` or with a fault."""
         if self._held is not None:

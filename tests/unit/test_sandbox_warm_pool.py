@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.sandbox.warm_pool import LONGEST_PAUSE_S, READY_S, START_LIMIT
+from pydra.cluster.sandbox.demand import LATELY_S
+from pydra.cluster.sandbox.warm_pool import LONGEST_PAUSE_S, READY_S, START_LIMIT, UNHURRIED_LIMIT
 from pydra.cluster.wire.frames import READY
 from pydra.errors import SandboxError
 from tests.support.scripted_launcher import Listener, ScriptedLauncher
@@ -95,11 +96,35 @@ def test_takers_wait_in_order(cold: ScriptedLauncher) -> None:
 
 
 def test_few_workers_start_at_a_time() -> None:
-    """A large pool is filled bit by bit."""
-    launcher = ScriptedLauncher(START_LIMIT + 1)
-    assert START_LIMIT == len(start(launcher))
+    """However many wait, they are started bit by bit, and still fewer when nobody waits."""
+    launcher = ScriptedLauncher(20)
+    assert UNHURRIED_LIMIT == len(start(launcher))
+    takings = [Taking(launcher) for _ in range(START_LIMIT + 2)]
+    assert START_LIMIT - UNHURRIED_LIMIT == len(launcher.turn())
     launcher.ready(2)
     assert [("launch", START_LIMIT + 1)] == launcher.turn()
+    assert 2 == takings[0].number
+    launcher.close()
+    assert all(taking.result for taking in takings)
+
+
+def test_the_pool_grows_with_demand_and_shrinks_without() -> None:
+    """As many are kept as were taken lately; later the oldest of them are ended, but for two."""
+    launcher = ScriptedLauncher(5)
+    start(launcher)
+    launcher.ready(1, 2)
+    takings = [Taking(launcher) for _ in range(4)]
+    for _ in range(8):
+        launcher.ready(*(number for what, number in launcher.turn() if what == "launch"))
+    assert [1, 2, 3, 4] == [taking.number for taking in takings]
+    assert {1, 2, 3, 4, 5, 6, 7, 8} == set(launcher.workers)
+    for _ in range(4):
+        launcher.clock.advance(LATELY_S / 3)
+    assert [("kill", 5), ("kill", 6)] == launcher.turn()
+    launcher.exit(5)
+    launcher.exit(6)
+    assert [] == launcher.turn()
+    assert 7 == Taking(launcher).number
     launcher.close()
 
 

@@ -27,6 +27,7 @@ from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
 from pydra.cluster.node.units import Units
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.priming import Budget
 from pydra.cluster.sandbox.site_limits import site_limits
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.wire.listen import MasterListener
@@ -54,7 +55,8 @@ class NodeService:
         self._repository = Repository(cache_directory(settings))
         slots = settings.WORKERS or available_cores()
         limits = site_limits(settings, str(settings.runtime), isolation)
-        self._workers = WarmPool(reactor, launcher, isolation, slots, limits, self._launcher_lost)
+        primed = Budget(workers=slots, memory=settings.PRIMED_MEMORY_MB * 1024 * 1024)
+        self._workers = WarmPool(reactor, launcher, isolation, slots, limits, self._launcher_lost, primed)
         self.broken = ""
         outbox = Outbox()
         self._master_link = MasterLink(

@@ -75,7 +75,8 @@ class UnitRun:
             arguments = await self._fetch_arguments(message.args)
             if self._ended:
                 return
-            worker = await self._workers.take(self, message.package, message.version, message.needs)
+            module = message.task_key.removeprefix(f"{message.package}.").rpartition(".")[0]
+            worker = await self._workers.take(self, message.package, message.version, message.needs, module)
         except PydraError as fault:
             lost = not isinstance(fault, LoadError | LimitExceeded)
             self._end(LOST if lost else FAILED, failure=Failure(fault.code, str(fault)))

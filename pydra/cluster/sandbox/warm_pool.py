@@ -8,7 +8,6 @@ are told why instead of waiting.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,19 +17,28 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import WorkerListener
+from pydra.cluster.sandbox.demand import Demand
 from pydra.cluster.sandbox.descriptors import Reactor
 from pydra.cluster.sandbox.endings import describe
 from pydra.cluster.sandbox.launcher import messages
 from pydra.cluster.sandbox.launcher.bounds import Bounds
 from pydra.cluster.sandbox.launcher_socket import Answer, LauncherSocket
+from pydra.cluster.sandbox.primer import Primer
+from pydra.cluster.sandbox.priming import NOTHING, Budget, Subject
 from pydra.cluster.sandbox.site_limits import SiteLimits
-from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage
+from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage, make_ends
 from pydra.errors import SandboxError
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import NO_NEEDS, Needs
 
-START_LIMIT = 4
-"""Workers that may be starting at a time; more would only make each of them later."""
+START_LIMIT, UNHURRIED_LIMIT = 4, 2
+"""
+Workers that may be starting at a time; more would only make each of them later. Fewer if nobody waits for
+one: then those that work come first.
+"""
+
+IDLE_S = 10.0
+"""How often is looked whether there are more unused workers than is worth keeping."""
 
 READY_S = 30.0
 """Seconds that a worker has for saying READY."""
@@ -47,15 +55,19 @@ Seconds that workers have for ending before the launcher's socket is closed, whi
 _TRIES = 3
 
 
-class _Gone(Exception):
+class _Gone(SandboxError):
     """The worker ended while it was made ready for its taker."""
+
+    def __init__(self) -> None:
+        super().__init__("The worker ended while it was made ready.")
 
 
 class WarmPool:
     """
-    Sandboxed workers; the daemon's `Workers`. ``size`` of them are kept ready.
+    Sandboxed workers; the daemon's `Workers`.
 
-    Without ``limits`` all workers are alike, whatever a package asks for.
+    As many are kept ready as are taken, at most ``size``; and within the budget ``primed`` some that have
+    imported ahead what is in use. Without ``limits`` all workers are alike, whatever a package asks for.
     ``lost`` is called when the launcher ended by itself, before its workers are told to have ended.
     """
 
@@ -69,12 +81,17 @@ class WarmPool:
         size: int,
         limits: SiteLimits | None = None,
         lost: Callable[[], None] = lambda: None,
+        primed: Budget = NOTHING,
     ) -> None:
         self.isolation = isolation
         self._limits = limits
         self._lost = lost
         self._reactor = reactor
-        self._size = size
+        self._demand = Demand(reactor.seconds, size)
+        self._primer = Primer(reactor, self, primed)
+        self._unneeded: set[int] = set()
+        """Those that were ready and are being ended."""
+        self._look: IDelayedCall | None = None
         self._launcher = LauncherSocket(reactor, launcher, self._answered, self._launcher_lost)
         self._last_number = 0
         self._workers: dict[int, SandboxedWorker] = {}
@@ -103,13 +120,25 @@ class WarmPool:
         package: PackageName | None,
         version: PackageVersion | None,
         needs: Needs = NO_NEEDS,
+        module: str = "",
     ) -> SandboxedWorker:
         """
         A worker that said READY, with the package (if any) and what it needs mounted. `SandboxError`,
         `LimitExceeded`.
+
+        It may have imported ``module`` of the package ahead.
         """
-        bounds = self._limits.bounds(needs.limits) if self._limits is not None else None
+        bounds = self._bounds(needs)
         network = self._limits is not None and needs.limits.network
+        if network:
+            module = ""  # those that have it are not kept
+        else:
+            self._demand.taken()
+        if package is not None and version is not None and module and not self._closed:
+            primed = self._primer.take(Subject(package, version, needs, module), listener)
+            if primed is not None:
+                self._refill()
+                return primed
         for _ in range(_TRIES):
             worker = await (self._with_network() if network else self._next())
             try:
@@ -142,7 +171,21 @@ class WarmPool:
         self._launcher.close()
         self._end_all("the daemon stopped")
 
+    # What the primer needs.
+
+    def spare(self) -> SandboxedWorker | None:
+        """An unused worker that nobody waits for."""
+        return self._ready.popleft() if self._ready and not self._takers else None
+
+    async def fill(self, worker: SandboxedWorker, subject: Subject) -> None:
+        """Have in it what a task of the subject needs. `SandboxError`, `LimitExceeded`."""
+        packages = [(subject.package, subject.version), *subject.needs.dependencies]
+        await self._fill(worker, packages, self._bounds(subject.needs))
+
     # Giving.
+
+    def _bounds(self, needs: Needs) -> Bounds | None:
+        return self._limits.bounds(needs.limits) if self._limits is not None else None
 
     async def _next(self) -> SandboxedWorker:
         if self._closed or (self._pause is not None and self._failures >= PATIENCE and not self._ready):
@@ -175,6 +218,7 @@ class WarmPool:
         packages: Sequence[tuple[PackageName, PackageVersion]],
         bounds: Bounds | None,
     ) -> None:
+        """Have packages mounted in a worker. `SandboxError`."""
         if worker.number not in self._workers:
             raise _Gone
 
@@ -203,25 +247,31 @@ class WarmPool:
         if self._closed or self._pause is not None:
             return
         warm = len(self._ready) + len(self._starting) - len(self._cold)
-        missing = self._size + len(self._takers) - warm
-        for _ in range(min(missing, START_LIMIT - len(self._starting))):
+        missing = self._demand.wanted() + len(self._takers) - warm
+        limit = START_LIMIT if self._takers else UNHURRIED_LIMIT
+        for _ in range(min(missing, limit - len(self._starting))):
             self._launch()
+        self._primer.advance()
+        if self._look is None and (len(self._ready) > self._demand.fewest or not self._primer.is_idle):
+            self._look = self._reactor.callLater(IDLE_S, self._look_around)
+
+    def _look_around(self) -> None:
+        """End what is not worth keeping any more, the oldest first."""
+        self._look = None
+        for _ in range(len(self._ready) - self._demand.wanted()):
+            worker = self._ready.popleft()
+            self._unneeded.add(worker.number)
+            worker.kill()
+        self._refill()
 
     def _launch(self, *, network: bool = False) -> int | None:
         """Begin a worker; its number, or None if that failed at once."""
         self._last_number += 1
         number = self._last_number
         try:
-            ours, its = socket.socketpair()
+            ours, its, reading, writing = make_ends()
         except OSError as fault:
-            self._launch_failed(f"no socket: {fault.strerror}")
-            return None
-        try:
-            reading, writing = os.pipe2(os.O_CLOEXEC)
-        except OSError as fault:
-            ours.close()
-            its.close()
-            self._launch_failed(f"no pipe: {fault.strerror}")
+            self._launch_failed(f"no descriptors: {fault.strerror}")
             return None
         worker = SandboxedWorker(
             self._reactor, number, ours, reading, self._became_ready, self._launcher.kill
@@ -273,6 +323,10 @@ class WarmPool:
         if self._pause is not None and self._pause.active():
             self._pause.cancel()
         self._pause = None
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        self._look = None
+        self._primer.close()
         for number in list(self._starting):
             self._started(number)
         self._ready.clear()
@@ -313,7 +367,7 @@ class WarmPool:
             self._ready.remove(worker)
         if number in self._fills:
             self._fills.pop(number).errback(_Gone())
-        elif stage is not Stage.TAKEN:
+        elif stage is not Stage.TAKEN and number not in self._unneeded:
             said = worker.said.decode(errors="replace").strip()
             words = reason or worker.fault or limit or describe(status)
             words = f"{words}: {said}" if said else words
@@ -321,6 +375,7 @@ class WarmPool:
                 self._cold.pop(number).errback(SandboxError(f"No worker can be started: {words}"))
             else:
                 self._launch_failed(words)
+        self._unneeded.discard(number)
         self._refill()
         if not self._workers and self._emptied is not None:
             self._give_up()

@@ -46,6 +46,17 @@ class Stage(Enum):
     GONE = "gone"
 
 
+def make_ends() -> tuple[socket.socket, socket.socket, int, int]:
+    """Our end and its end of a channel, and the reading and the writing end of its output. `OSError`."""
+    ours, its = socket.socketpair()
+    try:
+        return ours, its, *os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        ours.close()
+        its.close()
+        raise
+
+
 class SandboxedWorker:
     """
     One worker, used once; a `WorkerProcess`.
@@ -95,6 +106,11 @@ class SandboxedWorker:
         """The one listener of this worker, from now on."""
         assert self.stage is Stage.READY
         self.stage = Stage.TAKEN
+        self._listener = listener
+
+    def pass_to(self, listener: WorkerListener) -> None:
+        """Another listener, from now on: of one that did something ahead, for the task that it was for."""
+        assert self.stage is Stage.TAKEN
         self._listener = listener
 
     # WorkerProcess.

@@ -3,8 +3,9 @@
 Length-prefixed frames between node (or master) and worker, over one inherited socketpair.
 
 A frame is four bytes of length, big-endian, and a MessagePack array whose first item is one of the numbers
-below. The worker says ``READY`` once; then it is sent exactly one of ``RUN``, ``DESCRIBE``, or any number of
-``VALIDATE``. Payloads above one frame come as ``PART`` frames that belong to the answer after them.
+below. The worker says ``READY`` once; then it is sent exactly one of ``RUN`` (``PRIME`` may come before it),
+``DESCRIBE``, or any number of ``VALIDATE``. Payloads above one frame come as ``PART`` frames that belong to
+the answer after them.
 
 The worker loads this module, so it imports nothing but the C part of msgpack.
 """
@@ -44,6 +45,11 @@ MORE = 5
 """[MORE, bytes]: a part of the arguments of the next RUN or VALIDATE; or the answer to a WANTED or a PART."""
 UNPACK = 6
 """[UNPACK, package: str]: unpack an uploaded package, whose bytes follow when they are wanted."""
+PRIME = 7
+"""
+[PRIME, package: str, module: str, dependencies: list of str]: import a module of a package that is mounted,
+ahead of the RUN that may follow, which is of the same package. It is answered by ``PRIMED``.
+"""
 
 # From the worker.
 READY = 16
@@ -68,6 +74,8 @@ WANTED = 25
 """[WANTED]: the next bytes of the uploaded package, in a MORE; an empty one means that there are no more."""
 UNPACKED = 26
 """[UNPACKED, version: str]: the archive of the package went before, in PARTs, each answered by a MORE."""
+PRIMED = 27
+"""[PRIMED, fault: str, memory: int]: the module is imported (or why not, in words); the bytes of it all."""
 
 
 def encode(frame: list[object]) -> bytes:

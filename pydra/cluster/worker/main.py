@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from time import time  # noqa: TID251 - the worker's clock is made here
 
-from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, READY, RUN, UNPACK, VALIDATE
+from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, PRIME, READY, RUN, UNPACK, VALIDATE
 from pydra.cluster.worker.channel import Channel
 from pydra.cluster.worker.runner import Runner
 
@@ -29,7 +29,7 @@ def main(channel: int, packages: str) -> NoReturn:
     line = Channel(channel)
     line.send([READY])
     more = b""
-    validations = None
+    validations = runner = None
     while (frame := line.receive()) is not None:
         kind = frame[0]
         if kind == MORE:
@@ -37,7 +37,10 @@ def main(channel: int, packages: str) -> NoReturn:
             if len(more) > ANSWER_LIMIT:
                 os._exit(2)
         elif kind == RUN:
-            Runner(line, packages, time).run(frame, more)
+            (runner or Runner(line, packages, time)).run(frame, more)
+        elif kind == PRIME:
+            runner = Runner(line, packages, time)
+            runner.prime(frame)
         elif kind == DESCRIBE:
             from pydra.cluster.worker.describe import describe_package  # noqa: PLC0415 - a run never needs it
 

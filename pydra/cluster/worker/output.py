@@ -39,6 +39,8 @@ class Log:
         self._size = 0
         self._closed = False
         self._forked = False
+        self._held = False
+        self._dropped = 0
         self._lock = RLock()
         self.wake = allocate_lock()
         """Released when there is a first line to send; the reporter waits for it."""
@@ -58,8 +60,29 @@ class Log:
             line = line[end:]
         self._append(level, stream, line)
 
+    def hold(self) -> None:
+        """Keep lines back until ``release``, as much as one batch; more are counted and dropped."""
+        self._held = True
+
+    def release(self) -> None:
+        """Send what was held back, and what comes."""
+        with self._lock:
+            self._held = False
+            if self._dropped:
+                text = f"[{self._dropped} lines that came before the task were dropped]"
+                self._lines.append([self._clock(), "WARNING", "log", text])
+            if self._lines and self.wake.locked():
+                self.wake.release()
+
+    @property
+    def is_overflowing(self) -> bool:
+        """True if lines were dropped."""
+        return self._dropped > 0
+
     def flush(self) -> None:
-        """Send all lines."""
+        """Send all lines, unless they are held back."""
+        if self._held:
+            return
         with self._lock:
             lines, self._lines, self._size = self._lines, [], 0
             if lines:
@@ -83,11 +106,14 @@ class Log:
         with self._lock:
             if self._closed:
                 return
+            if self._held and self._size >= BATCH_SIZE:
+                self._dropped += 1
+                return
             self._lines.append([self._clock(), level, stream, text])
             self._size += len(line) + 48
             if self._size >= BATCH_SIZE:
                 self.flush()
-            elif len(self._lines) == 1 and self.wake.locked():
+            elif len(self._lines) == 1 and self.wake.locked() and not self._held:
                 self.wake.release()
 
 

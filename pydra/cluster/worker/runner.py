@@ -14,9 +14,9 @@ import sys
 from _thread import start_new_thread
 
 from pydra.cluster.wire import payload
-from pydra.cluster.wire.frames import ANSWER_LIMIT, FAILED, PART, PART_SIZE, RESULT, STOP, STOPPED
+from pydra.cluster.wire.frames import ANSWER_LIMIT, FAILED, PART, PART_SIZE, PRIMED, RESULT, STOP, STOPPED
 from pydra.cluster.worker.failure import RunFailure, failure_of
-from pydra.cluster.worker.loader import CodeFault, load_class, make_task, open_package
+from pydra.cluster.worker.loader import CodeFault, load_class, load_module, make_task, open_package
 from pydra.cluster.worker.output import Log, LoggingCapture, Output
 from pydra.cluster.worker.reporter import Reporter
 from pydra.errors import InvalidParameters, LimitExceeded, TaskCancelled, WireError
@@ -53,6 +53,25 @@ class Runner:
         self._task: Task | None = None
         self._stopping = False
         self._process = os.getpid()
+        self._is_open = False
+
+    def prime(self, frame: list[object]) -> None:
+        """
+        Carry out a PRIME: import a module, keep the lines that come of it for the run, and tell.
+
+        Whoever asked ends a worker that tells a fault: the run, in another one, fails by itself if it must.
+        """
+        _, package, module, dependencies = frame
+        self._log.hold()
+        self._open(str(package), dependencies)
+        try:
+            load_module(str(package), str(module))
+            fault = "It writes too much while it is imported." if self._log.is_overflowing else ""
+        except CodeFault as failed:
+            fault = str(failed)
+        if os.getpid() != self._process:
+            os._exit(0)  # a fork that the module made came back; the worker itself will answer
+        self._channel.send([PRIMED, fault, _memory()])
 
     def run(self, frame: list[object], more: bytes) -> NoReturn:
         """Carry out a RUN whose arguments began with ``more``; the process ends with the answer."""
@@ -60,15 +79,23 @@ class Runner:
         worker_key = str(rest[0]) if rest else ""
         dependencies = rest[1] if len(rest) > 1 else ()
         surroundings = Surroundings(worker_key, int(str(instance)), str(attempt), self._logging.capture)
-        os.register_at_fork(after_in_child=self._forked)
-        self._output.install()
         start_new_thread(self._listen, ())
         try:
-            open_package(self._packages, str(package), dependencies)  # type: ignore[arg-type]
+            self._open(str(package), dependencies)
+            self._log.release()
             answer = self._work(surroundings, str(task_key), str(package), more + bytes(args))  # type: ignore[call-overload]
         except BaseException as fault:  # noqa: BLE001 - whatever comes through, there is one answer
             answer = failure_of(fault)
         self._answer(answer)
+
+    def _open(self, package: str, dependencies: object) -> None:
+        """Make ready for user code, once."""
+        if self._is_open:
+            return
+        self._is_open = True
+        os.register_at_fork(after_in_child=self._forked)
+        self._output.install()
+        open_package(self._packages, package, dependencies)  # type: ignore[arg-type]
 
     def _work(
         self, surroundings: Surroundings, task_key: str, package: str, args: bytes
@@ -146,6 +173,13 @@ def send_answer(channel: Channel, frame: list[object], data: bytes) -> None:
         channel.send([PART, data[start : start + PART_SIZE]])
         start += PART_SIZE
     channel.send([*frame, data[start:]])
+
+
+def _memory() -> int:
+    """Bytes of this process that it shares with no file."""
+    with open("/proc/self/statm") as opened:
+        _, resident, shared, *_ = map(int, opened.read().split())
+    return (resident - shared) * os.sysconf("SC_PAGESIZE")
 
 
 def _arguments(args: bytes) -> dict[str, object] | RunFailure:
