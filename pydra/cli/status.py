@@ -14,6 +14,9 @@ from pydra.cli.connection import Controller
 from pydra.cli.failures import NOT_FOUND, CliError
 from pydra.cli.output import Output
 
+SHOWN_ERRORS = 5
+"""Files of a package that cannot be used, as the table shows them; JSON has all."""
+
 
 @click.command()
 @click.argument("instance", metavar="[ID]", type=click.IntRange(1), required=False)
@@ -124,5 +127,9 @@ def _cluster(controller: Controller, output: Output) -> None:
         ],
     )
     for package in packages:
-        for error in package.get("errors") or []:
+        errors = package.get("errors") or []
+        for error in errors[:SHOWN_ERRORS]:
             output.warn(f"{package['package']}/{error['file']}: {error['message']}")
+        if len(errors) > SHOWN_ERRORS:
+            rest = len(errors) - SHOWN_ERRORS
+            output.warn(f"{package['package']}/: {rest} files more cannot be used; all of them: -o json")

@@ -91,8 +91,8 @@ def needs_venv_package() -> bool:
 
 def be_readable() -> None:
     """
-    Let others read what is made from here on, and as root package and examples too: daemons that root starts run under
-    user ids of their own, whatever the umask was when this working copy was made.
+    Let others read what is made from here on, and as root package and examples too: daemons that root starts
+    run under user ids of their own, whatever the umask was when this working copy was made.
     """
     os.umask(0o022)
     if os.geteuid() != 0:

@@ -153,6 +153,20 @@ def test_status_of_the_cluster() -> None:
     assert "demo/bad.py: no" in call(controller, "status").stderr
 
 
+def test_many_errors_of_a_package() -> None:
+    """The table shows some of them and how many more there are; JSON has all."""
+    errors = [{"file": f"m{number}.py", "message": "no"} for number in range(12)]
+    package = {"package": "demo", "version": "abc", "tasks": [], "errors": errors}
+    controller = ScriptedController(
+        list_queue=[[]], node_list=[[[], [[1], None, None]]], node_status=[{}], package_list=[[package]]
+    )
+    told = call(controller, "status").stderr
+    assert "demo/m4.py: no" in told
+    assert "m5.py" not in told
+    assert "7 files more" in told
+    assert len(json.loads(call(controller, "status", "-o", "json").stdout)["packages"][0]["errors"]) == 12
+
+
 def test_cancel_asks_for_each() -> None:
     """Several ids are cancelled in one command."""
     controller = ScriptedController(cancel_task=[True])

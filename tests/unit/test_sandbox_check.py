@@ -61,3 +61,12 @@ def test_the_check_uses_the_tool_of_the_environment(
     monkeypatch.setenv("PYDRA_BUBBLEWRAP", str(missing))
     assert check.main() == check.MISSING
     assert str(missing) in capsys.readouterr().err
+
+
+def test_another_program_in_its_place(tmp_path: Path) -> None:
+    """What is no bubblewrap is told by the first line of what it says of itself."""
+    other = tmp_path / "bwrap"
+    other.write_text("#!/bin/sh\necho other 1.2\necho written by somebody\n")
+    other.chmod(0o755)
+    with pytest.raises(SandboxToolMissing, match="bwrap is other 1.2; version 0.8.0 or newer is needed"):
+        check.probe(str(other))

@@ -57,8 +57,9 @@ def probe(bubblewrap: str, uid: int | None = None) -> None:
     version = _run([bubblewrap, "--version"], uid)
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", version.stdout)
     if found is None or tuple(int(part) for part in found.groups()) < OLDEST:
+        said = version.stdout.strip().partition("\n")[0]
         raise SandboxToolMissing(
-            f"{bubblewrap} is {version.stdout.strip() or 'not bubblewrap'}; "
+            f"{bubblewrap} is {said or 'not bubblewrap'}; "
             f"version {'.'.join(str(part) for part in OLDEST)} or newer is needed."
         )
     ended = _run([bubblewrap, *_probe_arguments()], uid)
