@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 
-from pydra.cluster.interfaces import Store
 from pydra.cluster.store.store import DjangoStore
 from pydra.errors import StoreError
 from pydra.model.changes import (
@@ -24,7 +22,7 @@ from pydra.model.changes import (
     StartAttempt,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion, TaskKey
-from pydra.model.instance import Failure, Instance, Payload
+from pydra.model.instance import Failure, Payload
 from pydra.model.package import Needs
 from pydra.model.status import Status
 from tests.support.fakes import MemoryStore
@@ -36,34 +34,10 @@ from tests.support.instances import (
     package_description,
     queued_instance,
 )
+from tests.support.stores import ONE, Bench
 from tests.support.threads import PumpedReactor
 
-T = TypeVar("T")
-
-ONE = InstanceId(1)
 RESULT = Payload(2, b"\xa1x")
-
-
-class Bench:
-    """A store, and how to wait for it."""
-
-    def __init__(self, store: Store, reactor: PumpedReactor) -> None:
-        self.store = store
-        self._reactor = reactor
-
-    def result(self, awaited: Coroutine[Any, Any, T]) -> T:
-        """What the store answers."""
-        return self._reactor.wait(awaited)
-
-    def commit(self, *changes: Change) -> list[Committed]:
-        """The outcomes of one commit."""
-        return self.result(self.store.commit(changes))
-
-    def one(self) -> Instance:
-        """Instance 1."""
-        instance = self.result(self.store.instance(ONE))
-        assert instance is not None
-        return instance
 
 
 @pytest.fixture(params=["memory", "django"])
