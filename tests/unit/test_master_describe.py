@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import WorkerExit
@@ -369,6 +369,15 @@ def test_validator_idle(bench: Bench) -> None:
     assert 1 == len(bench.workers.taken)
     bench.validate(start=5).addErrback(lambda _: None)
     assert 2 == len(bench.workers.taken)
+
+
+def test_validator_whose_user_left(bench: Bench) -> None:
+    """A validator is not kept for ever because the one who asked it last went away."""
+    asked = bench.validate(start=1)
+    asked.addErrback(lambda fault: fault.trap(CancelledError))
+    asked.cancel()
+    bench.clock.advance(VALIDATOR_IDLE_S)
+    assert bench.workers.last.is_killed
 
 
 def test_stop(bench: Bench) -> None:

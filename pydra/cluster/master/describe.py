@@ -232,8 +232,11 @@ class _Validator:
         ]
         more: list[list[object]] = [[frames.MORE, piece] for piece in pieces[:-1]]
         last: list[object] = [frames.VALIDATE, number, package, task_key, pieces[-1], _names(self._needs)]
-        valid, answer = await self._conversation.ask(number, *more, last)
-        self._be_idle(True)
+        try:
+            valid, answer = await self._conversation.ask(number, *more, last)
+        finally:
+            # Who asked may have left: it is kept for a minute all the same, and not for ever.
+            self._be_idle(self._conversation.worker is not None)
         value = payload.unpack(answer)
         if not isinstance(value, dict):
             raise WireError("A validator answers a map.")
