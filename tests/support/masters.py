@@ -40,6 +40,7 @@ class Heart:
         self.clock = clock or Clock()
         self.store = store or MemoryStore()
         self.trace: list[Any] = []
+        self.fatal: list[str] = []
         self.events = EventLog(self.clock)
         self.scheduler = Scheduler(self.store.epoch, limits or Limits())
         self.dispatcher = Dispatcher(
@@ -50,6 +51,7 @@ class Heart:
             self.send,
             lambda node, index: WorkerKey(f"node{node}:11890:{index}"),
             self.publish,
+            self.fatal.append,
         )
 
     def wall_clock(self) -> float:

@@ -68,6 +68,19 @@ def test_a_submission_is_answered_after_its_commit(heart: Heart) -> None:
     assert [FIRST] == [message.attempt for message in heart.sent() if isinstance(message, RunUnit)]
 
 
+def test_a_fault_of_ours_stops_the_master(heart: Heart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatcher that failed would take work and do nothing for ever: it says that it cannot go on."""
+
+    async def too_few(changes: object) -> list[object]:
+        return []
+
+    heart.submit(1)
+    monkeypatch.setattr(heart.store, "commit", too_few)
+    assert [] == heart.fatal
+    heart.finish(FIRST)
+    assert ["the dispatcher failed; the log has the details"] == heart.fatal
+
+
 def test_late_commits_keep_the_order(heart: Heart) -> None:
     """What several rounds asked for while a commit was under way follows in the order of the rounds."""
     heart.submit(1)

@@ -18,6 +18,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.interfaces import Progress, Store
 from pydra.cluster.scheduler import inputs, instructions
@@ -78,7 +79,9 @@ class Dispatcher:
         send: Callable[[NodeId, ToNode], None],
         worker_key: Callable[[NodeId, int], WorkerKey],
         publish: Callable[[Event], int],
+        fatal: Callable[[str], None],
     ) -> None:
+        self._fatal = fatal
         self._clock = clock
         self._wall_clock = wall_clock
         self._scheduler = scheduler
@@ -174,8 +177,13 @@ class Dispatcher:
         if not self._is_working:
             self._is_working = True
             worked = Deferred.fromCoroutine(self._work())
-            worked.addErrback(lambda fault: self.log.failure("The dispatcher failed", fault))
+            worked.addErrback(self._failed)
         return round_.done
+
+    def _failed(self, fault: Failed) -> None:
+        """A fault of ours: what is in memory and what is stored may differ, and nothing goes on any more."""
+        self.log.failure("The dispatcher failed", fault)
+        self._fatal("the dispatcher failed; the log has the details")
 
     def stop(self) -> None:
         """Leave no timer behind and take no further step."""

@@ -138,6 +138,7 @@ class MasterService:
             self._roster.send,
             self._roster.worker_key,
             self._events.publish,
+            self._stop_broken,
         )
         await files(self._blobs.sweep, await store.blobs())
         await self._make_packages(store, files)
