@@ -137,3 +137,63 @@ def test_the_same_request_key_is_the_same_instance_after_a_restart(detached: Det
     detached.up()
 
     assert detached.controller.queue_task(ANSWERS, {}, request_key=key)["instance_id"] == first["instance_id"]
+
+
+BEGINS = "acceptance.writes.Begins"
+LINES = 18_000
+"""More than may be under way to the master, and less than is dropped as too much in a second."""
+
+
+def begun(detached: DetachedCluster) -> int:
+    """An instance that has begun, and will write many lines in 2 s."""
+    instance: int = detached.controller.run_tasks(BEGINS, lines=str(LINES), after="2")
+    wait_until(lambda: detached.controller.task_log(instance), lambda log: "begins" in log)
+    return instance
+
+
+def lines_by_run(log: str) -> dict[str, list[str]]:
+    """What each run of the task wrote, in order; a run is known by the name that it gave itself."""
+    runs: dict[str, list[str]] = {}
+    for line in log.splitlines():
+        _, is_print, text = line.partition("stdout: ")
+        if is_print:
+            name, _, rest = text.partition(" ")
+            runs.setdefault(name, []).append(rest)
+    return runs
+
+
+def test_lines_of_a_killed_node_are_delivered(detached: DetachedCluster) -> None:
+    """While the master did not listen they were in a file; then each is archived once, and in order."""
+    instance = begun(detached)
+    os.kill(detached.master, signal.SIGSTOP)
+    try:
+        held = detached.directory / "node-1" / "task_logs"
+        last = f"line {LINES - 1}".encode()
+        wait_until(lambda: [path for path in held.iterdir() if last in path.read_bytes()])
+        detached.kill(detached.node)
+    finally:
+        os.kill(detached.master, signal.SIGCONT)
+    detached.up()
+    log = wait_until(
+        lambda: detached.controller.task_log(instance), lambda log: "Attempt 2 begins." in log, 60
+    )
+    detached.controller.cancel_task(instance)
+    detached.outcome(instance)
+
+    first = next(iter(lines_by_run(log).values()))
+    assert [text for text in first if text.startswith("line")] == [f"line {n}" for n in range(LINES)]
+    wait_until(lambda: list(held.iterdir()), lambda left: not left)
+
+
+def test_lines_are_archived_once_whatever_happens_to_the_master(detached: DetachedCluster) -> None:
+    """It is killed while they come, and started again."""
+    instance = begun(detached)
+    time.sleep(1.9)  # noqa: TID251 - the lines come about now
+    detached.kill(detached.master)
+    detached.up()
+    wait_until(lambda: detached.controller.task_log(instance), lambda log: "waits" in log, 60)
+    detached.controller.cancel_task(instance)
+    detached.outcome(instance)
+
+    [run] = lines_by_run(detached.controller.task_log(instance)).values()
+    assert run == ["begins", *(f"line {n}" for n in range(LINES)), "waits"]

@@ -197,7 +197,7 @@ def test_lost(heart: Heart) -> None:
         (NODE, Recorded((FIRST,))),
         InstanceChanged(ONE, Status.RUNNING),
     ] == trace[:3]
-    assert SECOND == trace[3][1].attempt
+    assert (SECOND, 1) == (trace[3][1].attempt, trace[3][1].losses)
     assert RequeueInstance(ONE, FIRST, 1) in heart.store.committed
     assert (1, SECOND, WALL_TIME) == (
         heart.dispatcher.live[ONE].losses,

@@ -287,22 +287,15 @@ class Dispatcher:
             worker=worker,
             started=live.started or now,
         )
-        message = RunUnit(
-            attempt,
-            instance,
-            live.task_key,
-            live.package,
-            live.version,
-            live.args,
-            worker,
-            live.needs,
-            live.losses,
-        )
 
         def send() -> None:
             # While it was committed, the node may have come back without it: then it was given up.
-            if self._scheduler.holder(attempt) is not None:
-                self._send(slot.node, message)
+            if self._scheduler.holder(attempt) is None:
+                return
+            # Only now, since what was lost in the same round is counted before this.
+            losses = self.live[instance].losses
+            args = (live.task_key, live.package, live.version, live.args, worker, live.needs, losses)
+            self._send(slot.node, RunUnit(attempt, instance, *args))
 
         round_.steps.append(send)
 
