@@ -62,7 +62,7 @@ def written(tmp_path: Path, *names: str) -> list[str]:
 
 def test_limits_of_version_1(old: Group, tmp_path: Path) -> None:
     """Memory with swap, processes with our own two, a share and a quota."""
-    old.limit(BOUNDS)
+    old.limit(BOUNDS, 2)
     assert [str(256 * MEBIBYTE)] * 2 == written(
         tmp_path, "memory/memory.limit_in_bytes", "memory/memory.memsw.limit_in_bytes"
     )
@@ -73,7 +73,7 @@ def test_limits_of_version_1(old: Group, tmp_path: Path) -> None:
 
 def test_limits_of_version_2(unified: Group, tmp_path: Path) -> None:
     """The same by its names; swap is none."""
-    unified.limit(BOUNDS._replace(cpus=0.0))
+    unified.limit(BOUNDS._replace(cpus=0.0), 1)
     top = tmp_path / "unified"
     assert str(256 * MEBIBYTE) == (top / "memory.max").read_text()
     assert "0" == (top / "memory.swap.max").read_text()
@@ -95,7 +95,7 @@ def test_what_was_reached_is_read(kind: str, tmp_path: Path, request: pytest.Fix
 def test_a_group_without_controllers_limits_nothing(tmp_path: Path) -> None:
     """The unified hierarchy beside old ones is there for killing alone."""
     group = Group([Hierarchy(make(tmp_path / "unified", {"cgroup.kill": ""}), 2, ())])
-    group.limit(BOUNDS)
+    group.limit(BOUNDS, 1)
     group.kill()
     assert (False, False) == (group.limits_memory, group.limits_processes)
     assert "1" == (tmp_path / "unified/cgroup.kill").read_text()

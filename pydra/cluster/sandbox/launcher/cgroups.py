@@ -19,9 +19,6 @@ from pydra.cluster.sandbox.launcher.bounds import Bounds
 MEMORY, PIDS, CPU = "memory", "pids", "cpu"
 CONTROLLERS = (MEMORY, PIDS, CPU)
 
-OWN_PROCESSES = 2
-"""Processes of a sandbox that are not the task's: the monitor, and the first one inside."""
-
 _PERIOD_US = 100_000
 _SHARES, _WEIGHT = 1024, 100
 """What one core's worth is called in each version."""
@@ -76,8 +73,9 @@ class Group:
         for place in self._places:
             _write(f"{place.path}/cgroup.procs", str(pid))
 
-    def limit(self, bounds: Bounds) -> None:
-        """Set the limits of all its processes together, now. `OSError`."""
+    def limit(self, bounds: Bounds, others: int) -> None:
+        """Set the limits of all its processes together, ``others`` of which are not the task's. `OSError`."""
+        bounds = bounds._replace(processes=bounds.processes + others)
         for place in self._places:
             for controller in place.controllers:
                 _SETTERS[place.version, controller](place.path, bounds)
@@ -231,7 +229,7 @@ def _memory_2(path: str, bounds: Bounds) -> None:
 
 
 def _pids(path: str, bounds: Bounds) -> None:
-    _write(f"{path}/pids.max", str(bounds.processes + OWN_PROCESSES))
+    _write(f"{path}/pids.max", str(bounds.processes))
 
 
 def _cpu_1(path: str, bounds: Bounds) -> None:

@@ -209,9 +209,10 @@ class Launcher:
             return
         sandbox = Sandbox(number, uid, packages, self._configuration.defaults, group)
         self._sandboxes[number] = sandbox
+        sandbox.is_forked = self._zygote is not None and not request.network and not request.probe
         try:
             if group is not None:
-                group.limit(sandbox.bounds)
+                group.limit(sandbox.bounds, sandbox.own_processes)
             self._start(sandbox, request, channel, output)
         except OSError as fault:
             self._answer(messages.FAILED, number, reason=str(fault))
@@ -221,8 +222,7 @@ class Launcher:
         self._answer(messages.LAUNCHED, number, pid=sandbox.monitor)
 
     def _start(self, sandbox: Sandbox, request: Request, channel: int, output: int) -> None:
-        if self._zygote is not None and not request.network and not request.probe:
-            sandbox.is_forked = True
+        if self._zygote is not None and sandbox.is_forked:
             self._zygote.bear(sandbox.number, sandbox.uid, channel, output)
             return
         self._maker.start(sandbox, request, channel, output)

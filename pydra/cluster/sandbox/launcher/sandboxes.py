@@ -18,7 +18,10 @@ from collections.abc import Generator
 from pydra.cluster.sandbox.launcher import bounds as limits
 from pydra.cluster.sandbox.launcher import rlimits, watching
 from pydra.cluster.sandbox.launcher.bounds import Bounds
-from pydra.cluster.sandbox.launcher.cgroups import OWN_PROCESSES, Group
+from pydra.cluster.sandbox.launcher.cgroups import Group
+
+OWN_PROCESSES = 2
+"""Processes of a sandbox that bubblewrap made which are not the task's."""
 
 _INFORMATION_LIMIT = 4096
 
@@ -105,21 +108,26 @@ class Sandbox:
         if inside and rlimits.counts_by_namespace():
             others = 1  # the first process inside
         elif self.uid is not None:
-            others = OWN_PROCESSES
+            others = self.own_processes
         else:
             return None
         # The group refuses before, since it can tell afterwards.
         return others + 1 if self.limits_processes else others
 
+    @property
+    def own_processes(self) -> int:
+        """Its processes that are not the task's: the first one inside and, of bubblewrap, the monitor."""
+        return 1 if self.is_forked else OWN_PROCESSES
+
     def launch_limits(self, ceilings: Bounds) -> rlimits.Limits:
         """The resource limits that it starts with, which can be lowered and not be raised."""
-        others = OWN_PROCESSES + 1 if self.uid is not None else None
+        others = self.own_processes + 1 if self.uid is not None else None
         return rlimits.fixed() + rlimits.of(ceilings, memory=not self.limits_memory, others=others)
 
     def bind(self, bounds: Bounds) -> None:
         """Set what it may use, before it sees any code. `OSError` if it is gone."""
         if self.group is not None and bounds != self.bounds:
-            self.group.limit(bounds)
+            self.group.limit(bounds, self.own_processes)
         self.bounds = bounds
         chosen = rlimits.of(bounds, memory=not self.limits_memory, others=self._others)
         workers = self.workers()

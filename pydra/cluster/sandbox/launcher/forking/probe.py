@@ -20,7 +20,22 @@ if TYPE_CHECKING:
 
 _FILTERED = 2
 _NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
-_TOP = {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "opt", "proc", "sbin", "task", "tmp", "usr"}
+_TOP = {
+    "bin",
+    "data",
+    "dev",
+    "etc",
+    "lib",
+    "lib32",
+    "lib64",
+    "libx32",
+    "opt",
+    "proc",
+    "sbin",
+    "task",
+    "tmp",
+    "usr",
+}
 _WRITABLE = {"/proc", "/tmp", "/dev/pts", "/dev/shm", policy.WORK}  # noqa: S108 - inside
 _NO_DEVICES = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/pts"}
 

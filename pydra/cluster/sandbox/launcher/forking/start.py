@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 
 from pydra.cluster.sandbox.launcher import policy, rlimits
-from pydra.cluster.sandbox.launcher.cgroups import OWN_PROCESSES
 from pydra.cluster.sandbox.launcher.configuration import BUBBLEWRAP, FORK, NONE, Configuration
 from pydra.cluster.sandbox.launcher.forking.main import PROBE
 from pydra.cluster.sandbox.launcher.forking.zygote import Zygote, ZygoteFault
 from pydra.cluster.sandbox.launcher.making import Maker
+from pydra.cluster.sandbox.launcher.sandboxes import OWN_PROCESSES
 from pydra.cluster.sandbox.launcher.scratch import Scratch
 from pydra.cluster.sandbox.launcher.slots import NoSlot, SlotLeases
 
