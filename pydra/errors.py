@@ -28,7 +28,8 @@ The whole error tree.
     │           └── PackageChanging
     ├── SandboxError
     │   ├── SandboxToolMissing
-    │   └── NamespacesRefused
+    │   ├── NamespacesRefused
+    │   └── WorkersUnavailable
     ├── StoreError
     └── InternalError
 
@@ -208,6 +209,12 @@ class NamespacesRefused(SandboxError):
     """This machine refuses new namespaces, so no sandbox can be made."""
 
     code = "namespaces_refused"
+
+
+class WorkersUnavailable(SandboxError):
+    """No worker can be started here at the moment; it is tried again."""
+
+    code = "workers_unavailable"
 
 
 class StoreError(PydraError):

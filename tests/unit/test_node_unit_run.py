@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.node.unit_run import MESSAGE_LIMIT, TRACEBACK_LIMIT
+from pydra.cluster.node.unit_run import MESSAGE_LIMIT, PAUSES_S, TRACEBACK_LIMIT
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
     COMPLETE,
@@ -24,7 +24,7 @@ from pydra.cluster.wire.messages import (
     UnitLog,
     UnitProgress,
 )
-from pydra.errors import SandboxError
+from pydra.errors import SandboxError, WorkersUnavailable
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import INLINE_LIMIT, Failure, LogLine, Payload
 from tests.support.nodes import NodeBench, lines, texts, unit
@@ -324,3 +324,22 @@ def test_no_sandbox(bench: NodeBench) -> None:
     [message] = bench.tell(unit())
     assert isinstance(message, UnitFinished)
     assert (LOST, "sandbox") == (message.outcome, failure_of(message).code)
+
+
+def test_a_worker_is_waited_for_a_while(bench: NodeBench) -> None:
+    """What can start no worker at the moment is asked again, and costs no attempt if it then can."""
+    bench.workers.fault = WorkersUnavailable("No worker can be started: no memory.")
+    assert [] == bench.tell(unit())
+    assert [] == bench.advance(PAUSES_S[0] / 2)
+    bench.workers.fault = None
+    bench.advance(PAUSES_S[0])
+    assert 1 == len(bench.workers.taken)
+
+
+def test_a_worker_is_not_waited_for_for_ever(bench: NodeBench) -> None:
+    """After the last pause the attempt is lost, and says why."""
+    bench.workers.fault = WorkersUnavailable("No worker can be started: no memory.")
+    bench.tell(unit())
+    told = [message for pause_s in PAUSES_S for message in bench.advance(pause_s)]
+    [message] = [each for each in told if isinstance(each, UnitFinished)]
+    assert (LOST, "workers_unavailable") == (message.outcome, failure_of(message).code)

@@ -48,6 +48,9 @@ from pydra.model.ids import NodeId, PackageName, PackageVersion
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.node import ISOLATIONS, Node, NodeInformation
 
+REMEMBERED = 1_000
+"""Large results that a node may have sent and not told of."""
+
 RESULT_LIMIT = 8 * 1024 * 1024
 """Bytes of one result; the same limit holds for a worker's answer."""
 
@@ -264,6 +267,10 @@ class NodeLink:
             )
         except (PydraError, OSError) as fault:
             self.send(Unavailable(detail, f"The master cannot send it: {fault}"))
+        # An edge: whatever it was, the node must not wait for ever.
+        except Exception:  # noqa: BLE001
+            self.log.failure("Sending {kind} {detail} failed", kind=kind, detail=detail)
+            self.send(Unavailable(detail, "The master failed to send it; its log has the details."))
         finally:
             self._streams -= 1
 
@@ -275,6 +282,8 @@ class NodeLink:
 
     def _blob_came(self, digest: str, size: int) -> None:
         self._blobs[digest] = size
+        if len(self._blobs) > REMEMBERED:
+            del self._blobs[next(iter(self._blobs))]
 
 
 class _BlobSink:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import WorkerExit, WorkerProcess, Workers
@@ -22,8 +23,18 @@ from pydra.cluster.node.outbox import Outcome
 from pydra.cluster.node.task_log import TaskLog
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import COMPLETE, FAILED, LOST, STOPPED, RunUnit, UnitFinished
-from pydra.errors import InvalidParameters, LimitExceeded, LoadError, PydraError, WorkerDied
+from pydra.errors import (
+    InvalidParameters,
+    LimitExceeded,
+    LoadError,
+    PydraError,
+    WorkerDied,
+    WorkersUnavailable,
+)
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between two asks for a worker while none can be started; then the attempt counts as lost."""
 
 MESSAGE_LIMIT = 4 * 1024
 TRACEBACK_LIMIT = 64 * 1024
@@ -75,8 +86,7 @@ class UnitRun:
             arguments = await self._fetch_arguments(message.args)
             if self._ended:
                 return
-            module = message.task_key.removeprefix(f"{message.package}.").rpartition(".")[0]
-            worker = await self._workers.take(self, message.package, message.version, message.needs, module)
+            worker = await self._take()
         except PydraError as fault:
             lost = not isinstance(fault, LoadError | LimitExceeded)
             self._end(LOST if lost else FAILED, failure=Failure(fault.code, str(fault)))
@@ -104,6 +114,22 @@ class UnitRun:
         )
         if self._stopping:
             worker.send([frames.STOP])
+
+    async def _take(self) -> WorkerProcess:
+        """A worker for the unit; it waits a while for one: what the machine is short of it may soon have."""
+        message = self.message
+        module = message.task_key.removeprefix(f"{message.package}.").rpartition(".")[0]
+        pauses = iter(PAUSES_S)
+        while True:
+            try:
+                return await self._workers.take(self, message.package, message.version, message.needs, module)
+            except WorkersUnavailable as fault:
+                pause_s = next(pauses, None)
+                if pause_s is None or self._ended:
+                    raise
+                attempt, why = str(message.attempt), str(fault)
+                self.log_source.warn("Attempt {attempt} waits for a worker: {why}", attempt=attempt, why=why)
+                await deferLater(self._clock, pause_s)
 
     def stop(self) -> None:
         """Set the task's stop flag; before it has a worker, it ends at once."""

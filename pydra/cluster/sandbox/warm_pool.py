@@ -27,7 +27,7 @@ from pydra.cluster.sandbox.primer import Primer
 from pydra.cluster.sandbox.priming import NOTHING, Budget, Subject
 from pydra.cluster.sandbox.site_limits import SiteLimits
 from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage, make_ends
-from pydra.errors import SandboxError
+from pydra.errors import SandboxError, WorkersUnavailable
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import NO_NEEDS, Needs
 
@@ -48,9 +48,7 @@ PATIENCE = 3
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 STOP_S = 5.0
-"""
-Seconds that workers have for ending before the launcher's socket is closed, which ends them all the same.
-"""
+"""Seconds for workers to end before the launcher's socket is closed, which ends them all the same."""
 
 _TRIES = 3
 
@@ -155,7 +153,9 @@ class WarmPool:
                 self._failures = 0
                 worker.assign(listener)
                 return worker
-        raise SandboxError(f"Workers end before they are used ({self._refusal or 'for no known reason'}).")
+        raise WorkersUnavailable(
+            f"Workers end before they are used ({self._refusal or 'for no known reason'})."
+        )
 
     async def stop(self) -> None:
         """Kill all workers, taken ones too, and end the launcher."""
@@ -189,7 +189,7 @@ class WarmPool:
 
     async def _next(self) -> SandboxedWorker:
         if self._closed or (self._pause is not None and self._failures >= PATIENCE and not self._ready):
-            raise SandboxError(self._refusal)
+            raise WorkersUnavailable(self._refusal)
         if self._ready:
             return self._ready.popleft()
         waiting: Deferred[SandboxedWorker] = Deferred(self._takers.remove)
@@ -314,7 +314,7 @@ class WarmPool:
 
     def _fail_takers(self) -> None:
         while self._takers:
-            self._takers.popleft().errback(SandboxError(self._refusal))
+            self._takers.popleft().errback(WorkersUnavailable(self._refusal))
 
     def _refuse(self, reason: str) -> None:
         """Give nothing from now on."""
