@@ -18,7 +18,9 @@ from functools import partial
 import psutil
 
 from benchmarks.cluster import TASK, MeasuredCluster, run_one, running, wait_listed
+from benchmarks.heavy import costs
 from benchmarks.pool import pool_figures, timed
+from benchmarks.starts import starts
 
 MEGABYTE = 1024 * 1024
 
@@ -57,7 +59,7 @@ def memory(cluster: MeasuredCluster) -> dict[str, float]:
 def show(name: str, figure: float, unit: str, ratio: float | None = None, aim: str = "") -> None:
     """One row."""
     beside = f"{ratio:8.2f} x pool" if ratio is not None else " " * 15
-    print(f"{name:44} {figure:10.2f} {unit:6} {beside}  {aim}")
+    print(f"{name:56} {figure:10.2f} {unit:6} {beside}  {aim}")
 
 
 def main() -> None:
@@ -83,15 +85,24 @@ def main() -> None:
             pressed = timed(partial(run_one, controller), options.repetitions)
             rate = statistics.median(throughput(cluster, options.repetitions * 2) for _ in range(3))
     one = statistics.median(ones)
-    show("one sandboxed instance, submit to result", one * 1e3, "ms", one / pool_one, "aim 15")
+    show("one sandboxed instance, submit to result", one * 1e3, "ms", one / pool_one, "aim 8")
     show("the same, 95th percentile", sorted(ones)[int(len(ones) * 0.95)] * 1e3, "ms")
     show("the same, one right after the other", statistics.median(pressed) * 1e3, "ms")
-    show("sandboxed instances", rate, "1/s", rate / pool_rate, "aim 40")
+    show("sandboxed instances", rate, "1/s", rate / pool_rate, "aim 100")
     show("pool of fresh processes, one call", pool_one * 1e3, "ms", 1.0)
     show("pool of fresh processes", pool_rate, "1/s", 1.0)
     show("cold start to first result", statistics.median(cold), "s", aim="aim 2")
     for name, figure in idle.items():
         show(f"idle memory: {name}", figure, "MB")
+    for way in ("fork", "bubblewrap"):
+        one_ms, per_second, idle_mb = starts(way)
+        show(f"one worker by itself, to READY ({way})", one_ms, "ms")
+        show(f"workers started and ended, two at a time ({way})", per_second, "1/s")
+        show(f"memory of a worker that waits ({way})", idle_mb, "MB")
+    for cost in costs(options.workers, max(options.repetitions // 4, 1)):
+        how = "imported ahead" if cost.primed else "not ahead"
+        show(f"{cost.task}, {how}", cost.latency_ms, "ms")
+        show(f"{cost.task}, {how}: CPU", cost.cpu_ms, "ms")
 
 
 if __name__ == "__main__":

@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
+from benchmarks.cpu import Meter, metered
 from pydra.cluster.controller.web.controller import WebController
 
-PACKAGE = Path(__file__).parent / "package" / "bench"
+PACKAGES = Path(__file__).parent / "package"
 TASK = "bench.noop.Noop"
 
 
@@ -29,6 +32,8 @@ class MeasuredCluster(msgspec.Struct, frozen=True):
     port: int
     key: str
     pids: dict[str, int]
+    meter: Meter
+    """The CPU time of all its processes."""
 
     def controller(self) -> WebController:
         """A connection of its own."""
@@ -36,41 +41,47 @@ class MeasuredCluster(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def running(nodes: int, workers: int) -> Iterator[MeasuredCluster]:
+def running(
+    nodes: int, workers: int, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[MeasuredCluster]:
     """A cluster with the benchmark package, in a temporary directory that is removed at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="pydra-benchmark-"))
-    pydra = [sys.executable, "-m", "pydra", "cluster"]
-    try:
-        shutil.copytree(PACKAGE, directory / "tasks" / "bench")
-        begun = time.monotonic()
-        size = ["--nodes", str(nodes), "--workers", str(workers), "--port", "0"]
-        up = subprocess.run(
-            [*pydra, "up", "--dir", directory, *size, "--detach", "--json"],
-            check=True,
-            stdout=subprocess.PIPE,
-        )
-        facts = json.loads(up.stdout)
-        pids = {"master": facts["pids"]["master"]}
-        pids |= {f"node {number}": pid for number, pid in enumerate(facts["pids"]["nodes"], 1)}
-        where = facts["controller"]
-        yield MeasuredCluster(begun, where["host"], where["port"], facts["key"], pids)
-    finally:
-        subprocess.run([*pydra, "down", "--dir", directory], check=False, stdout=subprocess.DEVNULL)
-        shutil.rmtree(directory, ignore_errors=True)
+    with metered() as meter:
+        directory = Path(tempfile.mkdtemp(prefix="pydra-benchmark-"))
+        pydra = [sys.executable, "-m", "pydra", "cluster"]
+        try:
+            shutil.copytree(PACKAGES, directory / "tasks")
+            begun = time.monotonic()
+            size = ["--nodes", str(nodes), "--workers", str(workers), "--port", "0"]
+            up = subprocess.run(
+                [*pydra, "up", "--dir", directory, *size, "--detach", "--json"],
+                check=True,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **environment},
+                preexec_fn=meter.join,
+            )
+            facts = json.loads(up.stdout)
+            pids = {"master": facts["pids"]["master"]}
+            pids |= {f"node {number}": pid for number, pid in enumerate(facts["pids"]["nodes"], 1)}
+            where = facts["controller"]
+            yield MeasuredCluster(begun, where["host"], where["port"], facts["key"], pids, meter)
+        finally:
+            subprocess.run([*pydra, "down", "--dir", directory], check=False, stdout=subprocess.DEVNULL)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-def wait_listed(controller: WebController, deadline_s: float = 30.0) -> None:
-    """Return when the benchmark package is described."""
+def wait_listed(controller: WebController, *tasks: str, deadline_s: float = 30.0) -> None:
+    """Return when the tasks of the benchmark packages are described."""
     until = time.monotonic() + deadline_s
-    while TASK not in controller.list_tasks():
+    wanted = {TASK, *tasks}
+    while missing := wanted - set(controller.list_tasks()):
         if time.monotonic() > until:
-            raise TimeoutError(f"{TASK} is not listed: {controller.package_list()}")
+            raise TimeoutError(f"{missing} are not listed: {controller.package_list()}")
         time.sleep(0.005)  # noqa: TID251 - waits for the outside
 
 
-def run_one(controller: WebController) -> None:
+def run_one(controller: WebController, task: str = TASK) -> None:
     """Submit one instance and wait for its result."""
-    instance = controller.run_tasks(TASK)
+    instance = controller.run_tasks(task)
     answer = controller.wait_task(instance)
     if answer["state"] != "complete":
         raise RuntimeError(f"The task ended as {answer}")
