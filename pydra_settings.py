@@ -168,3 +168,13 @@ KEEP_VERSIONS = 5
 # Megabytes of package versions that a node keeps, those used last; what runs there keeps its own in any case.
 # Default: 1024.
 PACKAGE_CACHE_MB = 1024
+
+# Whether the requirements that packages list in META are installed, by pip and from wheels alone, for describing
+# them on the master and for running their tasks on this node. Without it such packages cannot be used.
+# Default: False.
+ALLOW_REQUIREMENTS = False
+
+# Where the wheels come from: the address of an index, a directory of wheels (of this machine), or both.
+# PACKAGE_CACHE_MB holds for what is installed as well. Default: "" and "".
+REQUIREMENTS_INDEX = ""
+REQUIREMENTS_WHEELS = ""

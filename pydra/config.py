@@ -17,77 +17,45 @@ import stat
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from pydra.errors import ConfigError
+from pydra.setting_kinds import (
+    Address,
+    AnyPort,
+    Bytes,
+    Cores,
+    Count,
+    Days,
+    Directory,
+    Files,
+    Fingerprint,
+    GroupPath,
+    Index,
+    Isolation,
+    Level,
+    Limit,
+    Megabytes,
+    Mounts,
+    NodeAddresses,
+    OptionalMegabytes,
+    OptionalPath,
+    PrimedMegabytes,
+    Processes,
+    Seconds,
+    Switch,
+    Uid,
+    UidRange,
+)
 
 FILE_NAME = "pydra_settings.py"
 SYSTEM_DIRECTORY = Path("/etc/pydra")
 PREFIX = "PYDRA_"
 PATH_VARIABLE = "PYDRA_SETTINGS"
 """The variable that names the settings file; it is no setting itself."""
-
-# The description of a type is the text that a fault tells as "allowed".
-Address = Annotated[str, Meta(pattern=r"\A[^\s/]{1,253}\Z", description="a host name or an IP address")]
-AnyPort = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535 (0: chosen by the system)")]
-Bytes = Annotated[int, Meta(ge=4096, le=1 << 40, description="bytes, 4096 to 1099511627776")]
-Count = Annotated[int, Meta(ge=0, le=4096, description="a number from 0 to 4096")]
-Limit = Annotated[int, Meta(ge=1, le=1000, description="a number from 1 to 1000")]
-Cores = Annotated[float, Meta(ge=0, le=4096, description="cores, 0 to 4096 (0: no limit of its own)")]
-Files = Annotated[int, Meta(ge=100, le=10_000_000, description="files, 100 to 10000000")]
-OptionalMegabytes = Annotated[
-    int, Meta(ge=0, le=1 << 24, description="megabytes, 0 to 16777216 (0: what the machine has)")
-]
-PrimedMegabytes = Annotated[int, Meta(ge=0, le=1 << 24, description="megabytes, 0 to 16777216 (0: none)")]
-Processes = Annotated[int, Meta(ge=4, le=4096, description="a number of processes, 4 to 4096")]
-GroupPath = Annotated[
-    str,
-    Meta(
-        pattern=r"\A([A-Za-z0-9_@:][A-Za-z0-9_@:.-]*(/[A-Za-z0-9_@:][A-Za-z0-9_@:.-]*)*)?\Z",
-        description="a path of control groups without a leading /, or empty",
-    ),
-]
-MountName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")]
-Days = Annotated[int, Meta(ge=1, le=36500, description="days, 1 to 36500")]
-Megabytes = Annotated[int, Meta(ge=64, le=1 << 24, description="megabytes, 64 to 16777216")]
-Seconds = Annotated[float, Meta(ge=0.05, le=604800, description="seconds, 0.05 to 604800")]
-Uid = Annotated[int, Meta(ge=1, le=4294967293, description="a user id other than root's, 1 to 4294967293")]
-Fingerprint = Annotated[
-    str,
-    Meta(pattern=r"\A[A-Za-z2-7-]{0,128}\Z", description="a fingerprint as a daemon prints it, or empty"),
-]
-Directory = Annotated[str, Meta(pattern=r"\A[^~\x00][^\x00]*\Z", description="a path, not starting with ~")]
-OptionalPath = Annotated[
-    str, Meta(pattern=r"\A([^~\x00][^\x00]*)?\Z", description="a path, not starting with ~, or empty")
-]
-Level = Annotated[
-    Literal["debug", "info", "warn", "error", "critical"],
-    Meta(description="'debug', 'info', 'warn', 'error' or 'critical'"),
-]
-Isolation = Annotated[Literal["sandbox", "none"], Meta(description="'sandbox' or 'none'")]
-
-
-class NodeAddress(NamedTuple):
-    """A node that the master connects to."""
-
-    host: Address
-    port: Annotated[int, Meta(ge=1, le=65535)]
-    fingerprint: Annotated[str, Meta(pattern=r"\A[A-Za-z2-7-]{16,128}\Z")]
-
-
-Mounts = Annotated[
-    dict[MountName, Directory],
-    Meta(description="a dict of names to directories, not starting with ~"),
-]
-NodeAddresses = Annotated[
-    tuple[NodeAddress, ...], Meta(description="a list of (host, port, fingerprint), each address once")
-]
-UidRange = Annotated[
-    tuple[Uid, Uid], Meta(description="(first, last) user id, first not above last, apart from SERVICE_UID_*")
-]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -135,11 +103,14 @@ class Settings(msgspec.Struct, frozen=True):
     WORKER_SCRATCH_MB: Megabytes = 2048
     SCRATCH_CEILING_MB: OptionalMegabytes = 0
     WORKER_FILES: Files = 100000
-    ALLOW_NETWORK: bool = False
+    ALLOW_NETWORK: Switch = False
     SANDBOX_MOUNTS: Mounts = {}
     CGROUP: GroupPath = "pydra"
     KEEP_VERSIONS: Limit = 5
     PACKAGE_CACHE_MB: Megabytes = 1024
+    ALLOW_REQUIREMENTS: Switch = False
+    REQUIREMENTS_INDEX: Index = ""
+    REQUIREMENTS_WHEELS: OptionalPath = ""
     LOG_KEEP_DAYS: Days = 90
     LOG_ARCHIVE_MB: Megabytes = 1024
 
@@ -178,8 +149,26 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 NAMES = tuple(name for name in Settings.__struct_fields__ if name.isupper())
-_PATHS = frozenset({"CONTROLLER_KEY", "RUNTIME_FILES_DIR", "TASKS_DIR", "DATABASE", "LOG_DIR", "BUBBLEWRAP"})
-_TEXTS = _PATHS | {"HOST", "NODE_INTERFACE", "MASTER_FINGERPRINT", "LOG_LEVEL", "ISOLATION", "CGROUP"}
+_PATHS = frozenset(
+    {
+        "CONTROLLER_KEY",
+        "RUNTIME_FILES_DIR",
+        "TASKS_DIR",
+        "DATABASE",
+        "LOG_DIR",
+        "BUBBLEWRAP",
+        "REQUIREMENTS_WHEELS",
+    }
+)
+_TEXTS = _PATHS | {
+    "HOST",
+    "NODE_INTERFACE",
+    "MASTER_FINGERPRINT",
+    "LOG_LEVEL",
+    "ISOLATION",
+    "CGROUP",
+    "REQUIREMENTS_INDEX",
+}
 
 
 class _Given(NamedTuple):
@@ -374,6 +363,9 @@ def _check_together(values: Mapping[str, typing.Any], given: Mapping[str, _Given
     if services[0] == services[1]:
         names = ("SERVICE_UID_MASTER", "SERVICE_UID_NODE")
         faults.append(f"{told(names)}: both {services[0]}; allowed: two different user ids")
+    sources = ("REQUIREMENTS_INDEX", "REQUIREMENTS_WHEELS")
+    if value("ALLOW_REQUIREMENTS") and not any(value(name) for name in sources):
+        faults.append(f"{told(('ALLOW_REQUIREMENTS',))}: True; needed with it: {' or '.join(sources)}")
     addresses = [(node.host, node.port) for node in value("NODES")]
     if len(set(addresses)) < len(addresses):
         faults.append(_fault("NODES", [tuple(node) for node in value("NODES")], told(("NODES",))))

@@ -93,6 +93,8 @@ class Needs(msgspec.Struct, frozen=True):
     dependencies: tuple[tuple[PackageName, PackageVersion], ...] = ()
     """The packages that it imports from, directly or not, the nearest first."""
     limits: TaskLimits = NO_LIMITS
+    requirements: tuple[str, ...] = ()
+    """What pip installs for it and for its dependencies, sorted."""
 
 
 NO_NEEDS = Needs()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Packages on a real cluster: what they depend on, and how they are deployed."""
+"""Packages on a real cluster: what they depend on, what they require, and how they are deployed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pydra.cluster.packages.archive import MARK
 from pydra.cluster.packages.content import PackageFile
 from pydra.cluster.packages.upload import compress
 from tests.support.daemons import Cluster, running_cluster, wait_until
+from tests.support.wheels import make_wheel
 
 TOP = '''
 import time
@@ -44,8 +45,12 @@ TELLS = "top.tasks.Tells"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One node with one worker; ``top`` depends on ``base``, which depends on ``deepest``."""
-    with running_cluster(tmp_path_factory.mktemp("cluster") / "c", "--workers", "1") as running:
+    """One node with one worker, and a directory of wheels from which requirements may be installed."""
+    directory = tmp_path_factory.mktemp("cluster")
+    make_wheel(directory / "wheels", "tinything", "1.0", tinything="WORD = 'one'\n")
+    make_wheel(directory / "wheels", "tinything", "2.0", tinything="WORD = 'two'\n")
+    settings = {"PYDRA_ALLOW_REQUIREMENTS": "true", "PYDRA_REQUIREMENTS_WHEELS": str(directory / "wheels")}
+    with running_cluster(directory / "c", "--workers", "1", **settings) as running:
         yield running
 
 
@@ -102,6 +107,55 @@ def test_a_missing_dependency_is_told_to_who_asks(cluster: Cluster, controller: 
     assert [{"file": "META", "message": reason}] == listed["errors"]
     with pytest.raises(ControllerRemoteException, match=reason):
         controller.queue_task("lonely.tasks.Tells")
+
+
+USES = """
+import tinything
+
+from pydra.cluster.tasks import Task
+
+
+class Uses(Task):
+    def work(self):
+        try:
+            open(tinything.__file__, "a")
+        except OSError:
+            return tinything.WORD
+"""
+
+
+def put_requiring(cluster: Cluster, *requirements: str) -> None:
+    """Save a package whose tasks use what is installed for them; META asks for it."""
+    cluster.put_package("requiring", uses=USES)
+    (cluster.tasks / "requiring" / "META").write_text(f"requirements: [{', '.join(requirements)}]\n")
+
+
+def test_requirements_are_installed_for_describing_and_for_running(
+    cluster: Cluster, controller: WebController
+) -> None:
+    """One version beside another, once each, where no task can write; what runs keeps its own."""
+    put_requiring(cluster, "tinything==1.0")
+    cluster.wait_listed("requiring.uses.Uses")
+    one = cluster.wait_final(controller.run_tasks("requiring.uses.Uses"))
+    before = packages(controller)["requiring"]["version"]
+    put_requiring(cluster, "tinything>=2")
+    wait_until(lambda: packages(controller)["requiring"]["version"], lambda version: version != before)
+    two = cluster.wait_final(controller.run_tasks("requiring.uses.Uses"))
+    site = cluster.directory / "node-1" / "packages" / ".site"
+
+    assert ("one", "two") == (one["result"], two["result"]), (one["error"], two["error"])
+    assert 2 == len(list(site.iterdir()))
+
+
+def test_what_cannot_be_installed_is_told_to_who_asks(cluster: Cluster, controller: WebController) -> None:
+    """With pip's own words."""
+    cluster.put_package("asking", uses=USES)
+    (cluster.tasks / "asking" / "META").write_text("requirements = absentthing==1\n")
+    wait_until(
+        lambda: packages(controller).get("asking", {}).get("errors"), lambda errors: "pip" in str(errors)
+    )
+    with pytest.raises(ControllerRemoteException, match="absentthing"):
+        controller.queue_task("asking.uses.Uses")
 
 
 GIVEN = """

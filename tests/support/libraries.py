@@ -15,7 +15,9 @@ from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.uploaded import UploadedPackages
+from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.wire import frames
+from pydra.config import Settings
 from pydra.events import Event
 from pydra.model.ids import PackageVersion, TaskKey
 from pydra.model.package import FileError, PackageDescription, TaskDescription
@@ -32,8 +34,9 @@ T = TypeVar("T")
 class LibraryBench:
     """A library whose packages describe themselves when a test says so."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Settings | None = None) -> None:
         self.clock = Clock()
+        self.settings = settings or Settings()
         self.tasks_dir = directory / "tasks"
         self.tasks_dir.mkdir()
         self.store = MemoryStore()
@@ -61,6 +64,7 @@ class LibraryBench:
             self.repository,
             self.store,
             describer,
+            Environments(self.clock, self.settings, self.repository.root, unthreaded, unthreaded),
             unthreaded,
             self.publish,
             SCAN_S,

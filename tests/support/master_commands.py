@@ -21,10 +21,12 @@ from pydra.cluster.master.roster import Roster
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.uploaded import UploadedPackages
+from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
+from pydra.config import Settings
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, TaskKey
 from pydra.model.instance import LogLine
 from pydra.model.node import NodeInformation
@@ -69,6 +71,7 @@ class CommandsBench(Heart):
             Repository(directory / "packages"),
             self.store,
             self.describer,
+            Environments(self.clock, Settings(), directory / "packages", unthreaded, unthreaded),
             unthreaded,
             self.publish,
             2.0,

@@ -17,8 +17,10 @@ from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
 from pydra.cluster.node.units import Units
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.wire.log_records import unpack_lines
 from pydra.cluster.wire.messages import PROTOCOL, MasterHello, RunUnit, ToMaster, ToNode, UnitLog
+from pydra.config import Settings
 from pydra.model.ids import Attempt, InstanceId, PackageName, TaskKey, WorkerKey
 from pydra.model.instance import LogLine, Payload
 from pydra.model.node import NodeInformation
@@ -75,7 +77,11 @@ class NodeBench:
         )
         (directory / "packages" / "demo" / VERSION).mkdir(parents=True, exist_ok=True)
         self.packages = PackageCache(
-            Repository(directory / "packages"), unthreaded, self.link.tell, CACHE_LIMIT
+            Repository(directory / "packages"),
+            unthreaded,
+            self.link.tell,
+            CACHE_LIMIT,
+            Environments(self.clock, Settings(), directory / "packages", unthreaded, unthreaded),
         )
         self.arguments = ArgumentCache(self.link.tell)
         self.logs = LogDelivery(self.clock, directory / "task_logs", self.in_thread, self.link.tell)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from pydra import config
-from pydra.config import NAMES, NodeAddress, Settings, load_settings
+from pydra.config import NAMES, Settings, load_settings
 from pydra.errors import ConfigError
+from pydra.setting_kinds import NodeAddress
 
 SITE_FILE = Path(config.__file__).parents[1] / "pydra_settings.py"
 FINGERPRINT = "ABCD-EFGH-IJKL-MNOP"

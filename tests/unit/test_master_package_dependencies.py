@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from pydra.errors import NotFound
+from pydra.cluster.packages.environment import environment_key
+from pydra.config import Settings
+from pydra.errors import LoadError, NotFound
 from pydra.model.ids import PackageName
 from pydra.model.package import NO_NEEDS, Needs, PackageDescription
 from tests.support.libraries import LibraryBench
@@ -128,3 +131,62 @@ def test_what_is_wrong_with_meta_is_listed(bench: LibraryBench) -> None:
     [error] = current(bench, BASE).errors
     assert ("META", "META: this is no map of keys to values.") == (error.file, error.message)
     assert ["base.tasks.One", "top.tasks.One"] == bench.keys()
+
+
+def requiring(bench: LibraryBench, text: str = "requirements = six==1.17\n") -> None:
+    """``base`` says this in META."""
+    bench.write("base", text, "META")
+
+
+def test_requirements_are_off_unless_allowed(bench: LibraryBench) -> None:
+    """Neither the package nor what depends on it can be used, and whoever asks is told why."""
+    requiring(bench)
+    look(bench)
+    for package in ("base", "top"):
+        with pytest.raises(NotFound, match=r"META: It needs six==1\.17, .*ALLOW_REQUIREMENTS"):
+            bench.library.find(f"{package}.tasks.One")
+    assert 2 == len(bench.events)
+    look(bench)
+
+
+@pytest.fixture
+def allowed(bench: LibraryBench) -> LibraryBench:
+    """Requirements are allowed, and those of all are installed when that is let through."""
+    bench.settings = Settings(ALLOW_REQUIREMENTS=True, REQUIREMENTS_WHEELS=str(bench.directory))
+    bench.new_library()
+    return bench
+
+
+def install(bench: LibraryBench, *requirements: str) -> None:
+    """These are there."""
+    (bench.repository.root / ".site" / environment_key(requirements)).mkdir(parents=True)
+
+
+def test_requirements_of_dependencies_are_needed_too(allowed: LibraryBench) -> None:
+    """All of them together are one environment, for describing as for running."""
+    requiring(allowed)
+    allowed.write("top", "depends: [base]\nrequirements: [attrs==26.1, six==1.17]\n", "META")
+    install(allowed, "six==1.17")
+    install(allowed, "attrs==26.1", "six==1.17")
+    look(allowed, BASE, TOP)
+    assert ("six==1.17",) == current(allowed, BASE).needs.requirements
+    assert ("attrs==26.1", "six==1.17") == current(allowed, TOP).needs.requirements
+    assert current(allowed, TOP).needs == allowed.workers.last.needs
+
+
+def test_the_old_version_stays_while_requirements_are_installed(
+    allowed: LibraryBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other packages do not wait for it; if pip fails, the new version says so instead."""
+    look(allowed, BASE, TOP)
+    installed: Deferred[None] = Deferred()
+    monkeypatch.setattr(allowed.library._environments, "_install_in_thread", lambda *_: installed)
+    requiring(allowed)
+    allowed.write("other")
+    look(allowed, PackageName("other"))
+    assert ["base.tasks.One", "other.tasks.One", "top.tasks.One"] == allowed.keys()
+    installed.errback(LoadError("pip cannot install six==1.17: there is none."))
+    look(allowed)
+    with pytest.raises(NotFound, match="there is none"):
+        allowed.library.find("base.tasks.One")
+    assert ["other.tasks.One"] == allowed.keys()

@@ -8,14 +8,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import BulkSink
 from pydra.cluster.node.package_cache import ARGUMENTS_LIMIT, ArgumentCache, PackageCache
 from pydra.cluster.packages import archive
+from pydra.cluster.packages.environment import environment_key
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.wire.messages import BlobWanted, PackageWanted, RunUnit, ToMaster
+from pydra.config import Settings
 from pydra.errors import LoadError, PackageRefused, PydraError, WireError
 from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey, WorkerKey
 from pydra.model.instance import Payload
@@ -29,6 +34,11 @@ BLOB = b"arguments"
 DIGEST = hashlib.sha256(BLOB).hexdigest()
 
 
+def environments(cache: Path) -> Environments:
+    """None are allowed."""
+    return Environments(Clock(), Settings(), cache, unthreaded, unthreaded)
+
+
 class Bench:
     """A cache below ``directory``; ``source`` is the master's repository, with two packages of a version."""
 
@@ -40,7 +50,9 @@ class Bench:
             (directory / name).mkdir()
             (directory / name / "tasks.py").write_text("x = 1\n")
             self.version = self.source.add(directory / name)
-        self.cache = PackageCache(Repository(directory / "node"), self.in_thread, self.ask, limit)
+        self.cache = PackageCache(
+            Repository(directory / "node"), self.in_thread, self.ask, limit, environments(directory / "node")
+        )
         self.arguments = ArgumentCache(self.ask)
         self.kept = directory / "node"
 
@@ -125,7 +137,7 @@ def test_a_package_that_is_there(bench: Bench) -> None:
     """What an earlier daemon has fetched is used."""
     bench.fetch()
     bench.send()
-    later = PackageCache(Repository(bench.kept), unthreaded, bench.ask, 1_000_000)
+    later = PackageCache(Repository(bench.kept), unthreaded, bench.ask, 1_000_000, environments(bench.kept))
     bench.cache = later
     assert result_of(bench.fetch()) is None
     assert 1 == len(bench.asked)
@@ -151,6 +163,23 @@ def test_dependencies_come_too(bench: Bench) -> None:
     bench.send(COPY)
     assert result_of(fetched) is None
     assert 2 == len(bench.left())
+
+
+def test_requirements_are_installed_with_the_package(bench: Bench) -> None:
+    """A unit waits for them as well; where they are not allowed it fails, in words."""
+    bench.fetch()
+    bench.send()
+    unit = msgspec.structs.replace(bench.unit(), needs=Needs(requirements=("six==1.17",)))
+    with pytest.raises(LoadError, match="ALLOW_REQUIREMENTS"):
+        result_of(Deferred.fromCoroutine(bench.cache.fetch(unit)))
+    settings = Settings(ALLOW_REQUIREMENTS=True, REQUIREMENTS_WHEELS="/wheels")
+    bench.cache._environments = Environments(Clock(), settings, bench.kept, unthreaded, unthreaded)
+    (bench.kept / ".site" / environment_key(["six==1.17"])).mkdir(parents=True)
+    assert result_of(Deferred.fromCoroutine(bench.cache.fetch(unit))) is None
+    assert 2 == bench.cache._installed.total()
+    for _ in range(2):
+        bench.cache.release(unit)
+    assert 0 == len(bench.cache._installed)
 
 
 @pytest.fixture
@@ -206,7 +235,7 @@ def test_what_an_earlier_daemon_kept_counts(small: Bench) -> None:
         small.fetch(package)
         small.send(package)
     os.utime(small.kept / "second" / small.version, (1, 1))
-    small.cache = PackageCache(Repository(small.kept), unthreaded, small.ask, 6)
+    small.cache = PackageCache(Repository(small.kept), unthreaded, small.ask, 6, environments(small.kept))
     result_of(Deferred.fromCoroutine(small.cache.load()))
     assert [f"demo/{small.version}/tasks.py"] == small.left()
 

@@ -24,8 +24,8 @@ VERSION = "0123456789abcdef" * 4
         (messages.encode("launch", 1, probe=True), Request("launch", 1, probe=True)),
         (messages.encode("kill", 2), Request("kill", 2)),
         (
-            messages.encode("fill", 3, packages=[("some_1", VERSION), ("b", "0" * 8)]),
-            Request("fill", 3, (("some_1", VERSION), ("b", "0" * 8))),
+            messages.encode("fill", 3, packages=[("some_1", VERSION), (".site", "0" * 8)]),
+            Request("fill", 3, (("some_1", VERSION), (".site", "0" * 8))),
         ),
         (
             messages.encode("fill", 3, packages=[("a", VERSION)], bounds=(1, 2, 0.5, 3, 4)),
@@ -86,6 +86,8 @@ def test_garbage_is_refused(packet: bytes) -> None:
         ("a\n", VERSION),
         ("a\0", VERSION),
         (".filling", VERSION),
+        (".site2", VERSION),
+        (".site", ".."),
         ("grün", VERSION),
         ("a" * 101, VERSION),
         (1, VERSION),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pydra.cluster.sandbox.launcher.filling import FILES_LIMIT, FillFault, Source, fill
+from pydra.cluster.sandbox.launcher.filling import FILES_LIMIT, SITE, FillFault, Source, fill
 from pydra.cluster.sandbox.launcher.scratch import Scratch, open_directory, remove_tree
 from pydra.cluster.sandbox.launcher.slots import NoSlot, SlotLeases
 
@@ -177,6 +177,24 @@ def test_pipes_are_refused(filling: Filling) -> None:
     os.mkfifo(filling.package / "pipe")
     with pytest.raises(FillFault, match="neither"):
         filling.fill()
+
+
+def test_installed_requirements_may_be_larger(filling: Filling) -> None:
+    """They are filled like a package, beside the packages."""
+    (filling.cache / ".site").mkdir()
+    (filling.cache / "demo" / VERSION).rename(filling.cache / ".site" / VERSION)
+    for number in range(FILES_LIMIT):
+        (filling.cache / ".site" / VERSION / f"n{number}").touch()
+    source = Source(os.open(filling.cache, os.O_RDONLY), os.geteuid(), True)
+    target = os.open(filling.target, os.O_RDONLY)
+    try:
+        for _ in fill(source, SITE, VERSION, target):
+            pass
+    finally:
+        os.close(source.cache)
+        os.close(target)
+    assert [SITE] == os.listdir(filling.target)
+    assert FILES_LIMIT < len(os.listdir(filling.target / SITE))
 
 
 def test_too_many_files_are_refused(filling: Filling) -> None:

@@ -24,13 +24,23 @@ from pydra.cluster.master.describe import Describer
 from pydra.cluster.packages import archive
 from pydra.cluster.packages.content import stamp
 from pydra.cluster.packages.dependencies import Resolved, resolve
+from pydra.cluster.packages.environment import environment_key
 from pydra.cluster.packages.limits import limits_of
 from pydra.cluster.packages.manifest import FILE as MANIFEST
 from pydra.cluster.packages.manifest import Manifest, read_manifest
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.scan import scan
 from pydra.cluster.packages.uploaded import UploadedPackages
-from pydra.errors import ClusterError, Conflict, NotFound, PackageChanging, PackageRefused, PydraError
+from pydra.cluster.sandbox.environments import Environments
+from pydra.errors import (
+    ClusterError,
+    Conflict,
+    LoadError,
+    NotFound,
+    PackageChanging,
+    PackageRefused,
+    PydraError,
+)
 from pydra.events import Event, PackageChanged
 from pydra.model.changes import PutPackage
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
@@ -74,6 +84,7 @@ class PackageLibrary:
         repository: Repository,
         store: Store,
         describer: Describer,
+        environments: Environments,
         in_thread: InThread,
         publish: Callable[[Event], int],
         scan_s: float,
@@ -84,6 +95,7 @@ class PackageLibrary:
         self._repository = repository
         self._store = store
         self._describer = describer
+        self._environments = environments
         self._in_thread = in_thread
         self._publish = publish
         self._scan_s = scan_s
@@ -240,11 +252,25 @@ class PackageLibrary:
         """Make the taken version of a package, with what it needs now, the current one."""
         taken = self._taken[package]
         dependencies = tuple((name, self._taken[name].version) for name in resolved.dependencies)
-        wanted = _Wanted(taken.version, Needs(dependencies, taken.limits), resolved.problem)
+        installed = {each for name in (package, *resolved.dependencies) for each in self._required(name)}
+        needs = Needs(dependencies, taken.limits, tuple(sorted(installed)))
+        wanted = _Wanted(taken.version, needs, resolved.problem)
         if self._settled.get(package) == wanted:
             return
         try:
+            if not wanted.problem and not await self._environments.is_ready(needs.requirements, self._needed):
+                self._is_settled = False
+                return
             description = await self._described(package, taken, wanted)
+        except LoadError as fault:
+            # It may be possible later: another index, more room, or another setting.
+            self._is_settled = False
+            description = PackageDescription(package, taken.version, (), (FileError(MANIFEST, str(fault)),))
+            if self._current.get(package) != description:
+                self.log.error("Package {package} cannot be used: {fault}", package=package, fault=str(fault))
+                self._current[package] = description
+                self._publish(PackageChanged(package, taken.version))
+            return
         except PydraError as fault:
             self.log.error(
                 "Package {package} cannot be described now: {fault}", package=package, fault=str(fault)
@@ -261,6 +287,13 @@ class PackageLibrary:
             errors=len(description.errors),
         )
         self._publish(PackageChanged(package, taken.version))
+
+    def _required(self, package: PackageName) -> tuple[str, ...]:
+        return self._taken[package].manifest.requirements
+
+    def _needed(self) -> set[str]:
+        """The environments of what is current."""
+        return {environment_key(each.needs.requirements) for each in self._current.values()}
 
     async def _described(self, package: PackageName, taken: _Taken, wanted: _Wanted) -> PackageDescription:
         """What the version says of itself, asked once; `SandboxError` or `StoreError` if not now."""

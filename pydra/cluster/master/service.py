@@ -41,6 +41,7 @@ from pydra.cluster.master.unpacking import Unpacking
 from pydra.cluster.master.uploads import Uploads
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.uploaded import UploadedPackages
+from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.machine import Scheduler
@@ -73,7 +74,11 @@ class MasterService:
         self._identity = identity
         self._administrator = administrator
         self._isolation = isolation
-        self._pools = [ThreadPool(0, FILE_THREADS, "files"), ThreadPool(0, 1, "task logs")]
+        self._pools = [
+            ThreadPool(0, FILE_THREADS, "files"),
+            ThreadPool(0, 1, "task logs"),
+            ThreadPool(0, 1, "pip"),
+        ]
         self._stops = AsyncExitStack()
         self._workers = WarmPool(reactor, launcher, isolation, size=1, lost=self._launcher_lost)
         self.broken = ""
@@ -96,6 +101,7 @@ class MasterService:
         self._library.start()
         stops.callback(self._describer.stop)
         stops.callback(self._library.stop)
+        stops.callback(self._environments.stop)
         self._old_versions.start()
         stops.callback(self._old_versions.stop)
         self._log_keeping.start()
@@ -118,7 +124,7 @@ class MasterService:
 
     async def _make(self, store: DjangoStore) -> None:
         reactor, settings, wall_clock = self._reactor, self._settings, self._wall_clock
-        files, log_file = (self._in_thread(pool) for pool in self._pools)
+        files, log_file = (self._in_thread(pool) for pool in self._pools[:2])
         limits = Limits(
             suspect_s=settings.SUSPECT_S,
             lease_s=settings.LEASE_S,
@@ -161,6 +167,10 @@ class MasterService:
         self._describer = Describer(reactor, self._wall_clock, self._workers)
         repository = Repository(cache_directory(settings))
         await files(repository.sweep)
+        self._environments = Environments(
+            reactor, settings, cache_directory(settings), files, self._in_thread(self._pools[2])
+        )
+        await self._environments.start()
         self._library = PackageLibrary(
             reactor,
             settings.tasks_dir,
@@ -168,6 +178,7 @@ class MasterService:
             repository,
             store,
             self._describer,
+            self._environments,
             files,
             self._events.publish,
             settings.SCAN_S,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
@@ -14,7 +15,9 @@ from pydra.cluster.interfaces import BulkSink, InThread
 from pydra.cluster.node.arrivals import Arrivals
 from pydra.cluster.node.bounded_cache import BoundedCache
 from pydra.cluster.packages.archive import Unpacker
+from pydra.cluster.packages.environment import environment_key
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.wire.messages import BlobWanted, PackageWanted, RunUnit, ToMaster
 from pydra.errors import LoadError, WireError
 from pydra.model.ids import PackageName, PackageVersion
@@ -39,8 +42,16 @@ class PackageCache:
     log = Logger()
 
     def __init__(
-        self, repository: Repository, in_thread: InThread, ask: Callable[[ToMaster], bool], limit: int
+        self,
+        repository: Repository,
+        in_thread: InThread,
+        ask: Callable[[ToMaster], bool],
+        limit: int,
+        environments: Environments,
     ) -> None:
+        self._environments = environments
+        self._installed: Counter[str] = Counter()
+        """How many units need each environment."""
         self._repository = repository
         self._in_thread = in_thread
         self._versions: BoundedCache[Version] = BoundedCache(limit)
@@ -56,21 +67,29 @@ class PackageCache:
 
     async def fetch(self, unit: RunUnit) -> None:
         """
-        Return when the unit's package version and its dependencies are here, to stay until it is released.
+        Return when all that the unit needs is here, to stay until it is released.
 
-        `LoadError` if the master cannot send one.
+        That is its package version, those of its dependencies, and what pip installs for them.
+
+        `LoadError` if the master cannot send one, or pip cannot install one.
         """
+        requirements = unit.needs.requirements
+        if requirements:
+            self._installed[environment_key(requirements)] += 1
         for version in _versions(unit):
             self._versions.hold(version)
         for version in _versions(unit):
             if version not in self._versions:
                 await self._fetch(version)
             self._versions.touch(version)
+        await self._environments.ensure(requirements, lambda: self._installed)
 
     def release(self, unit: RunUnit) -> None:
         """A unit for which ``fetch`` was called has ended."""
         for version in _versions(unit):
             self._versions.release(version)
+        if unit.needs.requirements:
+            self._installed -= Counter([environment_key(unit.needs.requirements)])
         self._shrink()
 
     async def _fetch(self, version: Version) -> None:

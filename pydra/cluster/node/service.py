@@ -25,8 +25,9 @@ from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
-from pydra.cluster.node.units import Units
+from pydra.cluster.node.units import Tell, Units
 from pydra.cluster.packages.repository import Repository
+from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.sandbox.priming import Budget
 from pydra.cluster.sandbox.site_limits import site_limits
 from pydra.cluster.sandbox.warm_pool import WarmPool
@@ -50,9 +51,8 @@ class NodeService:
         isolation: str,
     ) -> None:
         self._reactor = reactor
-        self._files = ThreadPool(0, FILE_THREADS, "files")
+        self._files, self._installing = ThreadPool(0, FILE_THREADS, "files"), ThreadPool(0, 1, "pip")
         self._in_thread: InThread = functools.partial(deferToThreadPool, reactor, self._files)
-        self._repository = Repository(cache_directory(settings))
         slots = settings.WORKERS or available_cores()
         limits = site_limits(settings, str(settings.runtime), isolation)
         primed = Budget(workers=slots, memory=settings.PRIMED_MEMORY_MB * 1024 * 1024)
@@ -70,9 +70,7 @@ class NodeService:
             orphan_grace_s=settings.ORPHAN_GRACE_S,
         )
         tell = self._master_link.tell
-        self._packages = PackageCache(
-            self._repository, self._in_thread, tell, settings.PACKAGE_CACHE_MB * 2**20
-        )
+        self._make_packages(settings, tell)
         arguments = ArgumentCache(tell)
         self._logs = LogDelivery(reactor, settings.runtime / "task_logs", self._in_thread, tell)
         self._units = Units(
@@ -97,9 +95,19 @@ class NodeService:
             self._master_link,
         )
 
+    def _make_packages(self, settings: Settings, tell: Tell) -> None:
+        cache = cache_directory(settings)
+        self._repository = Repository(cache)
+        pip_thread: InThread = functools.partial(deferToThreadPool, self._reactor, self._installing)
+        self._environments = Environments(self._reactor, settings, cache, self._in_thread, pip_thread)
+        limit = settings.PACKAGE_CACHE_MB * 2**20
+        self._packages = PackageCache(self._repository, self._in_thread, tell, limit, self._environments)
+
     async def start(self) -> int:
         """Keep workers warm and listen for the master; answers the port."""
         self._files.start()
+        self._installing.start()
+        await self._environments.start()
         await self._in_thread(self._repository.sweep)
         await self._packages.load()
         await self._logs.load()
@@ -114,6 +122,8 @@ class NodeService:
         self._master_link.stop()
         await self._workers.stop()
         self._logs.stop()
+        self._environments.stop()
+        self._installing.stop()
         self._files.stop()
 
     def _launcher_lost(self) -> None:

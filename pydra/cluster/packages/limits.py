@@ -101,3 +101,6 @@ _READERS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "network": ("network", _network, "true or false"),
     "isolation": ("isolation", _isolation, "full"),
 }
+
+KEYS = frozenset(_READERS)
+"""Keys of META that are limits."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from pydra.cluster.packages.content import find_files, name_problem
+from pydra.cluster.packages.limits import KEYS, limits_of
 from pydra.cluster.packages.manifest import FILE as MANIFEST
 from pydra.cluster.packages.manifest import Manifest, read_manifest
 from pydra.errors import PackageRefused
@@ -37,12 +38,11 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{place}: {'error' if self.is_error else 'warning'}: {self.message}"
 
 
-def lint(directory: Path, known_keys: Collection[str] = (), name: str = "") -> list[Finding]:
+def lint(directory: Path, name: str = "") -> list[Finding]:
     """
     What is wrong with the package in ``directory``, in the order of its files.
 
-    ``known_keys`` are keys of META that mean something beside its own; ``name`` is the name that the package
-    will have, by default that of the directory.
+    ``name`` is the name that the package will have, by default that of the directory.
     """
     name = name or directory.resolve().name
     findings = [Finding(".", 0, problem)] if (problem := name_problem(name)) else []
@@ -51,7 +51,7 @@ def lint(directory: Path, known_keys: Collection[str] = (), name: str = "") -> l
     except PackageRefused as fault:
         return [*findings, Finding(".", 0, str(fault))]
     manifest = read_manifest(directory)
-    findings += _of_manifest(manifest, known_keys, name)
+    findings += _of_manifest(manifest, name)
     for path in files:
         if path.endswith(".py"):
             findings += _of_source(directory, path)
@@ -60,12 +60,14 @@ def lint(directory: Path, known_keys: Collection[str] = (), name: str = "") -> l
     return findings
 
 
-def _of_manifest(manifest: Manifest, known_keys: Collection[str], name: str) -> Iterator[Finding]:
-    for error in manifest.errors:
+def _of_manifest(manifest: Manifest, name: str) -> Iterator[Finding]:
+    errors = list(manifest.errors)
+    limits_of(manifest.values, errors)
+    for error in errors:
         yield Finding(MANIFEST, 0, error.removeprefix(f"{MANIFEST}: "))
     if name in manifest.depends:
         yield Finding(MANIFEST, 0, "The package depends on itself.")
-    for key in sorted(set(manifest.values) - set(known_keys)):
+    for key in sorted(manifest.values.keys() - KEYS):
         yield Finding(MANIFEST, 0, f"The key {key[:100]!r} means nothing to Pydra.", False)
     for requirement in manifest.requirements:
         if "==" not in requirement:

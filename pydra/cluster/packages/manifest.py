@@ -196,11 +196,16 @@ def _requirements(value: object, errors: list[str]) -> list[str]:
     wanted: list[str] = []
     for one in _texts(value, "the requirements are no list", "a requirement is not text", errors):
         said = re.sub(r"\s+", "", one)
-        if len(said) <= _REQUIREMENT_LENGTH and _REQUIREMENT.fullmatch(said):
+        if is_requirement(said):
             wanted.append(said)
         else:
             errors.append(f"META: {one!r:.100} is no requirement; write it as name, or name==1.2.")
     return wanted
+
+
+def is_requirement(text: str) -> bool:
+    """True for a name with versions, and nothing else that pip would read in another way."""
+    return len(text) <= _REQUIREMENT_LENGTH and _REQUIREMENT.fullmatch(text) is not None
 
 
 def _texts(value: object, no_list: str, no_text: str, errors: list[str]) -> Iterable[str]:

@@ -120,6 +120,10 @@ def _first_start(role: str, settings_file: Path | None, ready_file: Path | None,
     directories = {"runtime": settings.runtime, "tasks": settings.tasks_dir}
     outside = {"logs": settings.log_dir, "database": settings.database.parent}
     directories |= {name: path for name, path in outside.items() if not path.is_relative_to(settings.runtime)}
+    if settings.ALLOW_REQUIREMENTS and settings.REQUIREMENTS_WHEELS:
+        directories["wheels"] = Path(settings.REQUIREMENTS_WHEELS)
+        if not directories["wheels"].is_dir():
+            raise ConfigError(f"REQUIREMENTS_WHEELS {settings.REQUIREMENTS_WHEELS} is not a directory.")
     if ready_file is not None:
         ready_file = Path(os.path.abspath(ready_file))
         if not ready_file.is_relative_to(settings.runtime):
@@ -195,7 +199,12 @@ def _relocated(settings: Settings, moved: dict[Path, Path]) -> Settings:
         TASKS_DIR=str(_moved(settings.tasks_dir, moved)),
         LOG_DIR=str(_moved(settings.log_dir, moved)),
         DATABASE=str(_moved(settings.database, moved)),
+        REQUIREMENTS_WHEELS=_moved_text(settings.REQUIREMENTS_WHEELS, moved),
     )
+
+
+def _moved_text(path: str, moved: dict[Path, Path]) -> str:
+    return str(_moved(Path(path), moved)) if path else ""
 
 
 def _moved(path: Path, moved: dict[Path, Path]) -> Path:

@@ -20,6 +20,7 @@ from pydra.cluster.interfaces import WorkerListener
 from pydra.cluster.sandbox.demand import Demand
 from pydra.cluster.sandbox.descriptors import Reactor
 from pydra.cluster.sandbox.endings import describe
+from pydra.cluster.sandbox.environments import contents
 from pydra.cluster.sandbox.launcher import messages
 from pydra.cluster.sandbox.launcher.bounds import Bounds
 from pydra.cluster.sandbox.launcher_socket import Answer, LauncherSocket
@@ -141,7 +142,7 @@ class WarmPool:
             worker = await (self._with_network() if network else self._next())
             try:
                 if package is not None and version is not None:
-                    await self._fill(worker, [(package, version), *needs.dependencies], bounds)
+                    await self._fill(worker, contents(package, version, needs), bounds)
                 else:
                     self._refill()
             except _Gone:
@@ -179,7 +180,7 @@ class WarmPool:
 
     async def fill(self, worker: SandboxedWorker, subject: Subject) -> None:
         """Have in it what a task of the subject needs. `SandboxError`, `LimitExceeded`."""
-        packages = [(subject.package, subject.version), *subject.needs.dependencies]
+        packages = contents(subject.package, subject.version, subject.needs)
         await self._fill(worker, packages, self._bounds(subject.needs))
 
     # Giving.

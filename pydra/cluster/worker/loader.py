@@ -3,13 +3,14 @@
 The one place that imports user code.
 
 A module of a package is imported as ``package.module``. Found in this order: the package itself, Python's
-own modules, the package's directory and its ``lib``, those of the packages that it depends on, and what is
-installed beside Python; so a file of a package never replaces a module that Python needs, and does replace
-one that merely happens to be installed.
+own modules, the package's directory and its ``lib``, those of the packages that it depends on, what was
+installed for it, and what is installed beside Python; so a file of a package never replaces a module that
+Python needs, and does replace one that merely happens to be installed.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from pydra.cluster.tasks.container import TaskContainer
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+SITE = ".site"
+"""Directory of what was installed for the packages, beside them; often there is none."""
+
+
 class CodeFault(LoadError):
     """User code failed while it was loaded; ``traceback`` has its own frames."""
 
@@ -34,6 +39,8 @@ class CodeFault(LoadError):
 def open_package(packages: str, package: str, dependencies: Iterable[object] = ()) -> None:
     """Put the directories of a package and of its dependencies on ``sys.path``; done once in a process."""
     opened = [path for name in (package, *dependencies) for path in _directories(f"{packages}/{name}")]
+    if os.path.isdir(site := f"{packages}/{SITE}"):
+        opened.append(site)
     installed = [n for n, path in enumerate(sys.path) if "site-packages" in path or "dist-packages" in path]
     place = installed[0] if installed else len(sys.path)
     sys.path[place:place] = opened

@@ -23,6 +23,12 @@ FILES_LIMIT = 10_000
 SIZE_LIMIT = 256 * 1024 * 1024
 """Bytes of one package, where it must be copied."""
 
+SITE = ".site"
+"""Installed requirements, which are filled like a package and may be larger."""
+
+SITE_FILES_LIMIT = 100_000
+SITE_SIZE_LIMIT = 4 * 1024**3
+
 DEPTH_LIMIT = 32
 """Directories in each other."""
 
@@ -48,9 +54,11 @@ class Source(NamedTuple):
 class _Count:
     """What one filling has taken so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, site: bool) -> None:
         self.entries = 0
         self.size = 0
+        self.most_entries = SITE_FILES_LIMIT if site else FILES_LIMIT
+        self.most_size = SITE_SIZE_LIMIT if site else SIZE_LIMIT
 
 
 def fill(source: Source, package: str, version: str, packages: int) -> Generator[None, None, None]:
@@ -63,7 +71,7 @@ def fill(source: Source, package: str, version: str, packages: int) -> Generator
         os.mkdir(_UNFINISHED, 0o755, dir_fd=packages)
         target = open_directory(_UNFINISHED, packages)
         try:
-            yield from _fill_directory(source, found, target, _Count(), 0)
+            yield from _fill_directory(source, found, target, _Count(package == SITE), 0)
         finally:
             os.close(target)
         os.rename(_UNFINISHED, package, src_dir_fd=packages, dst_dir_fd=packages)
@@ -95,8 +103,8 @@ def _fill_directory(
     with os.scandir(found) as entries:
         for entry in entries:
             count.entries += 1
-            if count.entries > FILES_LIMIT:
-                raise FillFault(f"The package has more than {FILES_LIMIT} files.")
+            if count.entries > count.most_entries:
+                raise FillFault(f"The package has more than {count.most_entries} files.")
             if count.entries % _STRIDE == 0:
                 yield
             status = entry.stat(follow_symlinks=False)
@@ -145,8 +153,8 @@ def _copy(source: Source, name: str, found: int, target: int, count: _Count) -> 
             os.fchmod(writing, mode)
             while data := os.read(reading, _CHUNK):
                 count.size += len(data)
-                if count.size > SIZE_LIMIT:
-                    raise FillFault(f"The package has more than {SIZE_LIMIT} bytes.")
+                if count.size > count.most_size:
+                    raise FillFault(f"The package has more than {count.most_size} bytes.")
                 while data:
                     data = data[os.write(writing, data) :]
                 yield

@@ -37,7 +37,8 @@ LAUNCHED, FAILED, FILLED, UNFILLED, EXITED, REFUSED = (
 _DESCRIPTORS_LIMIT = 4
 """Descriptors taken from one packet; a request has two."""
 
-_PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}|\.site")
+"""A package, or the installed requirements of a task, which stand beside its packages."""
 _VERSION = re.compile(r"[0-9a-f]{8,128}")
 _HIGHEST_NUMBER = 2**53
 
