@@ -234,6 +234,62 @@ def test_refused_namespaces_are_told(start: Start) -> None:
     assert "no uid map" in ended.stderr
 
 
+WEAK = """#!/bin/sh
+# bubblewrap without some of what it was asked for
+for word; do
+    shift
+    case "$word" in
+        {left_out}) skip={skipped} ;;
+        *) if [ "${{skip:-0}}" -gt 0 ]; then skip=$((skip - 1)); else set -- "$@" "$word"; fi ;;
+    esac
+done
+exec {tool} "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("left_out", "skipped", "said"),
+    [
+        ("--seccomp", 1, "filter: there is no filter of system calls"),
+        ("--remount-ro", 1, "read-only: /"),
+        ("--size", 1, "memory files: /tmp has no size"),
+    ],
+)
+def test_a_sandbox_that_does_not_hold_is_no_sandbox(
+    start: Start, left_out: str, skipped: int, said: str
+) -> None:
+    """The daemon finds out before it takes work, says what does not hold, and ends."""
+    tool = start.directory / "bwrap"
+    tool.write_text(WEAK.format(left_out=left_out, skipped=skipped, tool=check.find_bubblewrap()))
+    tool.chmod(0o755)
+    start.settings["BUBBLEWRAP"] = str(tool)
+    ended = start.run()
+    assert 1 == ended.returncode
+    assert "sandbox: The sandbox of this machine does not hold: " in ended.stderr
+    assert said in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("mounts", "said"),
+    [
+        ({"a": "/nonexistent"}, "/nonexistent (for a) is not a directory"),
+        ({"a": "/etc/hostname"}, "/etc/hostname (for a) is not a directory"),
+        ({"a": "/"}, "would show RUNTIME_FILES_DIR"),
+        ({"a": "{runtime}/sub"}, "would show RUNTIME_FILES_DIR"),
+        ({"a": "{directory}/link"}, "would show RUNTIME_FILES_DIR"),
+    ],
+)
+def test_shared_data_that_cannot_be_is_told(start: Start, mounts: dict[str, str], said: str) -> None:
+    """Nothing of the daemon's own is shown to tasks, by whatever name it is called."""
+    (start.runtime / "sub").mkdir(parents=True)
+    (start.directory / "link").symlink_to(start.runtime)
+    places = {"runtime": start.runtime, "directory": start.directory}
+    start.settings["SANDBOX_MOUNTS"] = {name: path.format(**places) for name, path in mounts.items()}
+    ended = start.run()
+    assert ended.stderr.startswith("sandbox: SANDBOX_MOUNTS: ")
+    assert said in ended.stderr
+
+
 @pytest.mark.parametrize("path", ["/usr/bin:/bin", "/nonexistent"])
 def test_check_finds_the_tool(path: str) -> None:
     """The standalone check ends with 0 here, whatever PATH says."""

@@ -3,7 +3,7 @@
 The filter of system calls: a deny list, as the program that the kernel runs before each call of a worker.
 
 ``program`` builds the bytes, from values alone. bubblewrap reads them from a descriptor; a forked worker puts
-them on itself (``forking.kernel.set_filter``).
+them on itself (``forking.kernel.Filter``).
 
 Denied calls answer EPERM, except those whose arguments a filter cannot see (clone3, io_uring): they answer
 ENOSYS, so that libraries use older ones. A call of a foreign architecture ends the process.
