@@ -28,6 +28,19 @@ class Which(Task):
         return "old"
 '''
 
+HELLO = """
+import hello.sibling
+import sibling
+from hello_base import base
+from . import sibling as third
+from pydra.cluster.tasks import Task
+
+
+class Hello(Task):
+    def work(self):
+        return [hello.sibling.x, sibling.x, third.x, base.y]
+"""
+
 PACKAGES = Path(__file__).parent.parent / "packages"
 COUNT = "demo.demo_task.TestTask"
 SLEEPS = "acceptance.steps.Sleeps"
@@ -41,6 +54,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         running.put_package("demo", EXAMPLES / "demo")
         for name in ("acceptance", "broken", "failing", "hostile"):
             running.put_package(name, PACKAGES / name)
+        running.put_package("hello_base", base="y = 2\n", hello_base="")
+        running.put_package("hello", hello=HELLO, sibling="x = 1\n")
+        (running.tasks / "hello" / "META").write_text("Depends = hello_base\n")
         for task in (
             COUNT,
             SLEEPS,
@@ -269,6 +285,14 @@ def test_an_edit_makes_a_new_version_and_running_instances_keep_theirs(
     assert cluster.wait_final(slow)["result"] == "old"
     assert {before, middle} <= {version.name for version in cache.iterdir()}
     assert "edited.renamed.Which" in controller.list_tasks()
+
+
+def test_a_file_named_as_its_package(cluster: Cluster, controller: WebController) -> None:
+    """It is found and runs, beside its siblings and with a dependency that has a file of its own name too."""
+    cluster.wait_listed("hello.hello.Hello")
+
+    answer = cluster.wait_final(controller.run_tasks("hello.hello.Hello"))
+    assert answer["result"] == [1, 1, 1, 2], answer
 
 
 def package_version(controller: WebController) -> str:

@@ -5,13 +5,15 @@ The one place that imports user code.
 A module of a package is imported as ``package.module``. Found in this order: the package itself, Python's
 own modules, the package's directory and its ``lib``, those of the packages that it depends on, what was
 installed for it, and what is installed beside Python; so a file of a package never replaces a module that
-Python needs, and does replace one that merely happens to be installed.
+Python needs, and does replace one that merely happens to be installed. A package without an
+``__init__.py`` is a namespace package even if it has a file of its own name.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from _frozen_importlib import ModuleSpec, module_from_spec  # importlib's own would have to be loaded
 
 from pydra.cluster.tasks.container import TaskContainer
 from pydra.cluster.tasks.task import Task
@@ -20,8 +22,10 @@ from pydra.errors import LoadError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import ModuleType
+
+    from _typeshed.importlib import MetaPathFinderProtocol
 
 
 SITE = ".site"
@@ -46,6 +50,47 @@ def open_package(packages: str, package: str, dependencies: Iterable[object] = (
     sys.path[place:place] = opened
     sys.path.insert(0, packages)
     sys.path_importer_cache.pop(packages, None)  # the mount came after the interpreter may have looked there
+    _name_directory(packages, package)
+    files = {name: f"{packages}/{name}/{name}.py" for name in dependencies if isinstance(name, str)}
+    files = {name: file for name, file in files.items() if os.path.isfile(file)}
+    if files:
+        sys.meta_path.insert(-1, _SameName(files, sys.meta_path[-1]))  # the last is the finder on sys.path
+
+
+def _name_directory(packages: str, package: str) -> None:
+    """
+    Let the name of a package without ``__init__.py`` be its directory.
+
+    Else Python, which looks for a module first on all of ``sys.path``, finds ``package/package.py`` under it.
+    """
+    directory = f"{packages}/{package}"
+    if package in sys.modules or package in sys.stdlib_module_names or not os.path.isdir(directory):
+        return
+    if not os.path.isfile(f"{directory}/__init__.py"):
+        spec = ModuleSpec(package, None, is_package=True)
+        spec.submodule_search_locations = [directory]
+        sys.modules[package] = module_from_spec(spec)
+
+
+class _SameName:
+    """
+    Finds the modules that dependencies have under their own names, as packages.
+
+    So ``import base`` is ``base/base.py``, as of all files of a dependency, and ``import base.other`` works.
+    """
+
+    def __init__(self, files: dict[str, str], finder: MetaPathFinderProtocol) -> None:
+        self._files = files
+        self._finder = finder
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, _: object = None) -> ModuleSpec | None:
+        """The module of that name, if it is the file of a dependency that comes first on the path."""
+        if path is not None or name not in self._files:
+            return None
+        spec = self._finder.find_spec(name, None)
+        if spec is not None and spec.origin == self._files[name]:
+            spec.submodule_search_locations = [os.path.dirname(self._files[name])]
+        return spec
 
 
 def _directories(package: str) -> tuple[str, str]:
