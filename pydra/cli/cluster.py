@@ -14,6 +14,7 @@ import click
 
 from pydra.cli.command import UNSANDBOXED, output_option, surroundings
 from pydra.cli.connection import Surroundings, default_directory
+from pydra.cli.escape import visible
 from pydra.cli.failures import FAILED
 from pydra.cli.output import Output
 
@@ -23,10 +24,26 @@ if TYPE_CHECKING:
 
 WATCH_S = 0.2
 
+
+class NamedDirectory(click.Path):
+    """A directory that was named: no text at all, as of a variable that is not set, is not this one."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path."""
+        if value == "":
+            self.fail("The name of the directory is empty; is a variable not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 directory_option = click.option(
     "--dir",
     "directory",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=NamedDirectory(file_okay=False, path_type=Path),
     help="Directory of the cluster.  [default: pydra in the user's data directory]",
 )
 
@@ -88,7 +105,8 @@ def up(
     record = Starter(layout, output.say, outside.connect, environ=outside.environ).start(wish)
     _tell(output, layout, record)
     if detach:
-        output.say(f"It runs on. To end it: pydra cluster down --dir {layout.directory}")
+        if not output.is_json:
+            output.say(f"It runs on. To end it: {layout.down}")
         return 0
     output.say("Ctrl-C ends it.")
     return _stay(layout, output)
@@ -109,7 +127,7 @@ def _tell(output: Output, layout: Layout, record: Record) -> None:
                 "key": str(layout.key),
                 "dir": str(layout.directory),
                 "pids": {"master": pids[0], "nodes": pids[1:]},
-                "isolation": record.isolation,
+                "isolation": record.reported_isolation,
             }
         )
         sys.stdout.flush()
@@ -120,7 +138,7 @@ def _tell(output: Output, layout: Layout, record: Record) -> None:
             "key": layout.key,
             "settings": layout.client_settings,
             "tasks": record.tasks,
-            "isolation": record.isolation,
+            "isolation": record.reported_isolation,
             "processes": " ".join(map(str, pids)),
         }
     )
@@ -146,7 +164,8 @@ def _stay(layout: Layout, output: Output) -> int:
                 if not daemon.is_alive and daemon.process is not None and daemon.process.pid not in dead:
                     dead.add(daemon.process.pid)
                     output.warn(
-                        f"{daemon.name} (process {daemon.process.pid}) died; see {layout.output(daemon.name)}"
+                        f"{daemon.name} (process {daemon.process.pid}) died; see "
+                        f"{visible(str(layout.output(daemon.name)))}"
                     )
             if not any(daemon.is_alive for daemon in known):
                 stop_cluster(layout, output.say)

@@ -10,6 +10,7 @@ named and there is no such key, the cluster that ``pydra cluster up`` started in
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,8 @@ class Surroundings:
 
     connect: Callable[[Target], Controller] = connect
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    clock: Callable[[], float] = time.time  # noqa: TID251 - what is outside is named here
+    """Answers the present instant."""
 
 
 def default_directory(environ: Mapping[str, str]) -> Path:

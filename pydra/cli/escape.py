@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Text of strangers on a terminal: what would steer it is shown, not obeyed."""
+"""Text of strangers on a terminal: what would steer it is shown, not obeyed; and words for a shell."""
 
 from __future__ import annotations
 
+import os
+import shlex
 import unicodedata
 
 STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -19,6 +21,17 @@ def visible(text: str, keep: str = "") -> str:
         else _written(character)
         for character in text
     )
+
+
+def shell_word(text: str) -> str:
+    r"""Return the text as one word of a shell: quoted if need be, as ``$'\x1b'`` if it cannot be printed."""
+    if text.isprintable():
+        return shlex.quote(text)
+    written = (
+        chr(byte) if 0x20 <= byte < 0x7F and byte not in b"\\'" else f"\\x{byte:02x}"
+        for byte in os.fsencode(text)
+    )
+    return f"$'{''.join(written)}'"
 
 
 def _written(character: str) -> str:

@@ -7,6 +7,7 @@ Under ``-o json`` it is one JSON object on standard error: ``{"error": {"code", 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -112,7 +113,9 @@ def report(error: click.ClickException | CliError, arguments: Sequence[str]) -> 
         fault = {"code": code, "message": message, "exit_code": error.exit_code}
         click.echo(json.dumps({"error": fault}), err=True)
     elif isinstance(error, click.ClickException):
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(visible(shown.getvalue(), keep="\n"), err=True, nl=False)
     else:
         click.echo("Error: " + visible(str(error), keep="\n"), err=True)
     return error.exit_code

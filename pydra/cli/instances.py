@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from pydra.cli import shapes
-from pydra.cli.command import speaks_to_master
+from pydra.cli.command import speaks_to_master, surroundings
 from pydra.cli.connection import Controller
 from pydra.cli.failures import FAILED, NOT_FOUND, CliError
 from pydra.cli.output import Output
@@ -17,7 +17,8 @@ def _show(output: Output, records: list[shapes.Record]) -> None:
     if output.is_json:
         output.data([shapes.shape(record) for record in records])
     else:
-        output.table(shapes.COLUMNS, [shapes.row(record) for record in records])
+        now = surroundings(click.get_current_context()).clock()
+        output.table(shapes.COLUMNS, [shapes.row(record, now) for record in records])
 
 
 @click.command()

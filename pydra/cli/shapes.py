@@ -34,12 +34,19 @@ def iso(instant: str | float | None, timespec: str = "milliseconds") -> str | No
     return datetime.fromtimestamp(instant, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
-def took(record: Record) -> float | None:
-    """Return the seconds from start to end; None if it has not both."""
+def took(record: Record, now: float) -> float | None:
+    """
+    Return the seconds from start to end, or to ``now`` if it runs; None if it did not start.
+
+    What still runs has whole seconds: its start is the master's time, ``now`` is that of this machine.
+    """
     started, completed = iso(record.get("started")), iso(record.get("completed"))
-    if started is None or completed is None:
+    if started is None or (completed is None and is_final(record)):
         return None
-    return (datetime.fromisoformat(completed) - datetime.fromisoformat(started)).total_seconds()
+    began = datetime.fromisoformat(started)
+    if completed is None:
+        return float(max(0, int(now - began.timestamp())))
+    return (datetime.fromisoformat(completed) - began).total_seconds()
 
 
 def percent(record: Record) -> int | None:
@@ -59,9 +66,9 @@ def arguments(record: Record) -> object:
         return given
 
 
-def row(record: Record) -> Sequence[object]:
-    """Return the cells of one instance, for ``COLUMNS``."""
-    done, duration = percent(record), took(record)
+def row(record: Record, now: float) -> Sequence[object]:
+    """Return the cells of one instance, for ``COLUMNS``; ``now`` is an instant in UTC."""
+    done, duration = percent(record), took(record, now)
     return (
         record["id"],
         record["task_key"],

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pydra.cli import shapes
-from pydra.cli.command import speaks_to_master
+from pydra.cli.command import speaks_to_master, surroundings
 from pydra.cli.connection import Controller
 from pydra.cli.failures import NOT_FOUND, CliError
 from pydra.cli.output import Output
@@ -39,7 +39,8 @@ def _instance(controller: Controller, output: Output, instance: int) -> None:
     if output.is_json:
         output.data(shown)
         return
-    duration, done = shapes.took(history["details"]), shapes.percent(answer)
+    now = surroundings(click.get_current_context()).clock()
+    duration, done = shapes.took(history["details"], now), shapes.percent(answer)
     output.facts(
         {
             "id": shown["id"],

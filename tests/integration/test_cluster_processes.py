@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pydra.cli.connection import Controller, Target
 from pydra.cli.failures import CliError
 from pydra.cli.local_cluster.daemon import (
     Started,
@@ -22,13 +23,17 @@ from pydra.cli.local_cluster.daemon import (
     wait_ready,
 )
 from pydra.cli.local_cluster.layout import Layout
-from pydra.cli.local_cluster.record import Process, session_members, this_process
+from pydra.cli.local_cluster.record import Process, Record, read_record, session_members, this_process
+from pydra.cli.local_cluster.start import Starter, Wish
+from tests.support.scripted_controller import ScriptedController
 
 READY = """
 import json, pathlib, sys, time
 pathlib.Path(sys.argv[4]).write_text(json.dumps({"pid": 1, "port": 4711, "isolation": "full"}))
 time.sleep(60)
 """
+
+FAILS = "import sys; print('No sandbox.'); sys.exit(4)"
 
 LEAVES_A_CHILD = """
 import subprocess, sys
@@ -62,6 +67,96 @@ def launch(layout: Layout, started: list[Started], program: str) -> Started:
     each = start_daemon(layout, "node-1", [sys.executable, "-c", program])
     started.append(each)
     return each
+
+
+class Bench:
+    """Starts clusters of small programs in one directory."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.told: list[str] = []
+        self.starters: list[Starter] = []
+        self.wish = Wish(workers=1, port=0)
+
+    def start(self, program: str, *, interrupted: bool = False, **environ: str) -> Record:
+        """Start one; ``interrupted`` is Ctrl-C while the first node is waited for."""
+
+        def connect(_target: Target) -> Controller:
+            if interrupted:
+                raise KeyboardInterrupt
+            return ScriptedController(node_status=[{"1": {"status": 1}}])
+
+        starter = Starter(
+            self.layout, self.told.append, connect, lambda _: [sys.executable, "-c", program], environ
+        )
+        self.starters.append(starter)
+        return starter.start(self.wish)
+
+    def stop(self) -> None:
+        """End all that was started."""
+        for starter in self.starters:
+            end_processes([each.process for each in starter.started.values()], self.told.append)
+            for each in starter.started.values():
+                each.child.wait(10)
+
+
+@pytest.fixture
+def bench(layout: Layout) -> Iterator[Bench]:
+    """A directory in which nothing runs, also afterwards."""
+    made = Bench(layout)
+    yield made
+    made.stop()
+
+
+def kept_bubblewrap(layout: Layout) -> str | None:
+    """Return the bubblewrap of the record."""
+    record = read_record(layout)
+    return None if record is None else record.bubblewrap
+
+
+def test_the_bubblewrap_of_a_failed_start_is_forgotten(bench: Bench) -> None:
+    """A start that fails does not decide over the next ones; one that succeeds is remembered."""
+    with pytest.raises(CliError, match="No sandbox"):
+        bench.start(FAILS, PYDRA_BUBBLEWRAP="/bin/false")
+    assert kept_bubblewrap(bench.layout) == ""
+    assert bench.start(READY, PYDRA_BUBBLEWRAP="/bin/true").bubblewrap == "/bin/true"
+    bench.stop()
+    assert kept_bubblewrap(bench.layout) == "/bin/true"
+    with pytest.raises(CliError, match="No sandbox"):
+        bench.start(FAILS, PYDRA_BUBBLEWRAP="/bin/false")
+    assert kept_bubblewrap(bench.layout) == "/bin/true"
+    assert bench.start(READY).bubblewrap == "/bin/true"
+    bench.stop()
+    assert bench.start(READY, PYDRA_BUBBLEWRAP="").bubblewrap == ""
+
+
+def test_a_bubblewrap_that_is_gone_is_forgotten(bench: Bench, tmp_path: Path) -> None:
+    """What was remembered counts only while it is there."""
+    tool = tmp_path / "bwrap"
+    tool.write_text("")
+    tool.chmod(0o755)
+    bench.start(READY, PYDRA_BUBBLEWRAP=str(tool))
+    bench.stop()
+    tool.unlink()
+
+    assert bench.start(READY).bubblewrap == ""
+
+
+def test_the_master_is_started_first(bench: Bench) -> None:
+    """The parts are named from the top; the isolation is what they report."""
+    record = bench.start(READY)
+
+    assert bench.told[:2] == ["Starting master.", "Starting node-1."]
+    assert record.reported_isolation == "full"
+
+
+def test_ctrl_c_while_it_starts(bench: Bench) -> None:
+    """It is said that what was started is ended, and it is."""
+    with pytest.raises(KeyboardInterrupt):
+        bench.start(READY, interrupted=True)
+
+    assert bench.told[-1] == "Interrupted; ending what was started."
+    assert [each.process.is_alive for each in bench.starters[0].started.values()] == [False, False]
 
 
 def test_a_daemon_is_ready_when_it_says_so(layout: Layout, started: list[Started]) -> None:

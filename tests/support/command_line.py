@@ -13,13 +13,13 @@ from pydra.cli.main import cli
 from tests.support.scripted_controller import ScriptedController
 
 
-def call(controller: ScriptedController, *words: str) -> Result:
-    """Run a command with the environment of nobody and return what came of it."""
+def call(controller: ScriptedController, *words: str, now: float = 0.0) -> Result:
+    """Run a command at an instant, with the environment of nobody, and return what came of it."""
 
     def connect(_target: Target) -> Controller:
         return controller
 
-    outside = Surroundings(connect=connect, environ={})
+    outside = Surroundings(connect=connect, environ={}, clock=lambda: now)
     bare = {name: value for name, value in os.environ.items() if not name.startswith("PYDRA_")}
     with mock.patch.dict(os.environ, bare, clear=True):
         return CliRunner().invoke(cli, list(words), obj=outside)

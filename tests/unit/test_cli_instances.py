@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from pydra.cli.shapes import took
 from pydra.cluster.controller import ControllerException, ControllerRemoteException
 from tests.support.command_line import call
 from tests.support.scripted_controller import ScriptedController
@@ -38,14 +40,33 @@ COMPLETE = {
 
 
 def test_ps_lists_what_waits_and_runs() -> None:
-    """Each instance is one line of a table."""
-    result = call(ScriptedController(list_queue=[[RUNNING]]), "ps")
+    """Each instance is one line of a table; what runs has the time so far."""
+    started = datetime(2026, 11, 22, 10, 0, 1, tzinfo=UTC).timestamp()
+    result = call(ScriptedController(list_queue=[[RUNNING]]), "ps", now=started + 62.7)
 
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "ID  TASK             STATE    PROGRESS  QUEUED                TOOK",
-        "7   demo.tasks.Task  running  40 %      2026-11-22T10:00:00Z",
+        "7   demo.tasks.Task  running  40 %      2026-11-22T10:00:00Z  62 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "seconds"),
+    [
+        ({}, 5.0),
+        ({"state": "cancelling"}, 5.0),
+        ({"started": None}, None),
+        ({"started": "2026-11-22 10:00:09"}, 0.0),
+        ({"status": -1, "state": "failed"}, None),
+        ({"completed": "2026-11-22 10:00:03.500"}, 2.5),
+    ],
+)
+def test_how_long_an_instance_took(changed: dict[str, object], seconds: float | None) -> None:
+    """From start to end, or to now; never less than nothing, whatever the clocks say."""
+    now = datetime(2026, 11, 22, 10, 0, 6, 900_000, tzinfo=UTC).timestamp()
+
+    assert took({**RUNNING, **changed}, now) == seconds
 
 
 def test_ps_json_has_iso_times_and_arguments_as_values() -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pydra.cli.connection import default_directory, find_target
@@ -17,6 +19,8 @@ from pydra.cli.local_cluster.record import Daemon, Record, read_record, write_re
 from pydra.cli.local_cluster.settings_text import client_settings, master_settings, node_settings
 from pydra.cli.local_cluster.start import free_port
 from pydra.config import load_settings
+from tests.support.command_line import call
+from tests.support.scripted_controller import ScriptedController
 
 FINGERPRINT = "-".join(["ABCD"] * 13)
 
@@ -72,6 +76,68 @@ def test_the_record_survives(tmp_path: Path) -> None:
     layout.record.write_text("{}")
     with pytest.raises(CliError, match="cannot be read"):
         read_record(layout)
+
+
+def test_a_broken_record_says_what_to_do(tmp_path: Path) -> None:
+    """The error names the file, the daemons that may still run, and the command for afterwards."""
+    layout = Layout(tmp_path)
+    layout.record.write_text("nonsense")
+
+    with pytest.raises(CliError, match=r"remove that file and run pydra cluster up again"):
+        read_record(layout)
+
+
+def test_the_weakest_isolation_is_shown() -> None:
+    """The word is that of the daemons; before they said any, what was asked for."""
+    known = msgspec.structs.replace(record(), nodes=(Daemon("node-1", 5, None, "user"),))
+
+    assert record().reported_isolation == "sandbox"
+    assert known.reported_isolation == "user"
+    assert msgspec.structs.replace(known, master=Daemon("m", 1, None, "full")).reported_isolation == "user"
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("plain", "plain"),
+        ("two words", "'two words'"),
+        ("it's", "'it'\"'\"'s'"),
+        ("a\n\x1b'", r"$'a\x0a\x1b\x27'"),
+    ],
+)
+def test_the_command_that_ends_it_can_be_pasted(name: str, word: str) -> None:
+    """A shell takes the directory for the one it is, and nothing in it steers a terminal."""
+    layout = Layout(Path("/") / name)
+    told = subprocess.run(
+        ["bash", "-c", f"printf %s {layout.down.rpartition(' --dir ')[2]}"], capture_output=True, check=True
+    )
+
+    assert layout.down.isprintable()
+    assert told.stdout.decode() == f"/{name}"
+    assert word.lstrip("$'") in layout.down
+    assert layout.shown.isprintable()
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_an_empty_directory_name_is_refused(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--dir "$UNSET"`` does not mean the current directory."""
+    monkeypatch.chdir(tmp_path)
+    result = call(ScriptedController(), "cluster", command, "--dir", "")
+
+    assert result.exit_code == 2
+    assert "empty" in result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_usage_errors_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    """A name that click repeats is shown, not obeyed."""
+    (tmp_path / "a\x1b[31m").write_text("")
+    result = call(ScriptedController(), "cluster", "up", "--dir", str(tmp_path / "a\x1b[31m"))
+
+    assert result.exit_code == 2
+    assert "\x1b" not in result.stderr
 
 
 def test_one_command_at_a_time(tmp_path: Path) -> None:

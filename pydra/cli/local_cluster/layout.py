@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydra.cli.escape import shell_word, visible
 from pydra.cli.failures import CliError
 
 MASTER = "master"
@@ -24,6 +25,16 @@ class Layout:
         self.client_settings = self.directory / "pydra_settings.py"
         self.record = self.directory / "cluster.json"
         self.tasks = self.directory / "tasks"
+
+    @property
+    def shown(self) -> str:
+        """The directory as a message has it, on one line."""
+        return visible(str(self.directory))
+
+    @property
+    def down(self) -> str:
+        """The command that ends the cluster, for a shell."""
+        return f"pydra cluster down --dir {shell_word(str(self.directory))}"
 
     @staticmethod
     def node(number: int) -> str:
@@ -62,7 +73,7 @@ class Layout:
                 self.tasks.mkdir(mode=0o755, exist_ok=True)
                 self.tasks.chmod(0o755)  # whatever the umask: a master that root starts is another user
         except OSError as error:
-            raise CliError(f"{self.directory} cannot be used: {error.strerror}.") from error
+            raise CliError(f"{self.shown} cannot be used: {error.strerror}.") from error
 
     def make_runtime(self, name: str) -> None:
         """Make RUNTIME_FILES_DIR of a daemon, if it is missing."""
@@ -83,7 +94,7 @@ class Layout:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CliError(
-                    f"Another pydra cluster command is at work in {self.directory}.", code="conflict"
+                    f"Another pydra cluster command is at work in {self.shown}.", code="conflict"
                 ) from None
             yield
         finally:

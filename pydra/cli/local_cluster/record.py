@@ -41,6 +41,7 @@ class Daemon(msgspec.Struct, frozen=True):
     port: int
     process: Process | None = None
     isolation: str = ""
+    """``full``, ``user`` or ``none``, as it said itself; empty before it did."""
 
     @property
     def is_alive(self) -> bool:
@@ -49,7 +50,11 @@ class Daemon(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A local cluster as it was last started."""
+    """
+    A local cluster as it was last started.
+
+    ``isolation`` is what was asked for; what came of it is told by each daemon.
+    """
 
     host: str
     workers: int
@@ -63,6 +68,12 @@ class Record(msgspec.Struct, frozen=True):
     def daemons(self) -> tuple[Daemon, ...]:
         """The master and the nodes."""
         return (self.master, *self.nodes)
+
+    @property
+    def reported_isolation(self) -> str:
+        """The weakest isolation that a daemon has, as ``pydra status`` tells it too."""
+        known = {daemon.isolation for daemon in self.daemons}
+        return next((word for word in ("none", "user", "full") if word in known), self.isolation)
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,11 @@ def read_record(layout: Layout) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise CliError(f"{layout.record} cannot be read: {error}") from error
+        raise CliError(
+            f"{layout.shown}/cluster.json cannot be read: {error}. End the daemons of this directory if they "
+            f"still run (ps ax | grep pydra.cluster), remove that file and run pydra cluster up again; "
+            f"store, keys and logs stay."
+        ) from error
 
 
 def write_record(layout: Layout, record: Record) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Starting a local cluster: nodes and master side by side, each told where the other is and its fingerprint.
+Starting a local cluster: master and nodes side by side, each told where the other is and its fingerprint.
 
 What already runs in the directory is left running, what died is started again with its own identity, its own
 store and, if they are free, its own ports. If anything fails, what was started here is ended again.
@@ -70,6 +70,8 @@ class Starter:
     command: Callable[[str], Sequence[str]] = daemon_command
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     started: dict[str, Started] = field(default_factory=dict)
+    proven_bubblewrap: str = ""
+    """The bubblewrap of the last start that succeeded."""
 
     def start(self, wish: Wish) -> Record:
         """
@@ -82,22 +84,28 @@ class Starter:
             before = read_record(self.layout)
             if before is not None and all(daemon.is_alive for daemon in before.daemons):
                 raise CliError(
-                    f"A cluster already runs in {self.layout.directory} (controller {before.host}:"
-                    f"{before.master.port}); end it with: pydra cluster down --dir {self.layout.directory}",
+                    f"A cluster already runs in {self.layout.shown} (controller {before.host}:"
+                    f"{before.master.port}); end it with: {self.layout.down}",
                     FAILED,
                     "conflict",
                 )
             record = self._wished(wish, before)
+            self.proven_bubblewrap = before.bubblewrap if before is not None else ""
             for daemon in record.daemons:
                 self._fingerprint(daemon.name)
             deadline = time.monotonic() + READY_S
             try:
-                record = self._start_nodes(record)
+                record = self._place_nodes(record)
                 record = self._start_master(record, wish)
+                record = self._start_nodes(record)
                 record = self._wait_listening(record, deadline)
                 self._wait_connected(record, deadline)
-            except BaseException:
+                self.proven_bubblewrap = record.bubblewrap
+                self._keep(record)
+            except BaseException as fault:
                 with undisturbed():
+                    if isinstance(fault, KeyboardInterrupt):
+                        self.say("Interrupted; ending what was started.")
                     end_processes([started.process for started in self.started.values()], self.say)
                 raise
             return record
@@ -108,17 +116,16 @@ class Starter:
         count = wish.nodes if wish.nodes is not None else len(kept) or 1
         if any(daemon.is_alive for daemon in kept[count:]):
             raise CliError(
-                "More nodes than that run; end the cluster first: pydra cluster down.", code="conflict"
+                f"More nodes than that run; end the cluster first: {self.layout.down}", code="conflict"
             )
         if before is not None and before.isolation != wish.isolation and any(each.is_alive for each in kept):
             raise CliError(
-                f"A part of it runs with isolation {before.isolation}; end it first: pydra cluster down.",
+                f"A part of it runs with isolation {before.isolation}; end it first: {self.layout.down}",
                 code="conflict",
             )
         nodes = kept[:count] + tuple(
             Daemon(self.layout.node(number), 0) for number in range(len(kept) + 1, count + 1)
         )
-        tool = self.environ.get("PYDRA_BUBBLEWRAP", "")
         return Record(
             host=LOCAL_HOST,
             workers=_first(wish.workers, before.workers if before else None, 0),
@@ -126,33 +133,58 @@ class Starter:
             tasks=str(
                 _first(wish.tasks, Path(before.tasks) if before else None, self.layout.tasks).absolute()
             ),
-            bubblewrap=str(Path(tool).absolute()) if tool else (before.bubblewrap if before else ""),
+            bubblewrap=self._bubblewrap(before),
             master=before.master if before else Daemon(MASTER, _first(wish.port, None, CONTROLLER_PORT)),
             nodes=nodes,
         )
 
+    def _bubblewrap(self, before: Record | None) -> str:
+        """Return the bubblewrap that the environment names, else that of before if it is still there."""
+        tool = self.environ.get("PYDRA_BUBBLEWRAP")
+        if tool is not None:
+            return str(Path(tool).absolute()) if tool else ""
+        kept = before.bubblewrap if before is not None else ""
+        return kept if os.access(kept, os.X_OK) else ""
+
+    def _keep(self, record: Record) -> None:
+        """Write the record down, with a bubblewrap only if a cluster has started with it."""
+        write_record(self.layout, msgspec.structs.replace(record, bubblewrap=self.proven_bubblewrap))
+
+    def _place_nodes(self, record: Record) -> Record:
+        """End what is left of the nodes that died, and choose ports for them that are free now."""
+        nodes = list(record.nodes)
+        taken = {node.port for node in nodes if node.is_alive}
+        for index, node in enumerate(nodes):
+            if node.is_alive:
+                continue
+            if node.process is not None:
+                end_processes([node.process], self.say)
+            port = 0 if node.port in taken else free_port(node.port)
+            while port == 0 or port in taken:
+                port = any_free_port()
+            taken.add(port)
+            nodes[index] = msgspec.structs.replace(node, port=port, process=None)
+        return msgspec.structs.replace(record, nodes=tuple(nodes))
+
     def _start_nodes(self, record: Record) -> Record:
-        """Start the nodes that do not run, on ports that are free now."""
+        """Start the nodes that do not run."""
         master_fingerprint = self._fingerprint(MASTER)
         nodes = []
         for node in record.nodes:
-            if not node.is_alive:
-                if node.process is not None:
-                    end_processes([node.process], self.say)
-                port = free_port(node.port) or any_free_port()
+            if node.process is None:
                 text = node_settings(
                     self.layout.runtime(node.name),
-                    port,
+                    node.port,
                     master_fingerprint,
                     record.workers,
                     record.isolation,
                     record.bubblewrap,
                 )
                 self._launch(node.name, "node", text)
-                node = self._as_started(msgspec.structs.replace(node, port=port))
+                node = self._as_started(node)
             nodes.append(node)
         record = msgspec.structs.replace(record, nodes=tuple(nodes))
-        write_record(self.layout, record)
+        self._keep(record)
         return record
 
     def _start_master(self, record: Record, wish: Wish) -> Record:
@@ -166,7 +198,7 @@ class Starter:
         port = self._controller_port(wish, record)
         self._launch(MASTER, "master", self._settings_of_master(record, port))
         record = msgspec.structs.replace(record, master=self._as_started(record.master))
-        write_record(self.layout, record)
+        self._keep(record)
         return record
 
     def _wait_listening(self, record: Record, deadline: float) -> Record:
@@ -178,7 +210,7 @@ class Starter:
             for daemon in (record.master, *record.nodes)
         )
         record = msgspec.structs.replace(record, master=master, nodes=tuple(nodes))
-        write_record(self.layout, record)
+        self._keep(record)
         if MASTER in self.started:
             settings = self._settings_of_master(record, master.port)
             write_file(self.layout.settings(MASTER), settings.encode(), 0o644)

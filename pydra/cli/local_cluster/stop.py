@@ -20,7 +20,7 @@ def stop_cluster(layout: Layout, say: Callable[[str], None]) -> list[int]:
     Raises ``CliError`` if there never was a cluster.
     """
     if not layout.record.exists():
-        raise CliError(f"There is no cluster in {layout.directory}.", NOT_FOUND, "not_found")
+        raise CliError(f"There is no cluster in {layout.shown}.", NOT_FOUND, "not_found")
     with layout.locked():
         record = read_record(layout)
         assert record is not None, "it was there, and nobody else may remove it"
