@@ -7,13 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from pydra.cluster.sandbox.launcher.configuration import AUTO, BUBBLEWRAP, NONE
-from tests.support.launchers import ROOT, Bench, LauncherProcess, isolations, launcher
+from pydra.cluster.sandbox.launcher.forking.zygote import STUCK_S
+from pydra.cluster.sandbox.worker_process import SandboxedWorker
+from tests.support.launchers import ROOT, Bench, LauncherProcess, Recorder, isolations, launcher
 
 FORKED = [kind for kind in isolations() if kind != NONE and not kind.endswith(BUBBLEWRAP)]
 
@@ -112,6 +116,41 @@ def test_workers_live_on_without_their_zygote(isolation: str, tmp_path: Path) ->
         assert 1 == len(started.zygote - {killed})
         bench.end(first)
         bench.end(second)
+        bench.close()
+
+
+def test_a_zygote_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    """When a worker that it does not bear is ended, so is the zygote, and others are made all the same."""
+    with launcher(tmp_path, FORKED[0], start=AUTO) as started:
+        bench = Bench(started, FORKED[0], 0)
+        bench.end(bench.take())
+        (stopped,) = started.zygote
+        os.kill(stopped, signal.SIGSTOP)
+        waiting = Deferred.fromCoroutine(bench.pool.take(Recorder(), None, None))
+        told: list[object] = []
+        waiting.addBoth(told.append)
+        deadline = time.monotonic() + STUCK_S + 0.2
+        bench.until(lambda: time.monotonic() > deadline)
+        (number,) = bench.pool._workers
+        bench.pool._workers[number].kill()
+        bench.until(lambda: told, "another worker")
+        assert isinstance(told[0], SandboxedWorker)
+        assert stopped not in started.zygote
+        bench.close()
+
+
+def test_a_launcher_ends_in_spite_of_a_zygote_that_says_nothing(tmp_path: Path) -> None:
+    """Its daemon is gone, and so it goes, and leaves no process behind."""
+    with launcher(tmp_path, FORKED[0]) as started:
+        bench = Bench(started, FORKED[0], 0)
+        bench.end(bench.take())
+        (stopped,) = started.zygote
+        os.kill(stopped, signal.SIGSTOP)
+        waiting = Deferred.fromCoroutine(bench.pool.take(Recorder(), None, None))
+        waiting.addErrback(lambda fault: None)
+        bench.until(lambda: bench.pool._workers)
+        assert 0 == started.end()
+        assert not Path(f"/proc/{stopped}").exists()
         bench.close()
 
 

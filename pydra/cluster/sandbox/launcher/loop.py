@@ -97,6 +97,8 @@ class Launcher:
                     if mask & selectors.EVENT_READ and not self._closed:
                         self._receive()
             self._chores.extend(self._usage.due(self._sandboxes.values()))
+            if self._closed and self._zygote is not None and self._zygote.is_stuck:
+                self._zygote_ended(self._zygote)
             if self._chores:
                 self._step(self._chores.popleft())
         if self._zygote is not None:
@@ -147,6 +149,8 @@ class Launcher:
             if sandbox is not None and sandbox.status is None:
                 sandbox.note_reached()
                 sandbox.kill()
+                if self._zygote is not None and self._zygote.is_stuck:
+                    self._zygote_ended(self._zygote)
         elif sandbox is None:
             self._answer(messages.UNFILLED, request.number, reason="There is no such worker.")
         elif sandbox.status is not None:

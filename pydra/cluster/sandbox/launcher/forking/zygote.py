@@ -18,6 +18,9 @@ from pydra.cluster.sandbox.launcher.policy import CHANNEL, Plan, Room
 TRIAL_S = 5.0
 """How long a zygote may take until its first sandbox has looked around in itself."""
 
+STUCK_S = 3.0
+"""A birth takes milliseconds; a zygote that has not answered for this long is of no use any more."""
+
 _SAID_LIMIT = 4096
 
 
@@ -50,6 +53,8 @@ class Zygote:
         """Set by whoever waits for all children; its number may be another process's then."""
         self.is_proven = False
         """True once it bore a worker: if it ends, another one is worth its start."""
+        self._heard = 0.0
+        """When it answered last, or was asked while nobody waited; monotonic seconds."""
         self._words: dict[int, int] = {}
         """Where those wait who were asked for: descriptors by number."""
         with contextlib.suppress(OSError):  # it ended, which reading tells
@@ -64,6 +69,11 @@ class Zygote:
         """True while somebody was asked for and not born yet, or was not spoken to."""
         return bool(self._words)
 
+    @property
+    def is_stuck(self) -> bool:
+        """True if somebody waits and it says nothing."""
+        return self.is_busy and time.monotonic() - self._heard > STUCK_S
+
     def bear(self, number: int, uid: int | None, channel: int, output: int) -> None:
         """Ask for a worker. `OSError`."""
         read, word = os.pipe2(os.O_CLOEXEC)
@@ -74,6 +84,8 @@ class Zygote:
             raise
         finally:
             os.close(read)
+        if not self._words:
+            self._heard = time.monotonic()
         self._words[number] = word
 
     def read(self) -> Born:
@@ -85,6 +97,7 @@ class Zygote:
         if not answer:
             raise ZygoteFault("its process ended")
         number, pid, _ = map(int, answer.split())
+        self._heard = time.monotonic()
         self.is_proven |= number != main.PROBE and pid > 0
         return Born(number, pid)
 
