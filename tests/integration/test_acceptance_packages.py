@@ -41,6 +41,7 @@ class Tells(Task):
 '''
 
 TELLS = "top.tasks.Tells"
+PACKAGES = Path(__file__).parent.parent / "packages"
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,21 @@ def test_what_cannot_be_installed_is_told_to_who_asks(cluster: Cluster, controll
     )
     with pytest.raises(ControllerRemoteException, match="absentthing"):
         controller.queue_task("asking.uses.Uses")
+
+
+@pytest.mark.timeout(180)
+def test_files_that_do_the_worst_hide_only_themselves(cluster: Cluster, controller: WebController) -> None:
+    """They hang, flood, eat memory, kill or stop who imports them, or leave children; each says why."""
+    cluster.put_package("awful", PACKAGES / "awful")
+    cluster.wait_listed("awful.well.Well", timeout_s=150)
+    listed = packages(controller)["awful"]
+    errors = {error["file"]: error["message"] for error in listed["errors"]}
+    worst = {file.name for file in (PACKAGES / "awful").glob("*.py")} - {"well.py"}
+
+    assert ["awful.well.Well"] == listed["tasks"]
+    assert worst == {file for file, message in errors.items() if message}
+    assert "well" == cluster.wait_final(controller.run_tasks("awful.well.Well"))["result"]
+    assert all(len(message) < 10_000 for message in errors.values())
 
 
 GIVEN = """

@@ -8,7 +8,7 @@ checks arguments with the form's own code. Both run in the master's own sandbox,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -20,10 +20,13 @@ from pydra.cluster.interfaces import WorkerExit, WorkerProcess, Workers
 from pydra.cluster.wire import frames, payload
 from pydra.errors import InvalidParameters, LimitExceeded, WireError, WorkerDied
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.package import NO_NEEDS, FileError, Needs, PackageDescription
+from pydra.model.package import NO_NEEDS, FileError, Needs, PackageDescription, TaskDescription
 
 DESCRIBE_S = 10.0
 """Seconds that a describe run, or one validation, may take."""
+
+ONE_BY_ONE_S = 60.0
+"""Seconds that all files may take if each is looked at by itself."""
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes of one answer."""
@@ -41,6 +44,12 @@ Answer = tuple[bool, bytes]
 
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 """What msgspec raises on bytes that are no MessagePack of a type."""
+
+_FAULTS = (WorkerDied, LimitExceeded, WireError, *_UNREADABLE)
+"""How asking the code of a package may fail by that code."""
+
+_Told = tuple[tuple[TaskDescription, ...], tuple[FileError, ...]]
+"""Tasks, and why there are no others."""
 
 
 class _Conversation:
@@ -141,27 +150,64 @@ class Describer:
         self._validators: dict[tuple[PackageName, PackageVersion, Needs], _Validator] = {}
 
     async def describe(
-        self, package: PackageName, version: PackageVersion, needs: Needs = NO_NEEDS
+        self,
+        package: PackageName,
+        version: PackageVersion,
+        needs: Needs = NO_NEEDS,
+        files: Sequence[str] = (),
     ) -> PackageDescription:
         """
         What the package says of itself; if its code cannot be asked, a description that says why.
 
-        `SandboxError` if this machine has no sandbox now.
+        ``files`` are those that may have tasks. If one of them ends the sandbox for all, each is looked at in
+        a sandbox of its own, so that it hides only itself. `SandboxError` if this machine has no sandbox now.
         """
+        try:
+            tasks, errors, _ = await self._ask(package, version, needs, ())
+        except _FAULTS as fault:
+            self.log.warn("Package {package} cannot be described: {fault}", package=package, fault=str(fault))
+            if len(files) > 1:
+                tasks, errors = await self._one_by_one(package, version, needs, files)
+            else:
+                tasks, errors = (), (FileError("", str(fault)),)
+        return PackageDescription(package, version, tasks, errors, self._wall_clock(), needs)
+
+    async def _one_by_one(
+        self, package: PackageName, version: PackageVersion, needs: Needs, files: Sequence[str]
+    ) -> _Told:
+        tasks: list[TaskDescription] = []
+        errors: list[FileError] = []
+        size = 0
+        until = self._clock.seconds() + ONE_BY_ONE_S
+        for file in files:
+            if self._clock.seconds() >= until or size > ANSWER_LIMIT:
+                errors.append(FileError(file, "It was not looked at: the files before it took too much."))
+                continue
+            try:
+                its_tasks, its_errors, its_size = await self._ask(package, version, needs, (file,))
+            except _FAULTS as fault:
+                errors.append(FileError(file, str(fault)))
+            else:
+                size += its_size
+                prefix = f"{package}.{file.removesuffix('.py')}."
+                tasks += [task for task in its_tasks if task.key.startswith(prefix)]
+                errors += [FileError(file, error.message) for error in its_errors]
+        return tuple(tasks), tuple(errors)
+
+    async def _ask(
+        self, package: PackageName, version: PackageVersion, needs: Needs, files: Sequence[str]
+    ) -> tuple[tuple[TaskDescription, ...], tuple[FileError, ...], int]:
+        """What one sandbox tells of these files, or of all: tasks, errors, and the bytes of both."""
         conversation = _Conversation(self._clock, lambda: None)
         conversation.worker = await self._workers.take(conversation, package, version, needs)
         try:
-            _, answer = await conversation.ask(0, [frames.DESCRIBE, package, version, _names(needs)])
-            description = msgspec.msgpack.decode(answer, type=PackageDescription)
-        except (WorkerDied, LimitExceeded, WireError, *_UNREADABLE) as fault:
-            self.log.warn("Package {package} cannot be described: {fault}", package=package, fault=str(fault))
-            return PackageDescription(
-                package, version, (), (FileError("", str(fault)),), self._wall_clock(), needs
-            )
+            frame = [frames.DESCRIBE, package, version, _names(needs), list(files)]
+            _, answer = await conversation.ask(0, frame)
+            told = msgspec.msgpack.decode(answer, type=PackageDescription)
         finally:
             conversation.fail(WorkerDied())
-        tasks = tuple(task for task in description.tasks if task.key.startswith(f"{package}."))
-        return PackageDescription(package, version, tasks, description.errors, self._wall_clock(), needs)
+        tasks = tuple(task for task in told.tasks if task.key.startswith(f"{package}."))
+        return tasks, told.errors, len(answer)
 
     async def validate(
         self,

@@ -61,6 +61,8 @@ class _Taken(msgspec.Struct, frozen=True):
     limits: TaskLimits
     errors: tuple[str, ...]
     """What is wrong with META."""
+    files: tuple[str, ...]
+    """Files that may have tasks."""
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -265,6 +267,7 @@ class PackageLibrary:
         except LoadError as fault:
             # It may be possible later: another index, more room, or another setting.
             self._is_settled = False
+            self._settled.pop(package, None)
             description = PackageDescription(package, taken.version, (), (FileError(MANIFEST, str(fault)),))
             if self._current.get(package) != description:
                 self.log.error("Package {package} cannot be used: {fault}", package=package, fault=str(fault))
@@ -304,7 +307,7 @@ class PackageLibrary:
         known = await self._store.package(package, wanted.version)
         if known is not None and known.needs == wanted.needs:
             return known
-        description = await self._describer.describe(package, wanted.version, wanted.needs)
+        description = await self._describer.describe(package, wanted.version, wanted.needs, taken.files)
         description = msgspec.structs.replace(description, errors=errors + description.errors)
         if description.tasks or all(error.file for error in description.errors):
             await self._store.commit([PutPackage(description)])
@@ -334,10 +337,12 @@ def _keep(repository: Repository, directory: Path, state: str) -> _Taken:
         repository.touch(package, version)
     else:
         version = repository.add(directory)
-    manifest = read_manifest(repository.path(package, version))
+    path = repository.path(package, version)
+    manifest = read_manifest(path)
     errors = list(manifest.errors)
     limits = limits_of(manifest.values, errors)
-    return _Taken(version, manifest, limits, tuple(errors))
+    files = sorted(file.name for file in path.glob("*.py") if file.stem.isidentifier())
+    return _Taken(version, manifest, limits, tuple(errors), tuple(files))
 
 
 def _stamps(tasks_dir: Path, uploaded: UploadedPackages) -> dict[PackageName, str]:

@@ -35,7 +35,10 @@ order in which they are looked into.
 STOP = 2
 """[STOP]: set the stop flag."""
 DESCRIBE = 3
-"""[DESCRIBE, package: str, version: str, dependencies: list of str]; the last is optional."""
+"""
+[DESCRIBE, package: str, version: str, dependencies: list of str, files: list of str]; the last two are
+optional. Without files, all of them are looked at.
+"""
 VALIDATE = 4
 """
 [VALIDATE, request: int, package: str, task_key: str, args: bytes, dependencies: list of str]; the last is

@@ -24,7 +24,7 @@ from pydra.errors import LoadError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
     from typing import NoReturn
 
     from pydra.cluster.worker.channel import Channel
@@ -66,12 +66,18 @@ class Describer:
     """Looks at all files of one package."""
 
     def __init__(
-        self, channel: Channel, packages: str, package: str, dependencies: Iterable[object] = ()
+        self,
+        channel: Channel,
+        packages: str,
+        package: str,
+        dependencies: Iterable[object] = (),
+        only: Container[object] = (),
     ) -> None:
         self._channel = channel
         self._packages = packages
         self._package = package
         self._dependencies = dependencies
+        self._only = only
         self._tasks: list[object] = []
         self._errors: list[object] = []
         self._size = 0
@@ -106,6 +112,8 @@ class Describer:
             for name in names
             if name.endswith(".py") and name[:-3].isidentifier() and name != "__init__.py"
         ]
+        if self._only:
+            return [name for name in files if name in self._only]
         if len(files) > FILES_LIMIT:
             self._errors.append(
                 {"file": files[FILES_LIMIT], "message": f"Only {FILES_LIMIT} files are looked at."}
@@ -185,15 +193,11 @@ class Describer:
 
 
 def describe_package(
-    channel: Channel,
-    packages: str,
-    package: str,
-    version: str,
-    dependencies: Iterable[object],
-    clock: Callable[[], float],
+    channel: Channel, packages: str, frame: list[object], clock: Callable[[], float]
 ) -> NoReturn:
     """Answer a DESCRIBE and end the process."""
-    told = Describer(channel, packages, package, dependencies).describe()
+    _, package, version, *rest = frame
+    told = Describer(channel, packages, str(package), *rest).describe()  # type: ignore[arg-type]
     answer = {"package": package, "version": version, **told, "described": clock()}
     send_answer(channel, [DESCRIBED], msgpack.packb(answer, use_bin_type=True))
     os._exit(0)

@@ -44,8 +44,7 @@ def main(channel: int, packages: str) -> NoReturn:
         elif kind == DESCRIBE:
             from pydra.cluster.worker.describe import describe_package  # noqa: PLC0415 - a run never needs it
 
-            dependencies = frame[3] if len(frame) > 3 else ()
-            describe_package(line, packages, str(frame[1]), str(frame[2]), dependencies, time)  # type: ignore[arg-type]
+            describe_package(line, packages, frame, time)
         elif kind == UNPACK:
             from pydra.cluster.worker.unpack import unpack_package  # noqa: PLC0415 - a run never needs it
 
