@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pydra.client.instance import TaskInstance
 from pydra.cluster.controller.web.controller import WebController
@@ -53,6 +54,18 @@ class Client:
     def instance(self, instance_id: int) -> TaskInstance:
         """The instance with a known id; nothing is asked until one of its methods is called."""
         return TaskInstance(self.controller, instance_id)
+
+    def deploy(self, directory: str | os.PathLike[str], name: str = "") -> dict[str, Any]:
+        """
+        Send the package in a directory and wait until it is current; it is as ``package_list`` shows it.
+
+        Its name is that of the directory, unless one is given. `PackageRefused` if its files break a rule.
+        """
+        from pydra.cluster.packages.upload import compress  # noqa: PLC0415 - few programs deploy
+
+        path = Path(directory)
+        listed: dict[str, Any] = self.controller.upload_package(name or path.resolve().name, compress(path))
+        return listed
 
     def close(self) -> None:
         """Close the connections that are kept."""

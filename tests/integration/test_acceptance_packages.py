@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pydra.client import Client
 from pydra.cluster.controller import ControllerRemoteException
 from pydra.cluster.controller.web.controller import WebController
 from pydra.cluster.packages.archive import MARK
 from pydra.cluster.packages.content import PackageFile
-from pydra.cluster.packages.upload import compress
 from tests.support.daemons import Cluster, running_cluster, wait_until
 from tests.support.wheels import make_wheel
 
@@ -259,7 +259,7 @@ def test_a_large_package_is_uploaded(cluster: Cluster, controller: WebController
     """Twenty megabytes that do not compress."""
     directory = source(tmp_path)
     (directory / "noise").write_bytes(os.urandom(20_000_000))
-    listed = controller.upload_package("given", compress(directory))
-    assert ["given.says.Says"] == listed["tasks"]
+    with Client(cluster.host, cluster.port, cluster.ready["key"]) as client:
+        assert ["given.says.Says"] == client.deploy(directory)["tasks"]
     assert "b" == cluster.wait_final(controller.run_tasks("given.says.Says", word="b"))["result"]
     assert controller.package_remove("given")

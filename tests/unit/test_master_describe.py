@@ -4,59 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.master.describe import ANSWER_LIMIT, DESCRIBE_S, VALIDATOR_IDLE_S, Describer
+from pydra.cluster.master.describe import ANSWER_LIMIT, DESCRIBE_S, VALIDATOR_IDLE_S
 from pydra.cluster.wire import frames, payload
 from pydra.errors import InvalidParameters, SandboxError
-from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.package import FileError, Needs, PackageDescription, TaskDescription
+from pydra.model.ids import PackageName, TaskKey
+from pydra.model.package import Needs, PackageDescription, TaskDescription
+from tests.support.describers import DEMO, KEY, OTHER, WALL, DescriberBench
 from tests.support.instances import VERSION, package_description
 from tests.support.pumps import result_of
-from tests.support.workers import ScriptedWorkers
-
-WALL = 1_700_000_000.0
-DEMO = PackageName("demo")
-KEY = TaskKey("demo.tasks.Count")
-OTHER = PackageVersion("cd" * 32)
-
-
-class Bench:
-    """A describer whose workers are scripted."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.workers = ScriptedWorkers(self.clock)
-        self.describer = Describer(self.clock, lambda: WALL + self.clock.seconds(), self.workers)
-
-    def describe(self) -> Deferred[PackageDescription]:
-        """Ask what demo says."""
-        return Deferred.fromCoroutine(self.describer.describe(DEMO, VERSION))
-
-    def validate(self, version: PackageVersion = VERSION, **arguments: Any) -> Deferred[dict[str, object]]:
-        """Ask whether arguments are good."""
-        return Deferred.fromCoroutine(self.describer.validate(DEMO, version, KEY, arguments))
-
-    def answer(self, number: int, valid: bool, value: object) -> None:
-        """The last worker answers a validation."""
-        self.workers.last.says(frames.VALIDATED, number, valid, payload.pack(value))
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench() -> Iterator[DescriberBench]:
     """A describer; nothing of it may be left."""
-    bench = Bench()
+    bench = DescriberBench()
     yield bench
-    bench.describer.stop()
-    bench.clock.advance(0)
-    assert all(worker.is_gone for worker in bench.workers.taken)
-    assert [] == bench.clock.getDelayedCalls()
+    bench.close()
 
 
 def complaint(described: Deferred[PackageDescription]) -> str:
@@ -68,7 +37,7 @@ def complaint(described: Deferred[PackageDescription]) -> str:
     return error.message
 
 
-def test_describe(bench: Bench) -> None:
+def test_describe(bench: DescriberBench) -> None:
     """The answer becomes the description, with our time; the worker is used once."""
     described = bench.describe()
     worker = bench.workers.last
@@ -81,7 +50,7 @@ def test_describe(bench: Bench) -> None:
     assert worker.is_killed
 
 
-def test_describe_with_dependencies(bench: Bench) -> None:
+def test_describe_with_dependencies(bench: DescriberBench) -> None:
     """They are mounted with the package, the worker is told their names, and the description keeps them."""
     needs = Needs(((PackageName("base"), OTHER),))
     described = Deferred.fromCoroutine(bench.describer.describe(DEMO, VERSION, needs))
@@ -92,7 +61,7 @@ def test_describe_with_dependencies(bench: Bench) -> None:
     assert needs == result_of(described).needs
 
 
-def test_validate_with_dependencies(bench: Bench) -> None:
+def test_validate_with_dependencies(bench: DescriberBench) -> None:
     """A validator holds what the package needs; the same version with other dependencies has another one."""
     for version in (VERSION, OTHER):
         needs = Needs(((PackageName("base"), version),))
@@ -104,50 +73,7 @@ def test_validate_with_dependencies(bench: Bench) -> None:
     assert 2 == len(bench.workers.taken)
 
 
-def one_by_one(bench: Bench, *files: str) -> Deferred[PackageDescription]:
-    """The package has these files, and one of them has ended the sandbox for all."""
-    described = Deferred.fromCoroutine(bench.describer.describe(DEMO, VERSION, files=files))
-    bench.workers.last.exits(WorkerExit(137, "killed by SIGKILL"))
-    return described
-
-
-def tells(bench: Bench, file: str, *keys: str, size: int = 0, errors: tuple[FileError, ...] = ()) -> None:
-    """The last worker was asked for this file, and tells these tasks."""
-    assert [file] == bench.workers.last.sent[0][-1]
-    tasks = tuple(TaskDescription(TaskKey(key), "x" * size) for key in keys)
-    told = PackageDescription(DEMO, VERSION, tasks, errors)
-    bench.workers.last.says(frames.DESCRIBED, msgspec.msgpack.encode(told))
-
-
-def test_describe_one_by_one(bench: Bench) -> None:
-    """A file that ends the sandbox hides only itself, and one that names others tells nothing of them."""
-    described = one_by_one(bench, "bad.py", "broken.py", "tasks.py")
-    bench.workers.last.exits(WorkerExit(137, "killed by SIGKILL"))
-    tells(bench, "broken.py", errors=(FileError("tasks.py", "No such module."),))
-    tells(bench, "tasks.py", "demo.tasks.One", "demo.broken.Two", "other.tasks.Three")
-    description = result_of(described)
-    assert ["demo.tasks.One"] == [task.key for task in description.tasks]
-    assert ["bad.py", "broken.py"] == [error.file for error in description.errors]
-    assert "killed by SIGKILL" in description.errors[0].message
-    assert "No such module." == description.errors[1].message
-    assert 4 == len(bench.workers.taken)
-
-
-def test_describe_one_by_one_has_an_end(bench: Bench) -> None:
-    """In time, and in what is told."""
-    described = one_by_one(bench, *(f"f{number}.py" for number in range(10)))
-    for _ in range(6):
-        bench.clock.advance(DESCRIBE_S)
-    messages = [error.message for error in result_of(described).errors]
-    assert ["longer than 10 s" in message for message in messages] == [True] * 6 + [False] * 4
-    assert "not looked at" in messages[-1]
-    described = one_by_one(bench, "a.py", "b.py", "c.py")
-    tells(bench, "a.py", "demo.a.T", size=ANSWER_LIMIT // 2)
-    tells(bench, "b.py", "demo.b.T", size=ANSWER_LIMIT // 2)
-    assert ["c.py"] == [error.file for error in result_of(described).errors]
-
-
-def test_describe_in_parts(bench: Bench) -> None:
+def test_describe_in_parts(bench: DescriberBench) -> None:
     """A large answer comes in parts; what the code logs meanwhile is no part of it."""
     described = bench.describe()
     encoded = msgspec.msgpack.encode(package_description())
@@ -160,7 +86,7 @@ def test_describe_in_parts(bench: Bench) -> None:
     assert package_description().tasks == result_of(described).tasks
 
 
-def test_describe_names_of_others(bench: Bench) -> None:
+def test_describe_names_of_others(bench: DescriberBench) -> None:
     """A package can describe itself alone: the names are ours, and tasks of other packages are left out."""
     described = bench.describe()
     own, foreign = TaskDescription(KEY, "own"), TaskDescription(TaskKey("other.tasks.Count"), "foreign")
@@ -169,7 +95,7 @@ def test_describe_names_of_others(bench: Bench) -> None:
     assert PackageDescription(DEMO, VERSION, (own,), described=WALL) == result_of(described)
 
 
-def test_describe_takes_too_long(bench: Bench) -> None:
+def test_describe_takes_too_long(bench: DescriberBench) -> None:
     """After ten seconds the worker is killed, and the description says so."""
     described = bench.describe()
     bench.clock.advance(DESCRIBE_S - 0.1)
@@ -179,7 +105,7 @@ def test_describe_takes_too_long(bench: Bench) -> None:
     assert bench.workers.last.is_killed
 
 
-def test_describe_crash(bench: Bench) -> None:
+def test_describe_crash(bench: DescriberBench) -> None:
     """If the code ends its process, the description tells how, and the end of what it wrote."""
     described = bench.describe()
     bench.workers.last.writes(b"x" * 100_000 + b"Segmentation fault\n")
@@ -190,7 +116,7 @@ def test_describe_crash(bench: Bench) -> None:
     assert 5_000 > len(text)
 
 
-def test_describe_failed(bench: Bench) -> None:
+def test_describe_failed(bench: DescriberBench) -> None:
     """If the runtime says that it cannot, the description says what it said, cut."""
     described = bench.describe()
     bench.workers.last.says(frames.FAILED, "load", "The package has no files." + "x" * 100_000, "")
@@ -223,7 +149,7 @@ def test_describe_failed(bench: Bench) -> None:
         [[frames.RESULT, b"x"]],
     ],
 )
-def test_describe_hostile(bench: Bench, said: list[list[object]]) -> None:
+def test_describe_hostile(bench: DescriberBench, said: list[list[object]]) -> None:
     """Whatever else the code sends, it is killed, and the description says that it broke the protocol."""
     described = bench.describe()
     for frame in said:
@@ -232,14 +158,14 @@ def test_describe_hostile(bench: Bench, said: list[list[object]]) -> None:
     assert bench.workers.last.is_killed
 
 
-def test_describe_without_a_sandbox(bench: Bench) -> None:
+def test_describe_without_a_sandbox(bench: DescriberBench) -> None:
     """Without a sandbox there is no description, so that it can be tried again."""
     bench.workers.fault = SandboxError("No worker can be started.")
     with pytest.raises(SandboxError):
         result_of(bench.describe())
 
 
-def test_validate(bench: Bench) -> None:
+def test_validate(bench: DescriberBench) -> None:
     """Good arguments come back as the form cleaned them."""
     validated = bench.validate(start="5")
     assert [[frames.VALIDATE, 1, "demo", KEY, payload.pack({"start": "5"}), []]] == bench.workers.last.sent
@@ -247,7 +173,7 @@ def test_validate(bench: Bench) -> None:
     assert {"start": 5} == result_of(validated)
 
 
-def test_validate_large_arguments(bench: Bench) -> None:
+def test_validate_large_arguments(bench: DescriberBench) -> None:
     """Arguments that do not fit into a frame go in parts."""
     text = "x" * 1_100_000
     bench.validate(text=text).addErrback(lambda _: None)
@@ -257,7 +183,7 @@ def test_validate_large_arguments(bench: Bench) -> None:
     assert {"text": text} == payload.unpack(whole)
 
 
-def test_validate_bad_arguments(bench: Bench) -> None:
+def test_validate_bad_arguments(bench: DescriberBench) -> None:
     """The messages of the form come by field."""
     validated = bench.validate(start="x")
     bench.answer(1, False, {"start": ["Enter a whole number."]})
@@ -267,7 +193,7 @@ def test_validate_bad_arguments(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**100_000, object()], ids=["text", "integer", "object"])
-def test_validate_what_cannot_travel(bench: Bench, value: object) -> None:
+def test_validate_what_cannot_travel(bench: DescriberBench, value: object) -> None:
     """Arguments that no worker could be sent are refused at once, and the validator lives on."""
     with pytest.raises(InvalidParameters, match="args"):
         result_of(bench.validate(x=value))
@@ -288,7 +214,7 @@ def test_validate_what_cannot_travel(bench: Bench, value: object) -> None:
         (False, {}),
     ],
 )
-def test_validate_hostile_answers(bench: Bench, valid: bool, value: object) -> None:
+def test_validate_hostile_answers(bench: DescriberBench, valid: bool, value: object) -> None:
     """Whatever the form answers, it is arguments that are not good, and never a fault of ours."""
     validated = bench.validate(start=1)
     bench.answer(1, valid, value)
@@ -296,7 +222,7 @@ def test_validate_hostile_answers(bench: Bench, valid: bool, value: object) -> N
         result_of(validated)
 
 
-def test_validate_no_payload(bench: Bench) -> None:
+def test_validate_no_payload(bench: DescriberBench) -> None:
     """Bytes that are no payload are an answer that cannot be used."""
     validated = bench.validate(start=1)
     bench.workers.last.says(frames.VALIDATED, 1, True, b"\xc1")
@@ -304,7 +230,7 @@ def test_validate_no_payload(bench: Bench) -> None:
         result_of(validated)
 
 
-def test_validations_at_once(bench: Bench) -> None:
+def test_validations_at_once(bench: DescriberBench) -> None:
     """Several validations share a worker, and each gets its own answer, in whatever order they come."""
     validated = [bench.validate(start=number) for number in range(3)]
     assert 1 == len(bench.workers.taken)
@@ -313,7 +239,7 @@ def test_validations_at_once(bench: Bench) -> None:
     assert [{"start": 10}, {"start": 20}, {"start": 30}] == [result_of(each) for each in validated]
 
 
-def test_an_answer_to_nobody(bench: Bench) -> None:
+def test_an_answer_to_nobody(bench: DescriberBench) -> None:
     """An answer that nobody waits for is dropped."""
     validated = bench.validate(start=1)
     for number in (0, 2, -1, 2**63):
@@ -324,7 +250,7 @@ def test_an_answer_to_nobody(bench: Bench) -> None:
     bench.answer(1, False, {})
 
 
-def test_a_validator_for_each_version(bench: Bench) -> None:
+def test_a_validator_for_each_version(bench: DescriberBench) -> None:
     """Every package version has a validator of its own."""
     one, two = bench.validate(), bench.validate(OTHER)
     assert [VERSION, OTHER] == [worker.version for worker in bench.workers.taken]
@@ -334,7 +260,7 @@ def test_a_validator_for_each_version(bench: Bench) -> None:
     one.addErrback(lambda _: None)
 
 
-def test_validator_start(bench: Bench) -> None:
+def test_validator_start(bench: DescriberBench) -> None:
     """Validations that come while it starts wait for it."""
     bench.workers.hold()
     validated = [bench.validate(start=number) for number in range(2)]
@@ -345,7 +271,7 @@ def test_validator_start(bench: Bench) -> None:
     assert [1, 2] == sorted(int(str(result_of(each)["n"])) for each in validated)
 
 
-def test_validator_that_does_not_start(bench: Bench) -> None:
+def test_validator_that_does_not_start(bench: DescriberBench) -> None:
     """All who wait for it are told, and the next validation tries again."""
     bench.workers.hold()
     validated = [bench.validate(start=number) for number in range(3)]
@@ -360,7 +286,7 @@ def test_validator_that_does_not_start(bench: Bench) -> None:
     assert {} == result_of(again)
 
 
-def test_validator_takes_too_long(bench: Bench) -> None:
+def test_validator_takes_too_long(bench: DescriberBench) -> None:
     """A form that takes longer than ten seconds is killed, with all that waits; the next gets a new one."""
     first = bench.validate(start=1)
     bench.clock.advance(DESCRIBE_S / 2)
@@ -373,7 +299,7 @@ def test_validator_takes_too_long(bench: Bench) -> None:
     assert 2 == len(bench.workers.taken)
 
 
-def test_validator_crash(bench: Bench) -> None:
+def test_validator_crash(bench: DescriberBench) -> None:
     """A form that ends its process fails all that waits; the next gets a new one."""
     validated = [bench.validate(start=1), bench.validate(start=2)]
     bench.workers.last.exits(WorkerExit(1, "it exited"))
@@ -384,7 +310,7 @@ def test_validator_crash(bench: Bench) -> None:
     assert 2 == len(bench.workers.taken)
 
 
-def test_validator_answer_too_large(bench: Bench) -> None:
+def test_validator_answer_too_large(bench: DescriberBench) -> None:
     """More than 1 MiB of answer ends it."""
     validated = bench.validate(start=1)
     for _ in range(3):
@@ -393,7 +319,7 @@ def test_validator_answer_too_large(bench: Bench) -> None:
         result_of(validated)
 
 
-def test_validator_idle(bench: Bench) -> None:
+def test_validator_idle(bench: DescriberBench) -> None:
     """A validator is kept for a minute after its last use, however many used it at once before."""
     validated = [bench.validate(start=number) for number in range(3)]
     for number in (1, 2, 3):
@@ -414,7 +340,7 @@ def test_validator_idle(bench: Bench) -> None:
     assert 2 == len(bench.workers.taken)
 
 
-def test_validator_whose_user_left(bench: Bench) -> None:
+def test_validator_whose_user_left(bench: DescriberBench) -> None:
     """A validator is not kept for ever because the one who asked it last went away."""
     asked = bench.validate(start=1)
     asked.addErrback(lambda fault: fault.trap(CancelledError))
@@ -423,7 +349,7 @@ def test_validator_whose_user_left(bench: Bench) -> None:
     assert bench.workers.last.is_killed
 
 
-def test_stop(bench: Bench) -> None:
+def test_stop(bench: DescriberBench) -> None:
     """At the end all validators are gone, and who waited is told."""
     validated = bench.validate(start=1)
     bench.describer.stop()
