@@ -25,6 +25,7 @@ from pydra.cli.local_cluster.daemon import (
 from pydra.cli.local_cluster.layout import Layout
 from pydra.cli.local_cluster.record import Process, Record, read_record, session_members, this_process
 from pydra.cli.local_cluster.start import Starter, Wish
+from pydra.cluster.sandbox.runtime_lock import hold
 from tests.support.scripted_controller import ScriptedController
 
 READY = """
@@ -148,6 +149,18 @@ def test_the_master_is_started_first(bench: Bench) -> None:
 
     assert bench.told[:2] == ["Starting master.", "Starting node-1."]
     assert record.reported_isolation == "full"
+
+
+def test_a_daemon_that_nobody_remembers(bench: Bench) -> None:
+    """With cluster.json gone and a daemon alive, nothing is started; it is said what to do."""
+    lock = hold(bench.layout.runtime("node-1"))
+    try:
+        with pytest.raises(CliError, match=rf"works in .*/node-1 \(process {os.getpid()}\); end it first"):
+            bench.start(READY)
+    finally:
+        os.close(lock)
+    assert bench.told == []
+    assert bench.start(READY).nodes[0].is_alive
 
 
 def test_ctrl_c_while_it_starts(bench: Bench) -> None:

@@ -1,76 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""How a daemon begins and runs: faults in one sentence, paths as they are seen, and a clean end."""
+"""How a daemon begins: faults in one sentence, paths as they are seen, a directory to itself."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ReactorNotRunning
-from twisted.internet.task import Clock
 
-from pydra.cluster.sandbox import daemon
-from pydra.cluster.sandbox.daemon import Beginning, begin
-from pydra.cluster.sandbox.daemon_run import STOP_S, run
-from pydra.cluster.sandbox.entry import Entry
-from pydra.config import Settings
+from pydra.cluster.sandbox.runtime_lock import holder
 from pydra.errors import ConfigError, NamespacesRefused, SandboxError, SandboxToolMissing, StoreError
-
-MODULE = "pydra.cluster.master.main"
-
-
-class Bench:
-    """``begin`` with an entry of the test; it keeps what it was called with."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.runtime = directory / "runtime"
-        self.settings_file = directory / "settings.py"
-        self.launcher, self.other = socket.socketpair()
-        self.calls: list[tuple[str, str, list[str], dict[str, Path]]] = []
-        self.prepared: list[Settings] = []
-        self.fault: Exception | None = None
-        self.seen: dict[str, Path] | None = None
-        self.write()
-
-    def write(self, text: str = "") -> None:
-        """Settings."""
-        self.settings_file.write_text(f"RUNTIME_FILES_DIR = {str(self.runtime)!r}\n{text}\n")
-
-    def enter(
-        self, role: str, module: str, argv: list[str], directories: dict[str, Path], settings: Settings
-    ) -> Entry:
-        """Enter nothing."""
-        self.calls.append((role, module, argv, directories))
-        if self.fault is not None:
-            raise self.fault
-        return Entry(self.launcher, directories if self.seen is None else self.seen, "none")
-
-    def prepare(self, settings: Settings) -> dict[str, str]:
-        """Find that the directories are there."""
-        assert settings.runtime.is_dir()
-        assert settings.tasks_dir.is_dir()
-        self.prepared.append(settings)
-        return {"fact": "known"}
-
-    def begin(self, *argv: str) -> Beginning:
-        """Begin with the settings of the test, or these arguments."""
-        given = list(argv) or ["--settings", str(self.settings_file)]
-        return begin("master", MODULE, given, self.prepare, self.enter)
-
-    def ends(self, *argv: str) -> int:
-        """The exit status of a daemon that cannot begin."""
-        with pytest.raises(SystemExit) as raised:
-            self.begin(*argv)
-        assert isinstance(raised.value.code, int)
-        return raised.value.code
+from tests.support.daemon_bench import MODULE, Bench
 
 
 @pytest.fixture
@@ -81,6 +23,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             monkeypatch.delenv(name)
     bench = Bench(tmp_path)
     yield bench
+    bench.end()
     bench.launcher.close()
     bench.other.close()
 
@@ -223,6 +166,7 @@ def test_a_directory_of_somebody_else(
 def test_directories_of_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root gives what Pydra itself has made, and what its service uid has already."""
     bench.begin("--settings", str(bench.settings_file), "--ready-file", str(bench.runtime / "ready.json"))
+    bench.end()
     for name in ("identity.key", "master.key", "pydra_settings.py", "master.out", "ready.json"):
         (bench.runtime / name).touch()
     (bench.directory / "given").mkdir()
@@ -261,129 +205,50 @@ def test_ready(bench: Bench) -> None:
 def test_without_a_ready_file(bench: Bench) -> None:
     """Without one nothing is written."""
     bench.begin().ready(port=5)
-    assert {"tasks", "logs"} == {path.name for path in bench.runtime.iterdir()}
+    assert {"tasks", "logs", "daemon.lock"} == {path.name for path in bench.runtime.iterdir()}
 
 
-class Reactor(Clock):
-    """Runs what is called when running, and what is called before shutdown, until nothing waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: list[Any] = []
-        self._last: list[Any] = []
-        self.stops = 0
-        self.ended: list[Deferred[None]] = []
-
-    def callWhenRunning(self, function: Any) -> None:
-        """At the begin."""
-        self._first.append(function)
-
-    def addSystemEventTrigger(self, phase: str, event: str, function: Any) -> None:
-        """At the end."""
-        assert ("before", "shutdown") == (phase, event)
-        self._last.append(function)
-
-    def run(self) -> None:
-        """From begin to end, if nothing stops it before: as if the process was asked to end."""
-        for function in self._first:
-            function()
-        self.ended = [function() for function in self._last]
-        self.advance(STOP_S)
-
-    def stop(self) -> None:
-        """Only once."""
-        self.stops += 1
-        if self.stops > 1:
-            raise ReactorNotRunning
+def test_a_second_daemon_in_the_same_directory(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is refused in one sentence before anything is touched; when the first has ended it may begin."""
+    ready_file = bench.runtime / "ready"
+    words = ("--settings", str(bench.settings_file), "--ready-file", str(ready_file))
+    bench.begin(*words).ready(port=5)
+    assert str(os.getpid()) == holder(bench.runtime)
+    assert 2 == bench.ends(*words)
+    told = capfd.readouterr().err
+    assert f"another daemon (process {os.getpid()}) works in {bench.runtime}" in told
+    assert 1 == told.count("\n")
+    assert ready_file.exists()
+    assert 1 == len(bench.prepared)
+    bench.end()
+    assert holder(bench.runtime) is None
+    bench.begin(*words)
 
 
-@attrs.define
-class Service:
-    """Starts and stops as it is told."""
-
-    fault: Exception | None = None
-    stopping: Deferred[None] | None = None
-    broken: str = ""
-    calls: list[str] = attrs.field(factory=list)
-
-    async def start(self) -> int:
-        """Port 5, or a fault."""
-        self.calls.append("start")
-        if self.fault is not None:
-            raise self.fault
-        return 5
-
-    async def stop(self) -> None:
-        """At once, or when it is told."""
-        self.calls.append("stop")
-        if self.stopping is not None:
-            await self.stopping
+def test_the_lock_outlives_the_second_start_only(bench: Bench) -> None:
+    """The descriptor is handed to the daemon itself, and from there to no other program."""
+    bench.begin()
+    [lock] = bench.locks
+    assert not os.get_inheritable(lock)
+    os.set_inheritable(lock, True)
+    assert lock == bench.begin(*bench.calls[0][2]).lock
+    assert not os.get_inheritable(lock)
 
 
-def beginning_of(bench: Bench) -> Beginning:
-    """A beginning with a ready file."""
-    return bench.begin("--settings", str(bench.settings_file), "--ready-file", str(bench.runtime / "ready"))
+@pytest.mark.parametrize("number", [-1, 4_000, 2**70])
+def test_a_lock_that_is_none(bench: Bench, number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """A second start that somebody made up is refused in words."""
+    bench.begin()
+    word, text = bench.calls[0][2]
+    forged = json.dumps({**json.loads(text), "lock": number})
+    assert 2 == bench.ends(word, forged)
+    assert "--entered is for the daemon itself" in capfd.readouterr().err
 
 
-def ready_facts(bench: Bench) -> Mapping[str, object] | None:
-    """What the ready file tells."""
-    file = bench.runtime / "ready"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def test_run(bench: Bench) -> None:
-    """A service is started, told as ready, and stopped at the end."""
-    service = Service()
-    reactor = Reactor()
-    run(reactor, "master", service, beginning_of(bench), fingerprint="AAAA")
-    facts = ready_facts(bench)
-    assert facts is not None
-    assert (5, "AAAA") == (facts["port"], facts["fingerprint"])
-    assert ["start", "stop"] == service.calls
-    assert 0 == reactor.stops
-
-
-def test_a_service_that_stopped_by_itself(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    """Who started it learns so from status 1 and one sentence, and may start it again."""
-    with pytest.raises(SystemExit) as raised:
-        run(Reactor(), "master", Service(broken="the launcher process ended"), beginning_of(bench))
-    assert daemon.EXIT_FAILED == raised.value.code
-    assert "pydra_master: it stopped: the launcher process ended\n" == capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "fault", [StoreError("Another master uses this store."), OSError("in use"), ValueError("a fault of ours")]
-)
-def test_a_service_that_cannot_start(
-    bench: Bench, fault: Exception, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """It is stopped, and the process ends with one sentence and status 1; it never was ready."""
-    service = Service(fault)
-    reactor = Reactor()
-    with pytest.raises(SystemExit) as raised:
-        run(reactor, "master", service, beginning_of(bench))
-    assert daemon.EXIT_FAILED == raised.value.code
-    assert f"pydra_master: it could not start: {fault}\n" == capfd.readouterr().err
-    assert ["start", "stop"] == service.calls
-    assert ready_facts(bench) is None
-
-
-def test_a_service_that_cannot_start_while_it_is_stopped(bench: Bench) -> None:
-    """Being asked to end while it starts is no further fault."""
-    reactor = Reactor()
-    reactor.stops = 1
-    with pytest.raises(SystemExit):
-        run(reactor, "master", Service(StoreError("x")), beginning_of(bench))
-
-
-@pytest.mark.parametrize("fault", [None, ValueError("a fault")])
-def test_stopping_that_takes_too_long(bench: Bench, fault: Exception | None) -> None:
-    """A service that does not stop, or not well, does not keep the process."""
-    service = Service(stopping=Deferred())
-    assert service.stopping is not None
-    if fault is not None:
-        service.stopping.errback(fault)
-    reactor = Reactor()
-    run(reactor, "master", service, beginning_of(bench))
-    assert [True] == [ended.called for ended in reactor.ended]
-    assert [] == reactor.getDelayedCalls()
+def test_a_link_in_the_place_of_the_lock(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    """No link is followed; the fault names the file."""
+    bench.runtime.mkdir()
+    (bench.runtime / "daemon.lock").symlink_to(bench.directory / "victim")
+    assert 2 == bench.ends()
+    assert "daemon.lock cannot be opened" in capfd.readouterr().err
+    assert not (bench.directory / "victim").exists()

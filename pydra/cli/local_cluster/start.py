@@ -40,6 +40,7 @@ from pydra.cli.local_cluster.settings_text import (
     master_settings,
     node_settings,
 )
+from pydra.cluster.sandbox.runtime_lock import holder
 
 T = TypeVar("T")
 
@@ -91,6 +92,7 @@ class Starter:
                 )
             record = self._wished(wish, before)
             self.proven_bubblewrap = before.bubblewrap if before is not None else ""
+            self._refuse_unknown(record)
             for daemon in record.daemons:
                 self._fingerprint(daemon.name)
             deadline = time.monotonic() + READY_S
@@ -109,6 +111,17 @@ class Starter:
                     end_processes([started.process for started in self.started.values()], self.say)
                 raise
             return record
+
+    def _refuse_unknown(self, record: Record) -> None:
+        """Raise ``CliError`` if a daemon that the record does not know works where one shall be started."""
+        for daemon in record.daemons:
+            process = None if daemon.is_alive else holder(self.layout.runtime(daemon.name))
+            if process is not None:
+                raise CliError(
+                    f"A daemon that cluster.json does not know works in {self.layout.shown}/{daemon.name} "
+                    f"(process {process}); end it first: kill {process}",
+                    code="conflict",
+                )
 
     def _wished(self, wish: Wish, before: Record | None) -> Record:
         """Return the cluster as it shall be, with the daemons as they are."""

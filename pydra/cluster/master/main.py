@@ -16,14 +16,13 @@ def main(argv: list[str] | None = None) -> None:
     beginning = begin("master", "pydra.cluster.master.main", argv, _prepare)
     # Only now, in the neutral view and without privileges, is the rest of the program loaded.
     from twisted.internet import reactor  # noqa: PLC0415, TID251
-    from twisted.logger import globalLogBeginner  # noqa: PLC0415
+    from twisted.logger import globalLogBeginner, globalLogPublisher  # noqa: PLC0415
 
     from pydra.cluster.master.service import MasterService  # noqa: PLC0415
-    from pydra.cluster.sandbox.daemon_run import run, use_monotonic_time  # noqa: PLC0415
-    from pydra.logs import DaemonLog  # noqa: PLC0415
+    from pydra.cluster.sandbox.daemon_run import run, start_log, use_monotonic_time  # noqa: PLC0415
 
     settings, entry = beginning.settings, beginning.entry
-    DaemonLog(settings, "master").start(globalLogBeginner)
+    start_log(beginning, "master", globalLogBeginner, globalLogPublisher)
     use_monotonic_time(reactor)
     identity = ensure_identity(settings.runtime)
     administrator = beginning.facts["administrator"].encode()

@@ -16,12 +16,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
 from pydra.cluster.sandbox.entry import Entry, enter
+from pydra.cluster.sandbox.runtime_lock import NAME, hold
 from pydra.config import SYSTEM_DIRECTORY, Settings, load_settings
 from pydra.errors import ConfigError, NamespacesRefused, PydraError, SandboxToolMissing
 
@@ -35,6 +37,7 @@ OWN_NAMES = (
     "*.out",
     "*.log*",
     "*.sqlite3*",
+    NAME,
     "ready*",
     "epoch",
     "logs",
@@ -52,7 +55,7 @@ Makes what must be there before privileges are dropped (keys), and answers what 
 it.
 """
 
-EnterView = Callable[[str, str, list[str], dict[str, Path], Settings], Entry]
+EnterView = Callable[[str, str, list[str], dict[str, Path], Settings, int], Entry]
 """See `pydra.cluster.sandbox.entry.enter`."""
 
 
@@ -63,6 +66,7 @@ class _Start(msgspec.Struct, frozen=True):
     directories: dict[str, str]
     ready_file: str | None
     facts: dict[str, str]
+    lock: int
 
 
 class Beginning(msgspec.Struct, frozen=True):
@@ -73,6 +77,26 @@ class Beginning(msgspec.Struct, frozen=True):
     ready_file: Path | None
     facts: dict[str, str]
     """The answer of ``prepare``."""
+    lock: int
+    """The descriptor that keeps other daemons away from the runtime directory, open for life."""
+    given: Settings
+    """The settings with the paths that the administrator knows."""
+    seen: dict[Path, Path]
+    """Where each given directory is seen."""
+
+    def as_given(self, text: str) -> str:
+        """The text with the paths that the administrator knows, in place of those of the neutral view."""
+        for outside, inside in self.seen.items():
+            if outside != inside:
+                text = text.replace(str(inside), str(outside))
+        return text
+
+    def announcement(self, role: str, port: int) -> str:
+        """One sentence of a daemon that listens: where that is, and where its log is."""
+        host = self.given.HOST if role == "master" else self.given.NODE_INTERFACE
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        place = f"the controller API is https://{address}" if role == "master" else f"it listens on {address}"
+        return f"ready: {place}, the log, warnings too, is {self.given.log_dir / role}.log"
 
     def ready(self, **facts: object) -> None:
         """Tell who waits that the daemon listens: the ready file appears, whole, with these facts."""
@@ -101,7 +125,7 @@ def begin(
             start = _first_start(role, options.settings, options.ready_file, prepare)
         directories = {name: Path(path) for name, path in start.directories.items()}
         again = [_ENTERED, msgspec.json.encode(start).decode()]
-        entry = enter_view(role, module, again, directories, start.settings)
+        entry = enter_view(role, module, again, directories, start.settings, start.lock)
     except SandboxToolMissing as fault:
         die(role, fault, EXIT_TOOL_MISSING)
     except NamespacesRefused as fault:
@@ -112,7 +136,8 @@ def begin(
         die(role, fault, EXIT_FAILED)
     moved = {directories[name]: visible for name, visible in entry.directories.items()}
     ready_file = _moved(Path(start.ready_file), moved) if start.ready_file else None
-    return Beginning(_relocated(start.settings, moved), entry, ready_file, start.facts)
+    settings = _relocated(start.settings, moved)
+    return Beginning(settings, entry, ready_file, start.facts, start.lock, start.settings, moved)
 
 
 def _first_start(role: str, settings_file: Path | None, ready_file: Path | None, prepare: Prepare) -> _Start:
@@ -130,10 +155,6 @@ def _first_start(role: str, settings_file: Path | None, ready_file: Path | None,
             raise ConfigError(
                 f"--ready-file must be in RUNTIME_FILES_DIR ({settings.runtime}), not {ready_file}."
             )
-        try:
-            ready_file.unlink(missing_ok=True)
-        except OSError as fault:
-            raise ConfigError(f"--ready-file {ready_file} cannot be replaced: {fault.strerror}.") from None
     if os.geteuid() == 0:
         _check_own(role, settings)
     for path, mode in (
@@ -148,9 +169,23 @@ def _first_start(role: str, settings_file: Path | None, ready_file: Path | None,
                 path.chmod(mode)  # whatever the umask: the service uid reads TASKS_DIR
         except OSError as fault:
             raise ConfigError(f"{path} cannot be made: {fault.strerror}.") from None
-    facts = prepare(settings)
+    lock = hold(settings.runtime)
+    try:
+        if ready_file is not None:
+            _remove_old(ready_file)
+        facts = prepare(settings)
+    except BaseException:
+        os.close(lock)
+        raise
     named = {name: str(path) for name, path in directories.items()}
-    return _Start(settings, named, str(ready_file) if ready_file else None, facts)
+    return _Start(settings, named, str(ready_file) if ready_file else None, facts, lock)
+
+
+def _remove_old(ready_file: Path) -> None:
+    try:
+        ready_file.unlink(missing_ok=True)
+    except OSError as fault:
+        raise ConfigError(f"--ready-file {ready_file} cannot be replaced: {fault.strerror}.") from None
 
 
 def _check_own(role: str, settings: Settings) -> None:
@@ -185,9 +220,11 @@ def _check_own(role: str, settings: Settings) -> None:
 
 def _second_start(given: list[str]) -> _Start:
     try:
-        [start] = given
-        return msgspec.json.decode(start, type=_Start)
-    except (ValueError, msgspec.MsgspecError, RecursionError):
+        [text] = given
+        start = msgspec.json.decode(text, type=_Start)
+        os.set_inheritable(start.lock, False)
+        return start
+    except (ValueError, OSError, OverflowError, msgspec.MsgspecError, RecursionError):
         raise ConfigError(f"{_ENTERED} is for the daemon itself; start it with --settings.") from None
 
 
@@ -237,8 +274,14 @@ def _parser(role: str) -> argparse.ArgumentParser:
 
 def die(role: str, fault: PydraError | str, status: int) -> NoReturn:
     """Say in one sentence why the daemon cannot go on, and end it."""
+    tell(role, str(fault))
+    raise SystemExit(status)
+
+
+def tell(role: str, sentence: str) -> None:
+    """Say something to who started the daemon, if that is still there."""
     # The log may have taken the place of sys.stderr.
     stderr = sys.__stderr__ or sys.stderr
-    stderr.write(f"pydra_{role}: {fault}\n")
-    stderr.flush()
-    raise SystemExit(status)
+    with suppress(OSError, ValueError):
+        stderr.write(f"pydra_{role}: {sentence}\n")
+        stderr.flush()

@@ -5,6 +5,7 @@ How a daemon runs under the reactor, the same for master and node: start, serve,
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -12,11 +13,13 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogBeginner, LogEvent, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from pydra.cluster.sandbox.daemon import EXIT_FAILED, Beginning, die
+from pydra.cluster.sandbox.daemon import EXIT_FAILED, EXIT_SETTINGS, Beginning, die, tell
 from pydra.errors import PydraError
+from pydra.logs import DaemonLog, line_of
 
 STOP_S = 8.0
 """Seconds that stopping may take before the process ends all the same."""
@@ -44,6 +47,35 @@ def use_monotonic_time(reactor: Any) -> None:  # the reactor's clock is an attri
     reactor.seconds = time.monotonic
 
 
+def start_log(beginning: Beginning, role: str, beginner: LogBeginner, publisher: LogPublisher) -> None:
+    """
+    Open the daemon's log; `SystemExit` after one sentence if that cannot be.
+
+    If a person may be looking, on a terminal, the warnings of Pydra are shown there too.
+    """
+    try:
+        DaemonLog(beginning.settings, role).start(beginner)
+    except PydraError as fault:
+        die(role, beginning.as_given(str(fault)), EXIT_SETTINGS)
+    terminal = sys.__stderr__
+    if terminal is not None and terminal.isatty():
+        publisher.addObserver(ShownWarnings(beginning, role))
+
+
+@implementer(ILogObserver)
+class ShownWarnings:
+    """Shows what goes wrong, such as a link that does not come about, to who started the daemon."""
+
+    def __init__(self, beginning: Beginning, role: str) -> None:
+        self._beginning, self._role = beginning, role
+
+    def __call__(self, event: LogEvent) -> None:
+        """Show an event of Pydra itself if it is a warning or worse."""
+        is_ours = str(event.get("log_namespace", "")).startswith("pydra")
+        if is_ours and event.get("log_level") in (LogLevel.warn, LogLevel.error, LogLevel.critical):
+            tell(self._role, self._beginning.as_given(line_of(event)))
+
+
 def run(reactor: Any, role: str, service: Service, beginning: Beginning, **facts: object) -> None:
     """
     Run the service until the process is asked to end; `SystemExit` 1 if it could not start, or stopped by
@@ -61,6 +93,7 @@ def run(reactor: Any, role: str, service: Service, beginning: Beginning, **facts
 
     def started(port: int) -> None:
         beginning.ready(port=port, **facts)
+        tell(role, beginning.announcement(role, port))
 
     def begin() -> None:
         Deferred.fromCoroutine(service.start()).addCallback(started).addErrback(failed)
@@ -72,9 +105,9 @@ def run(reactor: Any, role: str, service: Service, beginning: Beginning, **facts
     reactor.addSystemEventTrigger("before", "shutdown", end)
     reactor.run()
     if faults:
-        die(role, f"it could not start: {faults[0].getErrorMessage()}", EXIT_FAILED)
+        die(role, beginning.as_given(f"it could not start: {faults[0].getErrorMessage()}"), EXIT_FAILED)
     if service.broken:
-        die(role, f"it stopped: {service.broken}", EXIT_FAILED)
+        die(role, beginning.as_given(f"it stopped: {service.broken}"), EXIT_FAILED)
 
 
 async def _ended(reactor: Any, log: Logger, stopping: Coroutine[Deferred[Any], Any, None]) -> None:

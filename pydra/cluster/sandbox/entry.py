@@ -80,14 +80,15 @@ def enter(
     argv: list[str],
     directories: Mapping[str, Path],
     settings: EntrySettings,
+    kept: int | None = None,
     worker: str = WORKER,
 ) -> Entry:
     """
     Enter; the sandbox's side of a daemon's start.
 
-    ``directories`` names directories (or files) that the daemon needs; ``runtime`` must be one, and is made
-    if it is missing. As root this does not return: ``python -m module`` starts again with ``argv``, and its
-    call of this function returns. `SandboxToolMissing`, `NamespacesRefused`, `SandboxError`.
+    ``directories`` names directories (or files) that the daemon needs; ``runtime`` must be one. As root this
+    does not return: ``python -m module`` starts again with ``argv`` and, alone, with the descriptor ``kept``;
+    its call returns. `SandboxToolMissing`, `NamespacesRefused`, `SandboxError`.
     """
     if os.geteuid() and _VARIABLE in os.environ:
         return _entered(os.environ.pop(_VARIABLE))
@@ -128,10 +129,9 @@ def enter(
     try:
         _make_owned(runtime)
         if os.geteuid():
-            launcher = start_checked(chosen)
-            return Entry(launcher, dict(directories), chosen.isolation)
+            return Entry(start_checked(chosen), dict(directories), chosen.isolation)
         uid = settings.SERVICE_UID_MASTER if role == "master" else settings.SERVICE_UID_NODE
-        _enter_as_root(module, argv, directories, chosen, uid)
+        _enter_as_root(module, argv, directories, chosen, uid, kept)
     except OSError as fault:
         raise SandboxError(f"The sandbox cannot be prepared: {fault}.") from None
 
@@ -189,7 +189,12 @@ def launcher_command(configuration: Configuration) -> tuple[list[str], dict[str,
 
 
 def _enter_as_root(
-    module: str, argv: list[str], directories: Mapping[str, Path], chosen: Configuration, uid: int
+    module: str,
+    argv: list[str],
+    directories: Mapping[str, Path],
+    chosen: Configuration,
+    uid: int,
+    kept: int | None,
 ) -> NoReturn:
     chosen, seen = make_view(chosen, directories)
     for name in WRITABLE:
@@ -198,6 +203,8 @@ def _enter_as_root(
     places = chosen.places
     launcher = start_checked(chosen._replace(slots_directory=_SLOTS, cache_owner=uid))
     launcher.set_inheritable(True)
+    if kept is not None:
+        os.set_inheritable(kept, True)  # only now: the launcher must not have it
     told = {"launcher": launcher.fileno(), "directories": seen, "isolation": chosen.isolation}
     environment = {
         **_kept_environment(places),
