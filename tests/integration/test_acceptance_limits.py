@@ -65,7 +65,7 @@ def ended(controller: WebController, task: str, **arguments: str) -> dict[str, o
     ("task", "words"),
     [
         ("Memory", r"memory limit of 96 MiB reached after (\d+ seconds?|less than a second)"),
-        ("Processes", r"process limit of 24 reached after .* \(BlockingIOError: .*"),
+        ("Processes", r"process limit of 24 reached after [\w ]+( \(BlockingIOError: .*\))?"),
         ("Scratch", r"scratch limit of 8 MiB reached after (\d+ seconds?|less than a second)"),
     ],
 )

@@ -86,8 +86,12 @@ def test_a_limit_that_the_task_told_has_its_time(bench: NodeBench) -> None:
     """As that of the kernel which the task itself ran into."""
     worker = bench.run()
     bench.advance(5)
-    worker.says(frames.FAILED, "limit", "address space limit of 4096 MiB reached", "")
-    assert "address space limit of 4096 MiB reached after 5 seconds" == failure_of(outcome(bench)).message
+    worker.says(frames.FAILED, "limit", "process limit of 64 reached", "")
+    worker.exits(WorkerExit(137, "killed by SIGKILL", "process limit of 64 reached"))
+    messages = bench.settle()
+    assert isinstance(messages[-1], UnitFinished)
+    assert "process limit of 64 reached after 5 seconds" == failure_of(messages[-1]).message
+    assert ["process limit of 64 reached after 5 seconds"] == texts(messages)
 
 
 def test_nothing_counts_between_a_failure_and_the_end(bench: NodeBench) -> None:

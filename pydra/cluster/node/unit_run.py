@@ -174,7 +174,8 @@ class UnitRun:
     def exited(self, ending: WorkerExit) -> None:
         """The worker is gone: without an outcome so far, a limit is why, or the attempt is lost."""
         told = self._failure
-        if ending.limit and not self._ended:
+        is_told = told is not None and told.code == LimitExceeded.code
+        if ending.limit and not self._ended and not is_told:
             words = after(ending.limit, self._clock.seconds() - self._begun)
             self.log.note(words)
             if told is not None:
@@ -192,6 +193,7 @@ class UnitRun:
         """The task failed, by itself or because it reached a limit: its worker's end will tell."""
         if failure.code == LimitExceeded.code:
             words = after(failure.message, self._clock.seconds() - self._begun)
+            self.log.note(words)
             failure = msgspec.structs.replace(failure, message=words)
         if self._worker is None:
             self._end(FAILED, failure=failure)

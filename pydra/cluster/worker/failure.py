@@ -96,7 +96,29 @@ def limit_reached(fault: BaseException) -> str:
         return _reached("RLIMIT_AS", "address space limit of {}")
     if isinstance(fault, OSError) and fault.errno == errno.EFBIG:
         return _reached("RLIMIT_FSIZE", "limit of {} for one file")
+    if isinstance(fault, (BlockingIOError, RuntimeError)) and os.getppid() == 1:
+        return _processes_reached()
     return ""
+
+
+def _processes_reached() -> str:
+    """
+    That there are as many processes and threads as there may be; in a sandbox, where all in /proc are ours.
+
+    Where a group counts them, its limit comes first, and the launcher tells.
+    """
+    import resource  # noqa: PLC0415 - only a failure pays for it
+
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                count += len(os.listdir(f"/proc/{name}/task"))
+            except OSError:
+                continue  # it has just ended
+    # One of them, the first, is not the task's.
+    return f"process limit of {limit - 1} reached" if 0 < limit <= count else ""
 
 
 def _reached(name: str, words: str) -> str:
