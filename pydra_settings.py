@@ -169,8 +169,9 @@ KEEP_VERSIONS = 5
 # Default: 1024.
 PACKAGE_CACHE_MB = 1024
 
-# Whether the requirements that packages list in META are installed, by pip and from wheels alone, for describing
-# them on the master and for running their tasks on this node. Without it such packages cannot be used.
+# Whether the requirements that packages list in META are installed, by pip and from wheels alone, for
+# describing them on the master and for running their tasks on this node. Without it such packages cannot be
+# used.
 # Default: False.
 ALLOW_REQUIREMENTS = False
 
