@@ -44,6 +44,8 @@ for pid in (parent, 1, -1, os.getpgid(0), *map(int, filter(str.isdigit, os.listd
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
+STOPS_PARENT = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -52,7 +54,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(directory, "--workers", "2", PYDRA_STOP_GRACE_S="1") as running:
         running.put_package("acceptance", PACKAGES / "acceptance")
         running.put_package("leaving", good=GOOD, exits=EXITS)
-        running.put_package("killing", kills=KILLS)
+        running.put_package("killing", kills=KILLS, good=GOOD, other=GOOD, stops=STOPS_PARENT)
         running.wait_listed(SETTLES)
         running.wait_listed("leaving.good.Good", timeout_s=40)
         yield running
@@ -163,9 +165,7 @@ def test_kill_worker_of_nothing(controller: WebController) -> None:
 
 def test_a_package_that_exits_or_kills_harms_no_daemon(cluster: Cluster, controller: WebController) -> None:
     """
-    Neither when it is described nor when it runs. What exits hides nothing but itself.
-
-    What kills the process that describes its package, and all that it can, takes that description with it.
+    Neither when it is described nor when it runs. Each such file hides nothing but itself, and says why.
     """
     daemons = [psutil.Process(pid) for pid in (cluster.master_pid, *cluster.node_pids)]
     packages = wait_until(
@@ -180,8 +180,9 @@ def test_a_package_that_exits_or_kills_harms_no_daemon(cluster: Cluster, control
 
     assert packages["leaving"]["tasks"] == ["leaving.good.Good"]
     assert [each["file"] for each in packages["leaving"]["errors"]] == ["exits.py"]
-    assert packages["killing"]["tasks"] == []
-    assert packages["killing"]["errors"]
+    assert packages["killing"]["tasks"] == ["killing.good.Good", "killing.other.Good"]
+    assert [each["file"] for each in packages["killing"]["errors"]] == ["kills.py", "stops.py"]
+    assert all("ended its process" in each["message"] for each in packages["killing"]["errors"])
     assert ends == ["failed", "failed", "complete"]
     assert alive(daemons) == daemons
     assert idle_slots(controller) == 2

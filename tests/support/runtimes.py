@@ -131,9 +131,15 @@ class Runtime:
         """Send STOP."""
         self.send([STOP])
 
-    def describe(self, package: str, version: str = "v", dependencies: tuple[str, ...] = ()) -> None:
+    def describe(
+        self,
+        package: str,
+        version: str = "v",
+        dependencies: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
+    ) -> None:
         """Send DESCRIBE."""
-        self.send([DESCRIBE, package, version, list(dependencies)])
+        self.send([DESCRIBE, package, version, list(dependencies), list(files)])
 
     def validate(self, request: int, task_key: str, args: object, dependencies: tuple[str, ...] = ()) -> None:
         """Send VALIDATE."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -99,6 +100,105 @@ def test_a_file_that_lies_is_told_so(tmp_path: Path) -> None:
         "others.py": "It does not tell what it declares.",
         "huge.py": "It declares too much to be told.",
     }
+
+
+TASK = """
+from pydra.cluster.tasks import Task
+class Run(Task):
+    def work(self): pass
+"""
+
+
+def large(directory: Path, files: int, **more: str) -> Path:
+    """A package of many files without tasks, and these."""
+    (directory / "large").mkdir()
+    for name, source in ({f"m{number:04d}": "" for number in range(files)} | more).items():
+        (directory / "large" / f"{name}.py").write_text(source)
+    return directory
+
+
+def test_the_tasks_of_a_large_package_are_found(tmp_path: Path) -> None:
+    """However many files come before them, and wherever their classes come from; in seconds."""
+    base = "from zz import Run\nclass Other(Run):\n    def work(self): return 1\n"
+    began = time.monotonic()
+    found = described("large", large(tmp_path, 5000, run=TASK, zz=TASK, heir=base))
+    assert [task.key for task in found.tasks] == ["large.heir.Other", "large.run.Run", "large.zz.Run"]
+    assert errors(found) == {}
+    assert time.monotonic() - began < 8
+
+
+def test_hostile_files_of_a_large_package_hide_only_themselves(tmp_path: Path) -> None:
+    """In a batch of others, what crashes, hangs, lies or is broken is told of its own file alone."""
+    hostile = {
+        "m0005x": "import os\nos._exit(3)\n",
+        "m0070x": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
+        "m0100x": "import time\ntime.sleep(60)\n",
+        "m0101x": "while True: import time\n",
+        "m0150x": "import os\nfor n in range(3, 40):\n try: os.write(n, bytes(99))\n except OSError: pass\n",
+        "m0160x": "class Broken(no_such_name): pass\n",
+        "m0170x": "import builtins\ndel builtins.len\n",
+    }
+    good = "# class import\n"
+    files = {f"m{number:04d}": good for number in range(200)}
+    tasks = {f"run{number:02d}": TASK for number in range(40)}
+    found = described("large", large(tmp_path, 0, **files, **hostile, **tasks), SHORT)
+    assert len(found.tasks) == 40
+    told = errors(found)
+    assert told.keys() == {f"{name}.py" for name in hostile}
+    assert told["m0005x.py"] == "Importing it ended the process with status 3."
+    assert "SIGKILL" in told["m0070x.py"]
+    assert "took longer" in told["m0100x.py"]
+    assert "took longer" in told["m0101x.py"]
+    assert told["m0160x.py"].endswith("NameError: name 'no_such_name' is not defined")
+
+
+def test_many_files_that_hang_do_not_keep_others_waiting(tmp_path: Path) -> None:
+    """They hang side by side."""
+    hanging = {f"a{number}": "import time  # Task\ntime.sleep(60)\n" for number in range(12)}
+    preparation = "import pydra.cluster.worker.describe as d; d.FILE_S = 2.5; d.SLOW_S = 0.2; d.PACKAGE_S = 3"
+    found = described("large", large(tmp_path, 0, run=TASK, **hanging), preparation)
+    assert [task.key for task in found.tasks] == ["large.run.Run"]
+    assert errors(found).keys() == {f"{name}.py" for name in hanging}
+
+
+def test_what_was_not_looked_at_is_told_so(tmp_path: Path) -> None:
+    """A file whose turn never came, and one that had begun, do not say that they took too long."""
+    hanging = {f"m{number:02d}": "import time\ntime.sleep(60)\n" for number in range(4)}
+    preparation = "import pydra.cluster.worker.describe as d; d.PACKAGE_S = 0.5"
+    told = errors(described("large", large(tmp_path, 0, **hanging, run=TASK), preparation))
+    assert told.keys() == {*(f"{name}.py" for name in hanging), "run.py"}
+    assert told["run.py"].startswith("It was not looked at: the ")
+    assert told["m00.py"].startswith("It was still being imported after 0.")
+
+
+def test_many_that_were_not_looked_at_are_told_together(tmp_path: Path) -> None:
+    """So that what is told stays small."""
+    preparation = "import pydra.cluster.worker.describe as d; d.PACKAGE_S = 0"
+    [error] = described("large", large(tmp_path, 300), preparation).errors
+    assert (error.file, error.message[:52]) == ("", "300 files, from m0000.py on, were not looked at: the")
+
+
+def test_more_errors_than_can_be_told(tmp_path: Path) -> None:
+    """Their number is told instead."""
+    files = {f"m{number:03d}": "raise ValueError('x' * 4000)\n" for number in range(200)}
+    found = described("large", large(tmp_path, 0, **files, run=TASK))
+    assert [task.key for task in found.tasks] == ["large.run.Run"]
+    assert 20 < len(found.errors) < 100
+    assert found.errors[-1].file == ""
+    assert "more errors" in found.errors[-1].message
+
+
+def test_some_files_are_described(tmp_path: Path) -> None:
+    """Those that were asked for, if there are such."""
+    large(tmp_path, 2, run=TASK, other=TASK)
+    with Runtime(tmp_path) as runtime:
+        runtime.frame()
+        runtime.describe("large", "abc", (), ("run.py", "m0000.py", "none.py", "../x.py"))
+        answer = runtime.answer()[1]
+    assert isinstance(answer, bytes)
+    found = msgspec.msgpack.decode(answer, type=PackageDescription)
+    assert [task.key for task in found.tasks] == ["large.run.Run"]
+    assert found.errors == ()
 
 
 def test_an_absent_package_is_told() -> None:

@@ -2,12 +2,14 @@
 """
 Asks the sandbox what user code says of itself.
 
-A describe run tells the tasks of a package version; a validator holds one package version in a sandbox and
-checks arguments with the form's own code. Both run in the master's own sandbox, never in the master.
+A describe run tells the tasks of a package version; if its code ends the sandbox, parts of its files are
+described apart, so that only the files that do so are hidden. A validator holds one package version in a
+sandbox and checks arguments with the form's own code. All run in the master's sandboxes, never in the master.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -25,8 +27,14 @@ from pydra.model.package import NO_NEEDS, FileError, Needs, PackageDescription, 
 DESCRIBE_S = 10.0
 """Seconds that a describe run, or one validation, may take."""
 
-ONE_BY_ONE_S = 60.0
-"""Seconds that all files may take if each is looked at by itself."""
+APART_S = 60.0
+"""Seconds after which no more sandboxes are taken for the files of a package that are described apart."""
+
+APART_FILES = 2000
+"""Files that are described together in one of these, at most."""
+
+UNSEEN_LIMIT = 100
+"""If more files than this were not looked at, that is told of all of them together."""
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes of one answer."""
@@ -48,8 +56,14 @@ _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _FAULTS = (WorkerDied, LimitExceeded, WireError, *_UNREADABLE)
 """How asking the code of a package may fail by that code."""
 
-_Told = tuple[tuple[TaskDescription, ...], tuple[FileError, ...]]
-"""Tasks, and why there are no others."""
+
+class _Told(msgspec.Struct, frozen=True):
+    """Tasks, and why there are no others."""
+
+    tasks: tuple[TaskDescription, ...]
+    errors: tuple[FileError, ...]
+    size: int = 0
+    """Bytes of the answer."""
 
 
 class _Conversation:
@@ -159,45 +173,53 @@ class Describer:
         """
         What the package says of itself; if its code cannot be asked, a description that says why.
 
-        ``files`` are those that may have tasks. If one of them ends the sandbox for all, each is looked at in
-        a sandbox of its own, so that it hides only itself. `SandboxError` if this machine has no sandbox now.
+        ``files`` are those that may have tasks. If one of them ends the sandbox for all, they are looked
+        at in several, so that it hides only itself. `SandboxError` if this machine has no sandbox now.
         """
         try:
-            tasks, errors, _ = await self._ask(package, version, needs, ())
+            told = await self._ask(package, version, needs, ())
         except _FAULTS as fault:
             self.log.warn("Package {package} cannot be described: {fault}", package=package, fault=str(fault))
             if len(files) > 1:
-                tasks, errors = await self._one_by_one(package, version, needs, files)
+                told = await self._ask_apart(package, version, needs, files)
             else:
-                tasks, errors = (), (FileError("", str(fault)),)
-        return PackageDescription(package, version, tasks, errors, self._wall_clock(), needs)
+                told = _Told((), (FileError("", str(fault)),))
+        return PackageDescription(package, version, told.tasks, told.errors, self._wall_clock(), needs)
 
-    async def _one_by_one(
+    async def _ask_apart(
         self, package: PackageName, version: PackageVersion, needs: Needs, files: Sequence[str]
     ) -> _Told:
+        """What quarters of the files tell, or quarters of these, in sandboxes of their own."""
+        until = self._clock.seconds() + APART_S
+        waiting = deque(_quarters(files))
         tasks: list[TaskDescription] = []
         errors: list[FileError] = []
         size = 0
-        until = self._clock.seconds() + ONE_BY_ONE_S
-        for file in files:
-            if self._clock.seconds() >= until or size > ANSWER_LIMIT:
-                errors.append(FileError(file, "It was not looked at: the files before it took too much."))
-                continue
+        while waiting and self._clock.seconds() < until and size <= ANSWER_LIMIT:
+            some = waiting.popleft()
             try:
-                its_tasks, its_errors, its_size = await self._ask(package, version, needs, (file,))
+                told = await self._ask(package, version, needs, some)
             except _FAULTS as fault:
-                errors.append(FileError(file, str(fault)))
-            else:
-                size += its_size
-                prefix = f"{package}.{file.removesuffix('.py')}."
-                tasks += [task for task in its_tasks if task.key.startswith(prefix)]
-                errors += [FileError(file, error.message) for error in its_errors]
-        return tuple(tasks), tuple(errors)
+                if len(some) > 1:
+                    waiting += _quarters(some)
+                else:
+                    errors.append(FileError(some[0], str(fault)))
+                continue
+            size += told.size
+            known = {"", *some}
+            tasks += [task for task in told.tasks if f"{task.key.split('.')[1]}.py" in known]
+            errors += [
+                each if each.file in known else FileError(some[0], each.message) for each in told.errors
+            ]
+        errors += _unseen([file for some in waiting for file in some])
+        tasks.sort(key=lambda task: task.key)
+        errors.sort(key=lambda error: error.file)
+        return _Told(tuple(tasks), tuple(errors), size)
 
     async def _ask(
         self, package: PackageName, version: PackageVersion, needs: Needs, files: Sequence[str]
-    ) -> tuple[tuple[TaskDescription, ...], tuple[FileError, ...], int]:
-        """What one sandbox tells of these files, or of all: tasks, errors, and the bytes of both."""
+    ) -> _Told:
+        """What one sandbox tells of these files, or of all."""
         conversation = _Conversation(self._clock, lambda: None)
         conversation.worker = await self._workers.take(conversation, package, version, needs)
         try:
@@ -207,7 +229,7 @@ class Describer:
         finally:
             conversation.fail(WorkerDied())
         tasks = tuple(task for task in told.tasks if task.key.startswith(f"{package}."))
-        return tasks, told.errors, len(answer)
+        return _Told(tasks, told.errors, len(answer))
 
     async def validate(
         self,
@@ -316,6 +338,19 @@ class _Validator:
 def _names(needs: Needs) -> list[str]:
     """The dependencies, as a worker is told of them."""
     return [package for package, _ in needs.dependencies]
+
+
+def _quarters(files: Sequence[str]) -> list[Sequence[str]]:
+    """Four parts, or fewer or more if there are few or many."""
+    size = min(APART_FILES, (len(files) + 3) // 4)
+    return [files[start : start + size] for start in range(0, len(files), size)]
+
+
+def _unseen(files: Sequence[str]) -> list[FileError]:
+    if len(files) > UNSEEN_LIMIT:
+        told = f"{len(files):,} files, {files[0]} among them, were not looked at: those before took too much."
+        return [FileError("", told)]
+    return [FileError(file, "It was not looked at: the files before it took too much.") for file in files]
 
 
 def _texts(told: object) -> list[str]:

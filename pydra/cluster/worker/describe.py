@@ -2,8 +2,10 @@
 """
 What is in a package: its tasks, and the files that hide themselves by being broken.
 
-Each file is imported in a process forked for it, with a time limit. So a file that calls ``exit``, kills its
-process or hangs hides only itself, and says why; and the process that answers never saw user code.
+Files are imported in forked processes, with a time limit: the first each in one of its own, the many others
+of a large package in batches. What does not go well in a batch is looked at again, alone. So a file that
+calls ``exit``, kills its process or hangs hides only itself, and says why; and the process that answers never
+saw user code. Files that look as if they held tasks come first.
 """
 
 from __future__ import annotations
@@ -11,59 +13,94 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections import deque
 from time import monotonic
 
 import msgpack
 
 from pydra.cluster.wire.frames import DESCRIBED
+from pydra.cluster.worker.description import ANSWER_SIZE, Answer, read_told
 from pydra.cluster.worker.failure import words_of
-from pydra.cluster.worker.forms import TEXT_LIMIT, describe_form, text
+from pydra.cluster.worker.forms import describe_form, text
 from pydra.cluster.worker.loader import CodeFault, form_of, is_task, load_module, make_task, open_package
 from pydra.cluster.worker.runner import send_answer
 from pydra.errors import LoadError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import NoReturn
 
     from pydra.cluster.worker.channel import Channel
+    from pydra.cluster.worker.description import Told
 
 FILE_S = 5.0
 """How long one file may take."""
+
+SLOW_S = 1.0
+"""A file of a batch that takes longer is looked at alone; one that is alone does not keep others waiting."""
 
 PACKAGE_S = 8.5
 """How long all files may take; the master ends a describe worker after 10 s."""
 
 AT_ONCE = 4
-"""Files that are looked at together, so that those that hang do so in the same time."""
+"""Processes that are not slow; those of files that hang come on top."""
 
-ANSWER_SIZE = 1024 * 1024 - 16 * 1024
-"""Bytes of what may be told of a package."""
+PROCESSES = 24
+"""Processes in all."""
 
-FILES_LIMIT = 1000
-"""Files with tasks at the root of a package."""
+ALONE = 32
+"""The files that are looked at first have a process each."""
+
+BATCH = 64
+"""Files of which each may have to wait for the others in its process."""
+
+UNSEEN_LIMIT = 100
+"""If more files than this were not looked at, that is told of all of them together."""
+
+SOURCE_SIZE = 256 * 1024
+"""Bytes of a file that are read to see whether it looks as if it held a task."""
 
 
 class FileRun:
-    """One file in its own process, and what has come from it."""
+    """Files that are imported in one process, and what has come from it."""
 
-    def __init__(self, file: str, process: int, pipe: int, deadline: float) -> None:
-        self.file = file
+    def __init__(self, files: list[str], process: int, pipe: int) -> None:
+        self.files = files
         self.process = process
         self.pipe = pipe
-        self.deadline = deadline
-        self.received = bytearray()
+        self.since = monotonic()
+        self.size = 0
+        self.answers: list[bytes] = []
+        self._held = bytearray()
 
     @property
-    def answer(self) -> bytes | None:
-        """The whole answer, once it is here."""
-        size = int.from_bytes(self.received[:4], "big")
-        return bytes(self.received[4 : 4 + size]) if len(self.received) >= 4 + size and size else None
+    def is_alone(self) -> bool:
+        """One file has the process for itself."""
+        return len(self.files) == 1
+
+    @property
+    def is_done(self) -> bool:
+        """All of it is here, or too much."""
+        return len(self.answers) >= len(self.files) or self.size > ANSWER_SIZE
+
+    @property
+    def deadline(self) -> float:
+        """When the file that it is at has taken too long."""
+        return self.since + (FILE_S if self.is_alone else min(SLOW_S, FILE_S))
+
+    def feed(self, data: bytes) -> None:
+        """Some bytes have come."""
+        self.size += len(data)
+        self._held += data
+        while (size := int.from_bytes(self._held[:4], "big")) and len(self._held) >= 4 + size:
+            self.answers.append(bytes(self._held[4 : 4 + size]))
+            del self._held[: 4 + size]
+            self.since = monotonic()
 
 
 class Describer:
-    """Looks at all files of one package."""
+    """Looks at all files of one package, or at some."""
 
     def __init__(
         self,
@@ -71,88 +108,118 @@ class Describer:
         packages: str,
         package: str,
         dependencies: Iterable[object] = (),
-        only: Container[object] = (),
+        files: Sequence[object] = (),
     ) -> None:
         self._channel = channel
         self._packages = packages
         self._package = package
         self._dependencies = dependencies
-        self._only = only
-        self._tasks: list[object] = []
-        self._errors: list[object] = []
-        self._size = 0
+        self._chosen = files
+        self._found: dict[str, Told | str] = {}
+        self._waiting: deque[list[str]] = deque()
+        self._running: list[FileRun] = []
         self._deadline = monotonic() + PACKAGE_S
 
     def describe(self) -> dict[str, object]:
         """The tasks and the errors, in the order of the files' names."""
-        files = self._files()
-        running: list[FileRun] = []
-        answers: dict[str, bytes | str] = {}
-        waiting = list(files)
-        while waiting or running:
-            while waiting and len(running) < AT_ONCE and monotonic() < self._deadline:
-                running.append(self._start(waiting.pop(0)))
-            if not running:
-                break
-            for run in self._ready(running):
-                answers[run.file] = self._end(run)
-                running.remove(run)
-        for file in files:
-            self._take(file, answers.get(file, "It was not looked at: the files before it took too long."))
-        return {"tasks": self._tasks, "errors": self._errors}
-
-    def _files(self) -> list[str]:
+        answer = Answer()
         try:
             names = sorted(os.listdir(os.path.join(self._packages, self._package)))
         except OSError as fault:
-            self._errors.append({"file": "", "message": f"The package cannot be read: {fault.strerror}."})
-            return []
+            answer.add_error("", f"The package cannot be read: {fault.strerror}.")
+            return answer.told()
         files = [
             name
             for name in names
             if name.endswith(".py") and name[:-3].isidentifier() and name != "__init__.py"
         ]
-        if self._only:
-            return [name for name in files if name in self._only]
-        if len(files) > FILES_LIMIT:
-            self._errors.append(
-                {"file": files[FILES_LIMIT], "message": f"Only {FILES_LIMIT} files are looked at."}
-            )
-        return files[:FILES_LIMIT]
+        if self._chosen:
+            files = [name for name in files if name in self._chosen]
+        self._look_at(files)
+        unseen = [file for file in files if file not in self._found]
+        for file in files:
+            if file in self._found:
+                answer.add(file, self._found[file])
+            elif len(unseen) <= UNSEEN_LIMIT:
+                answer.add_error(file, f"It was not looked at: {_OVER}.")
+        if len(unseen) > UNSEEN_LIMIT:
+            answer.add_error("", f"{len(unseen):,} files, from {unseen[0]} on, were not looked at: {_OVER}.")
+        return answer.told()
 
-    def _start(self, file: str) -> FileRun:
+    def _look_at(self, files: list[str]) -> None:
+        """Import them all, or as many as there is time for."""
+        directory = os.path.join(self._packages, self._package)
+        ranks = {file: _rank(os.path.join(directory, file)) for file in files} if len(files) > ALONE else {}
+        files = sorted(files, key=lambda file: ranks.get(file, 0))
+        self._waiting += [[file] for file in files[:ALONE]]
+        self._waiting += _pieces(files[ALONE:], BATCH)
+        while self._waiting or self._running:
+            while self._waiting and self._may_start():
+                self._start(self._waiting.popleft())
+            if not self._running:
+                break
+            for run in self._ready():
+                self._running.remove(run)
+                self._end(run)
+
+    def _may_start(self) -> bool:
+        now = monotonic()
+        quick = sum(now < run.since + SLOW_S for run in self._running)
+        return now < self._deadline and quick < AT_ONCE and len(self._running) < PROCESSES
+
+    def _start(self, files: list[str]) -> None:
         pipe, child_pipe = os.pipe()
         process = os.fork()
         if process == 0:
             try:
                 os.setpgid(0, 0)
                 self._channel.close()
-                os.close(pipe)
+                for opened in (pipe, *(run.pipe for run in self._running)):
+                    os.close(opened)
                 open_package(self._packages, self._package, self._dependencies)
-                look_at_file(self._package, file, child_pipe)
+                look_at_files(self._package, files, child_pipe)
             finally:
                 os._exit(3)
         os.close(child_pipe)
-        return FileRun(file, process, pipe, min(monotonic() + FILE_S, self._deadline))
+        self._running.append(FileRun(files, process, pipe))
 
-    def _ready(self, running: list[FileRun]) -> list[FileRun]:
+    def _ready(self) -> list[FileRun]:
         """Wait for something; the runs that have answered, ended or used up their time."""
-        pause = max(0.0, min(run.deadline for run in running) - monotonic())
-        readable = select.select([run.pipe for run in running], [], [], pause)[0]
         now = monotonic()
-        ready = [run for run in running if now >= run.deadline]
-        for run in running:
-            if run.pipe in readable and run not in ready:
-                data = os.read(run.pipe, 64 * 1024)
-                run.received += data
-                if not data or run.answer is not None or len(run.received) > ANSWER_SIZE:
-                    ready.append(run)
+        ends = [run.deadline for run in self._running]
+        ends += [run.since + SLOW_S for run in self._running if run.since + SLOW_S > now]
+        pause = max(0.0, min(self._deadline, *ends) - now)
+        readable = select.select([run.pipe for run in self._running], [], [], pause)[0]
+        ready = []
+        for run in self._running:
+            data = os.read(run.pipe, 64 * 1024) if run.pipe in readable else None
+            if data:
+                run.feed(data)
+            if data == b"" or run.is_done or monotonic() >= min(run.deadline, self._deadline):
+                ready.append(run)
         return ready
 
-    def _end(self, run: FileRun) -> bytes | str:
-        """The answer of a run, or why there is none; nothing of it is alive after this."""
-        late = monotonic() >= run.deadline
-        ending, status = _ended(run.process, 0.0 if late or run.answer is not None else 0.5)
+    def _end(self, run: FileRun) -> None:
+        """Take what a run told, and look again at what it did not tell; nothing of it is alive after this."""
+        reason = self._stop(run)
+        told = [read_told(self._package, answer) for answer in run.answers]
+        by_file = {each.file: each for each in told if each is not None and each.file in run.files}
+        self._found |= by_file
+        left = [file for file in run.files if file not in by_file]
+        if run.is_alone:
+            if left:
+                self._found[left[0]] = reason or "It does not tell what it declares."
+            return
+        # An error may come of the other files that were in the process.
+        self._waiting += [[file] for file, each in by_file.items() if each.errors]
+        if left:
+            self._waiting.extendleft(reversed([left[:1], *_pieces(left[1:], max(1, len(run.files) // 4))]))
+
+    def _stop(self, run: FileRun) -> str:
+        """Kill what a run left; why it is not done, in words."""
+        now = monotonic()
+        is_late = now >= min(run.deadline, self._deadline)
+        ending, status = _ended(run.process, 0.0 if is_late or run.is_done else 0.5)
         for kill in (os.killpg, os.kill):
             try:
                 kill(run.process, signal.SIGKILL)
@@ -161,35 +228,40 @@ class Describer:
         if ending == 0:
             _, status = os.waitpid(run.process, 0)
         os.close(run.pipe)
-        if run.answer is not None:
-            return run.answer
-        if len(run.received) > ANSWER_SIZE:
+        if run.size > ANSWER_SIZE:
             return "It declares too much to be told."
-        if late:
+        if run.is_done:
+            return ""
+        if is_late and now >= run.deadline:
             return f"Importing it took longer than {FILE_S:.0f} seconds."
+        if is_late:
+            return f"It was still being imported after {now - run.since:.1f} s: {_OVER}."
         if os.WIFSIGNALED(status) and ending:
             return f"Importing it killed the process ({signal.Signals(os.WTERMSIG(status)).name})."
         return f"Importing it ended the process{f' with status {os.WEXITSTATUS(status)}' if ending else ''}."
 
-    def _take(self, file: str, answer: bytes | str) -> None:
-        if isinstance(answer, str):
-            self._errors.append({"file": file, "message": answer})
-            return
-        prefix = f"{self._package}.{file[:-3]}."
+
+_OVER = f"the {PACKAGE_S:g} seconds for the whole package were over"
+"""Why a file was left."""
+
+
+def _rank(path: str) -> int:
+    """How likely a file holds a task, 0 for the likeliest; its text says that, and it is not imported."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            told = msgpack.unpackb(answer, raw=False)
-            tasks, errors = list(told["tasks"]), [str(message)[:TEXT_LIMIT] for message in told["errors"]]
-            fits = all(str(task["key"]).startswith(prefix) for task in tasks)
-        except Exception:  # noqa: BLE001 - user code ran in the process that sent this, and may have sent anything
-            tasks, errors, fits = [], [], False
-        if not fits:
-            tasks, errors = [], ["It does not tell what it declares."]
-        elif self._size + len(answer) > ANSWER_SIZE:
-            tasks, errors = [], ["The files of the package declare too much to be told."]
-        else:
-            self._size += len(answer)
-        self._tasks += tasks
-        self._errors += [{"file": file, "message": message} for message in errors]
+            source = os.read(opened, SOURCE_SIZE)
+        finally:
+            os.close(opened)
+    except OSError:
+        return 0
+    if b"Task" in source or b"pydra" in source:
+        return 0
+    return 1 if b"class" in source or b"import" in source else 2
+
+
+def _pieces(files: list[str], size: int) -> list[list[str]]:
+    return [files[start : start + size] for start in range(0, len(files), size)]
 
 
 def describe_package(
@@ -203,8 +275,14 @@ def describe_package(
     os._exit(0)
 
 
-def look_at_file(package: str, file: str, pipe: int) -> NoReturn:
-    """Import a file of an open package, write what it declares to ``pipe``, and end the process."""
+def look_at_files(package: str, files: Iterable[str], pipe: int) -> NoReturn:
+    """Import files of an open package, write what each declares to ``pipe``, and end the process."""
+    for file in files:
+        _write(pipe, msgpack.packb({"file": file, **_look_at_file(package, file)}, use_bin_type=True))
+    os._exit(0)
+
+
+def _look_at_file(package: str, file: str) -> dict[str, object]:
     module = file[:-3]
     tasks: list[dict[str, object]] = []
     errors: list[str] = []
@@ -223,8 +301,7 @@ def look_at_file(package: str, file: str, pipe: int) -> NoReturn:
             tasks.append(_describe_task(value, f"{name}.{class_name}", package))
         except BaseException as fault:  # noqa: BLE001 - user code may raise anything, SystemExit included
             errors.append(str(fault) if isinstance(fault, CodeFault) else f"{class_name}: {words_of(fault)}")
-    _write(pipe, msgpack.packb({"tasks": tasks, "errors": errors}, use_bin_type=True))
-    os._exit(0)
+    return {"tasks": tasks, "errors": errors}
 
 
 def _describe_task(task_class: type, key: str, package: str) -> dict[str, object]:
