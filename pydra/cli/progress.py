@@ -73,7 +73,10 @@ class LiveDisplay:
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            # By name: a terminal of few colours shows those that are mixed all in the same grey.
+            BarColumn(
+                style="bright_black", complete_style="cyan", finished_style="green", pulse_style="cyan"
+            ),
             TaskProgressColumn(),
             TimeElapsedColumn(),
             console=Console(stderr=True, highlight=False),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,8 +30,9 @@ MISSING = 3
 
 
 def say(text: str) -> None:
-    """Say something to the person, at once."""
-    sys.stderr.write(f"{text}\n")
+    """Say something to the person, at once; what would steer the terminal is shown as a code."""
+    shown = "".join(each if each == "\n" or each.isprintable() else ascii(each)[1:-1] for each in text)
+    sys.stderr.write(f"{shown}\n")
     sys.stderr.flush()
 
 
@@ -56,6 +58,30 @@ def quiet(
         check=False,
     )
     return None if done.returncode == 0 else done.stdout or f"exit code {done.returncode}"
+
+
+def installed_by_pip(command: Sequence[str | Path]) -> str | None:
+    """Run pip and say which package it is at; return None if it went well, else the end of what it wrote."""
+    written: list[str] = []
+    with subprocess.Popen(  # noqa: S603 - pip of our own environment
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as pip:
+        assert pip.stdout is not None
+        for line in pip.stdout:
+            written.append(line)
+            words = line.split()
+            if words[:1] == ["Collecting"] and len(words) > 1:
+                say(f"  fetching {words[1]}")
+            elif words[:2] == ["Installing", "build"] and words[-1] == "started":
+                say("  preparing Pydra")
+            elif words[:2] == ["Installing", "collected"]:
+                say(f"  installing {line.count(',') + 1} packages")
+    return None if pip.returncode == 0 else "".join(written[-20:]) or f"exit code {pip.returncode}"
 
 
 def is_root() -> bool:
@@ -135,13 +161,13 @@ def ensure_venv(extras: str = "") -> Path:
         "pip",
         "install",
         "--disable-pip-version-check",
-        "--quiet",
+        "--progress-bar=off",
         "-e",
         f"{ROOT}{extras}",
     ]
-    fault = quiet(install)
+    fault = installed_by_pip(install)
     if fault is not None:
-        command = " ".join(str(word) for word in install if word != "--quiet")
+        command = shlex.join(str(word) for word in install if word != "--progress-bar=off")
         stop(
             f"{fault}\nPydra cannot be installed; is the package registry reachable? Then run: {command}",
             MISSING,

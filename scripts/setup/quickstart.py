@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import machine
 from machine import ROOT, say, stop
@@ -73,11 +75,32 @@ class QuickStart:
             say(f"The cluster in {self.directory} runs already.")
             return
         say(f"Starting a cluster in {self.directory} ...")
-        code = self.call(
-            "cluster", "up", "--dir", str(self.directory), "--detach", "--isolation", self.isolation, *options
+        ready = self._up("--isolation", self.isolation, *options)
+        controller = ready["controller"]
+        say(
+            f"It runs: controller https://{controller['host']}:{controller['port']}, "
+            f"isolation {ready['isolation']}."
         )
-        if code != 0:
-            raise SystemExit(code)
+
+    def _up(self, *options: str) -> dict[str, Any]:
+        """Start the cluster and return where it is; interrupted, it ends what it started first."""
+        with subprocess.Popen(  # noqa: S603 - our own
+            [*self.pydra, "cluster", "up", "--dir", str(self.directory), "--detach", "--json", *options],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            try:
+                answer, _ = child.communicate()
+            except KeyboardInterrupt as cause:
+                if cause.args:  # by a signal that only we got; Ctrl-C reaches both
+                    child.terminate()
+                child.wait()
+                raise
+        if child.returncode != 0:
+            raise SystemExit(child.returncode)
+        ready: dict[str, Any] = json.loads(answer)
+        return ready
 
     def wait_listed(self) -> None:
         """Wait until the demo task is listed; ends with the reason if its package cannot be used."""
@@ -140,16 +163,17 @@ def run_and_keep(python: Path, directory: Path, isolation: str, env: dict[str, s
     code = quick.run_demo()
     if isolation == "none":
         say(f"\n{UNSANDBOXED}")
+    path, settings = shlex.quote(str(python.parent)), shlex.quote(quick.env["PYDRA_SETTINGS"])
     say(f"""
 The cluster runs on. To go on, in this shell:
 
-  export PATH="{python.parent}:$PATH" PYDRA_SETTINGS="{quick.env["PYDRA_SETTINGS"]}"
+  export PATH={path}:"$PATH" PYDRA_SETTINGS={settings}
   pydra run {NEXT_TASK} -a start=0 -a end=5 --wait
   pydra ps --all
   pydra status
 
 Your own tasks: put a directory with Python files into {directory}/tasks (see docs/guide/tasks.md).
-To end it: pydra cluster down --dir {directory}""")
+To end it: pydra cluster down --dir {shlex.quote(str(directory))}""")
     return code
 
 
@@ -159,9 +183,16 @@ def default_directory() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "share") / "pydra"
 
 
+def named_directory(text: str) -> Path:
+    """Return the directory that was named: no text at all, as of a variable that is not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; is a variable not set?")
+    return Path(text)
+
+
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     """End like Ctrl-C."""
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("by SIGTERM")
 
 
 def main() -> int:
@@ -173,7 +204,9 @@ def main() -> int:
     parser.add_argument(
         "--once", action="store_true", help="use a temporary directory and end the cluster again"
     )
-    parser.add_argument("--dir", type=Path, help="directory of the cluster (default: as pydra cluster up)")
+    parser.add_argument(
+        "--dir", type=named_directory, help="directory of the cluster (default: as pydra cluster up)"
+    )
     parser.add_argument(
         "--isolation",
         choices=["sandbox", "none"],

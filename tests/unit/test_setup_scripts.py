@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""What the quick start says while it installs, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SETUP = Path(__file__).resolve().parent.parent.parent / "scripts" / "setup"
+
+PIP = """
+print("Collecting click<9,>=8 (from pydra==0.1.0)")
+print("  Downloading click-8.whl (100 kB)")
+print("Collecting")
+print("  Installing build dependencies: started")
+print("  Installing build dependencies: finished with status 'done'")
+print("Installing collected packages: click, pydra")
+"""
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of the scripts."""
+    monkeypatch.syspath_prepend(str(SETUP))
+    return importlib.import_module("machine")
+
+
+def test_installing_shows_that_it_gets_on(machine: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each package that is fetched is a line."""
+    assert machine.installed_by_pip([sys.executable, "-c", PIP]) is None
+    assert capsys.readouterr().err == "  fetching click<9,>=8\n  preparing Pydra\n  installing 2 packages\n"
+
+
+def test_installing_that_fails_is_quoted(machine: ModuleType) -> None:
+    """The end of what pip wrote is handed on."""
+    fault = machine.installed_by_pip([sys.executable, "-c", "import sys; sys.exit('no registry')"])
+
+    assert fault == "no registry\n"
+
+
+def test_what_is_said_does_not_steer_the_terminal(
+    machine: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Control characters of a name are shown as codes."""
+    machine.say("a\x1b[31m\nb")
+    assert capsys.readouterr().err == "a\\x1b[31m\nb\n"
+
+
+def test_an_empty_directory_is_usage(
+    machine: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--dir "$UNSET"`` is refused with 2 before anything is made."""
+    quickstart = importlib.import_module("quickstart")
+    monkeypatch.setattr(sys, "argv", ["quickstart", "--dir", ""])
+    with pytest.raises(SystemExit) as raised:
+        quickstart.main()
+
+    assert raised.value.code == 2
+    assert "the name is empty" in capsys.readouterr().err
