@@ -77,7 +77,7 @@ def test_strangers_do_not_fill_the_log(told: list[str]) -> None:
         cluster.network.settle()
         cluster.network.drop()
     assert len([line for line in told if "came to nothing" in line]) == 100
-    assert len([line for line in told if line.startswith("info: A connection from")]) == 20
+    assert len([line for line in told if line.startswith("warn: A connection from")]) == 20
     cluster.stop()
 
 

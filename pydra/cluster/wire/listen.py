@@ -122,7 +122,7 @@ class MasterListener:
     def _connection_lost(self, connection: PeerConnection, reason: str) -> None:
         if connection in self._pending:
             self._pending.discard(connection)
-            level = LogLevel.info if self._telling.take() else LogLevel.debug
+            level = LogLevel.warn if self._telling.take() else LogLevel.debug
             self.log.emit(
                 level,
                 "A connection from {peer} came to nothing: {reason}",
