@@ -24,7 +24,7 @@ from pydra.model.package import FileError, PackageDescription, TaskDescription
 from tests.support.cables import unthreaded
 from tests.support.fakes import MemoryStore
 from tests.support.pumps import result_of
-from tests.support.workers import ScriptedWorkers
+from tests.support.workers import ScriptedWorker, ScriptedWorkers
 
 SCAN_S = 2.0
 
@@ -87,9 +87,11 @@ class LibraryBench:
         self.added.clear()
         return Deferred.fromCoroutine(self.library.look())
 
-    def describe(self, *names: str, errors: tuple[FileError, ...] = ()) -> PackageVersion:
-        """The last worker tells the tasks of its package; its version."""
-        worker = self.workers.last
+    def describe(
+        self, *names: str, errors: tuple[FileError, ...] = (), worker: ScriptedWorker | None = None
+    ) -> PackageVersion:
+        """The last worker (or this one) tells the tasks of its package; its version."""
+        worker = worker or self.workers.last
         assert worker.package is not None
         assert worker.version is not None
         tasks = tuple(

@@ -33,12 +33,12 @@ def bench(tmp_path: Path) -> Iterator[LibraryBench]:
 
 
 def look(bench: LibraryBench, *described: PackageName) -> None:
-    """One look, in which exactly these are described, in this order."""
+    """One look, in which exactly these are begun to be described in this order, and end in it."""
     before = len(bench.workers.taken)
     looked = bench.look()
     for number, package in enumerate(described):
         assert package == bench.workers.taken[before + number].package
-        bench.describe("tasks.One")
+        bench.describe("tasks.One", worker=bench.workers.taken[before + number])
     assert before + len(described) == len(bench.workers.taken)
     result_of(looked)
 

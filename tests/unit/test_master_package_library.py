@@ -348,3 +348,32 @@ def test_description_of_nothing(taken: LibraryBench) -> None:
     for version, key in [(PackageVersion("ab" * 32), "demo.tasks.One"), (PackageVersion(""), "")]:
         text = Deferred.fromCoroutine(taken.library.description(DEMO, version, TaskKey(key)))
         assert "" == result_of(text)
+
+
+def test_a_slow_package_does_not_keep_others_waiting(bench: LibraryBench) -> None:
+    """Two are described at a time."""
+    for package in ("a", "b", "c", "d"):
+        bench.write(package)
+    looked = bench.look()
+    assert ["a", "b"] == [worker.package for worker in bench.workers.taken]
+    for _ in range(3):
+        bench.describe("tasks.One")
+    assert ["b.tasks.One", "c.tasks.One", "d.tasks.One"] == bench.keys()
+    assert not looked.called
+    bench.describe("tasks.One", worker=bench.workers.taken[0])
+    assert looked.called
+    assert 4 == len(bench.keys())
+
+
+def test_a_fault_of_describing_is_not_lost(bench: LibraryBench) -> None:
+    """Whichever of those at work fails, the look does."""
+    for package in ("a", "b"):
+        bench.write(package)
+    looked = bench.look()
+    bench.workers.fault = RuntimeError("odd")  # type: ignore[assignment]
+    bench.write("c")
+    bench.describe("tasks.One")
+    bench.describe("tasks.One", worker=bench.workers.taken[0])
+    assert looked.called
+    with pytest.raises(RuntimeError, match="odd"):
+        bench.result(bench.library.look())

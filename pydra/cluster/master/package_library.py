@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -45,6 +45,9 @@ from pydra.events import Event, PackageChanged
 from pydra.model.changes import PutPackage
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
 from pydra.model.package import FileError, Needs, PackageDescription, TaskDescription, TaskLimits
+
+AT_ONCE = 2
+"""Packages that are described at the same time."""
 
 _UPLOADED = "uploaded "
 """Begins the state of a package that was uploaded; its version follows."""
@@ -233,8 +236,17 @@ class PackageLibrary:
             self._is_settled = True
             depends = {name: each.manifest.depends for name, each in self._taken.items()}
             unusable = {name: why for name, why in self._refused.items() if name not in self._taken}
-            for package in sorted(self._taken.keys() - self._refused.keys()):
-                await self._settle(package, resolve(package, depends, unusable))
+            waiting = iter(sorted(self._taken.keys() - self._refused.keys()))
+
+            async def settle_next() -> None:
+                for package in waiting:
+                    await self._settle(package, resolve(package, depends, unusable))
+
+            # Side by side, so that a package whose description takes long does not keep the others waiting.
+            settling = [Deferred.fromCoroutine(settle_next()) for _ in range(AT_ONCE)]
+            for _, fault in await DeferredList(settling, consumeErrors=True):
+                if isinstance(fault, Failure):
+                    fault.raiseException()
 
     async def _take(self, package: PackageName, state: str) -> bool:
         """Keep the present version of a package; False if it should be tried again."""
