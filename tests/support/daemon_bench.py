@@ -29,6 +29,9 @@ class Bench:
         self.fault: Exception | None = None
         self.seen: dict[str, Path] | None = None
         self.locks: list[int] = []
+        self.environ: dict[str, str] = {}
+        self.start = ""
+        """What the first start hands to the second."""
         self.write()
 
     def write(self, text: str = "") -> None:
@@ -47,6 +50,7 @@ class Bench:
         """Enter nothing."""
         self.calls.append((role, module, argv, directories))
         self.locks.append(kept)
+        self.start = self.environ["PYDRA_START"]
         if self.fault is not None:
             raise self.fault
         return Entry(self.launcher, directories if self.seen is None else self.seen, "none")
@@ -61,7 +65,12 @@ class Bench:
     def begin(self, *argv: str) -> Beginning:
         """Begin with the settings of the test, or these arguments."""
         given = list(argv) or ["--settings", str(self.settings_file)]
-        return begin("master", MODULE, given, self.prepare, self.enter)
+        return begin("master", MODULE, given, self.prepare, self.enter, self.environ)
+
+    def begin_again(self, start: str | None = None) -> Beginning:
+        """The second start, with what the first one handed on, or with another text."""
+        self.environ["PYDRA_START"] = self.start if start is None else start
+        return self.begin("--entered")
 
     def ends(self, *argv: str) -> int:
         """The exit status of a daemon that cannot begin."""

@@ -35,7 +35,8 @@ def test_begin(bench: Bench) -> None:
     assert bench.runtime == beginning.settings.runtime
     assert 0o700 == bench.runtime.stat().st_mode & 0o777
     [(role, module, again, directories)] = bench.calls
-    assert ("master", MODULE, "--entered") == (role, module, again[0])
+    assert ("master", MODULE, ["--entered"]) == (role, module, again)
+    assert {} == bench.environ
     assert {"runtime": bench.runtime, "tasks": bench.runtime / "tasks"} == directories
 
 
@@ -55,7 +56,7 @@ def test_second_start(bench: Bench) -> None:
     bench.write("SCAN_S = 7.5")
     first = bench.begin("--settings", str(bench.settings_file), "--ready-file", str(bench.runtime / "ready"))
     bench.settings_file.unlink()
-    second = bench.begin(*bench.calls[0][2])
+    second = bench.begin_again()
     assert (first.settings, first.ready_file, first.facts) == (
         second.settings,
         second.ready_file,
@@ -132,10 +133,13 @@ def test_a_command_line_that_is_not_good(bench: Bench, argv: list[str]) -> None:
     assert 2 == bench.ends(*argv)
 
 
-@pytest.mark.parametrize("rest", [[], ["nonsense"], ["{}"], ["[" * 100_000], ["{}", "{}"], ["\udc80"]])
-def test_entered_by_hand(bench: Bench, rest: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", [None, "", "nonsense", "{}", "[" * 100_000, "\udc80"])
+def test_entered_by_hand(bench: Bench, text: str | None, capfd: pytest.CaptureFixture[str]) -> None:
     """What only the daemon itself says is refused in words from anybody else."""
-    assert 2 == bench.ends("--entered", *rest)
+    if text is not None:
+        bench.environ["PYDRA_START"] = text
+    assert 2 == bench.ends("--entered")
+    assert 2 == bench.ends("--entered", "more")
     assert "Traceback" not in capfd.readouterr().err
     assert [] == bench.calls
 
@@ -231,7 +235,7 @@ def test_the_lock_outlives_the_second_start_only(bench: Bench) -> None:
     [lock] = bench.locks
     assert not os.get_inheritable(lock)
     os.set_inheritable(lock, True)
-    assert lock == bench.begin(*bench.calls[0][2]).lock
+    assert lock == bench.begin_again().lock
     assert not os.get_inheritable(lock)
 
 
@@ -239,9 +243,8 @@ def test_the_lock_outlives_the_second_start_only(bench: Bench) -> None:
 def test_a_lock_that_is_none(bench: Bench, number: int, capfd: pytest.CaptureFixture[str]) -> None:
     """A second start that somebody made up is refused in words."""
     bench.begin()
-    word, text = bench.calls[0][2]
-    forged = json.dumps({**json.loads(text), "lock": number})
-    assert 2 == bench.ends(word, forged)
+    bench.environ["PYDRA_START"] = json.dumps({**json.loads(bench.start), "lock": number})
+    assert 2 == bench.ends("--entered")
     assert "--entered is for the daemon itself" in capfd.readouterr().err
 
 

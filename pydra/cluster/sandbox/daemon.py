@@ -4,8 +4,8 @@ How a daemon begins, the same for master and node.
 
 Its command line is ``--settings FILE`` and ``--ready-file FILE``. Before Twisted is loaded it enters the
 neutral view (see ``entry``), which, as root, starts the program a second time under the reserved uid, with
-``--entered`` and what was read before. Faults of the settings, of bubblewrap and of namespaces are one
-sentence, and exit codes 2, 3 and 4.
+``--entered``, and hands on what was read before. Faults of the settings, of bubblewrap and of namespaces are
+one sentence, and exit codes 2, 3 and 4.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import fnmatch
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -28,7 +28,9 @@ from pydra.config import SYSTEM_DIRECTORY, Settings, load_settings
 from pydra.errors import ConfigError, NamespacesRefused, PydraError, SandboxToolMissing
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_TOOL_MISSING, EXIT_NAMESPACES = 1, 2, 3, 4
-_ENTERED = "--entered"
+_ENTERED, _START = "--entered", "PYDRA_START"
+"""The one argument of the second start, and the variable that holds what the first one read."""
+
 
 OWN_NAMES = (
     "identity.*",
@@ -108,7 +110,12 @@ class Beginning(msgspec.Struct, frozen=True):
 
 
 def begin(
-    role: str, module: str, argv: list[str] | None, prepare: Prepare, enter_view: EnterView = enter
+    role: str,
+    module: str,
+    argv: list[str] | None,
+    prepare: Prepare,
+    enter_view: EnterView = enter,
+    environ: MutableMapping[str, str] = os.environ,
 ) -> Beginning:
     """
     Read the settings, prepare the runtime directory, enter the neutral view.
@@ -118,14 +125,18 @@ def begin(
     """
     given = sys.argv[1:] if argv is None else argv
     try:
-        if given[:1] == [_ENTERED]:
-            start = _second_start(given[1:])
+        if given == [_ENTERED]:
+            start = _second_start(environ.pop(_START, ""))
         else:
             options = _parser(role).parse_args(given)
             start = _first_start(role, options.settings, options.ready_file, prepare)
         directories = {name: Path(path) for name, path in start.directories.items()}
-        again = [_ENTERED, msgspec.json.encode(start).decode()]
-        entry = enter_view(role, module, again, directories, start.settings, start.lock)
+        # By the environment: a list of processes shows arguments to everybody, and this is long.
+        environ[_START] = msgspec.json.encode(start).decode()
+        try:
+            entry = enter_view(role, module, [_ENTERED], directories, start.settings, start.lock)
+        finally:
+            del environ[_START]
     except SandboxToolMissing as fault:
         die(role, fault, EXIT_TOOL_MISSING)
     except NamespacesRefused as fault:
@@ -218,9 +229,8 @@ def _check_own(role: str, settings: Settings) -> None:
             )
 
 
-def _second_start(given: list[str]) -> _Start:
+def _second_start(text: str) -> _Start:
     try:
-        [text] = given
         start = msgspec.json.decode(text, type=_Start)
         os.set_inheritable(start.lock, False)
         return start
