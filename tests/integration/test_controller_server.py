@@ -29,7 +29,7 @@ from pydra.cluster.controller.web.limits import Limits
 from pydra.errors import InvalidParameters, NotFound
 from tests.support.controllers import Desk, RunningServer, keys, running_server
 
-NAMES = ("cluster_info", "list_tasks", "queue_task", "run_tasks", "wait_task", "node_edit", "task_result")
+NAMES = ("cluster_info", "list_tasks", "queue_task", "run_tasks", "wait_task", "kill_worker", "task_result")
 
 
 @pytest.fixture(scope="module")
@@ -192,10 +192,10 @@ def test_a_restarted_master_is_found_again(
     assert CONTROLLER_ERROR_DISCONNECTED == code_of(controller.cluster_info)
     server.start()
 
-    controller.node_edit({"id": 1})
+    controller.kill_worker("host:1:0")
     controller.cluster_info()
 
-    assert ["cluster_info", "node_edit", "cluster_info"] == [name for name, _ in desk.calls]
+    assert ["cluster_info", "kill_worker", "cluster_info"] == [name for name, _ in desk.calls]
 
 
 def test_stopping_answers_those_who_wait(

@@ -33,6 +33,7 @@ from pydra.cluster.sandbox.surroundings import find_places
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.sandbox.worker_process import SandboxedWorker
 from pydra.cluster.wire.frames import RUN
+from tests.support.workers_contract import Recorder
 
 T = TypeVar("T")
 
@@ -168,30 +169,6 @@ def _configuration(runtime: Path, isolation: str, launching: int) -> Configurati
         group=GROUP,
         mounts=(),
     )
-
-
-class Recorder:
-    """A listener that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.frames: list[list[object]] = []
-        self.output = b""
-        self.ending: WorkerExit | None = None
-
-    def frame_received(self, frame: list[object]) -> None:
-        """Keep it."""
-        assert self.ending is None
-        self.frames.append(frame)
-
-    def output_received(self, data: bytes) -> None:
-        """Keep it."""
-        assert self.ending is None
-        self.output += data
-
-    def exited(self, ending: WorkerExit) -> None:
-        """Keep it; it comes once."""
-        assert self.ending is None
-        self.ending = ending
 
 
 class Bench:

@@ -59,7 +59,7 @@ def test_what_is_no_id_is_refused(value: object) -> None:
         ("list_tasks", {"keys": [1]}),
         ("queue_task", {"task_key": None}),
         ("queue_task", {"task_key": "a.b", "args": []}),
-        ("node_edit", {"values": "x"}),
+        ("kill_worker", {"worker_key": "host:1:0", "kill": "x"}),
         ("wait_task", {"task_id": 1, "timeout": "1"}),
         ("wait_task", {"task_id": 1, "timeout": 10**400}),
         ("task_lines", {"task_id": 1, "wait": True}),
@@ -112,5 +112,5 @@ def test_run_tasks_takes_its_task_key_by_name_too() -> None:
 def test_the_client_repeats_what_may_be_repeated() -> None:
     """The client's lists of functions agree with the table; what changes things twice is not repeated."""
     assert {name for name, function in FUNCTIONS.items() if function.keyed} == KEYED
-    assert set(FUNCTIONS) - REPEATABLE == {"kill_worker", "node_edit", "challenge_response"}
+    assert set(FUNCTIONS) - REPEATABLE == {"kill_worker", "challenge_response"}
     assert set(FUNCTIONS) >= REPEATABLE

@@ -190,7 +190,6 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     ),
     Function("cancel_task", (Parameter("task_id", "integer", aliases=("task_key",)),)),
     Function("cluster_info"),
-    Function("connect"),
     Function(
         "kill_worker",
         (
@@ -199,7 +198,6 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
             Parameter("fail", "boolean", default=True),
         ),
     ),
-    Function("list_known_nodes"),
     Function("list_queue"),
     Function("list_recent", (Parameter("limit", "integer", default=20, lowest=1, highest=500),)),
     Function("list_running"),
@@ -210,9 +208,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
             Parameter("keys", "texts", default=None, nullable=True),
         ),
     ),
-    Function("node_delete", (Parameter("id", "integer"),)),
     Function("node_detail", (Parameter("id", "integer"),)),
-    Function("node_edit", (Parameter("values", "object"),)),
     Function("node_list", (Parameter("page", "any", default=1),)),
     Function("node_status"),
     Function("package_list"),
