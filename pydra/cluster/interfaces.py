@@ -4,13 +4,14 @@ The seams, as Protocols named by plain nouns.
 
 Who meets here: the daemons and the store (``Store``); the daemons and the machine that runs user code
 (``Workers``, ``WorkerProcess``, ``WorkerListener``); master and node (``Link``, ``LinkUser``, ``Bulk``,
-``BulkSink``); the controller API and the master (``Commands``).
+``BulkSink``); the controller API and the master (``Commands``); a task that asks for units and
+whoever runs them (``Units``).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -251,3 +252,35 @@ class Progress(msgspec.Struct, frozen=True):
     attempt: Attempt
     percent: int = -1
     message: str | None = None
+
+
+class Answered(NamedTuple):
+    """What came of one unit: its packed result, or (code, message, traceback)."""
+
+    branch: str
+    unit: int
+    """Its index in the branch."""
+    result: bytes
+    failure: tuple[str, str, str] | None
+
+
+class Units(Protocol):
+    """
+    Where a task gets its units run: the cluster, by way of the worker, or this process by itself.
+
+    Used from the thread of ``work()`` alone. All of it raises `TaskCancelled` once the task was stopped.
+    """
+
+    def ask(
+        self, branch: str, indexes: Sequence[int], args: Sequence[bytes], time_limit: float = 0.0
+    ) -> None:
+        """Want units of a branch run; ``args`` is the MessagePack of the arguments of each."""
+        ...
+
+    def answers(self, timeout: float | None = None) -> Sequence[Answered]:
+        """What came since, of all branches, in any order; waits for the first. Empty after ``timeout``."""
+        ...
+
+    def forget(self, branch: str) -> None:
+        """No more answers of this branch are wanted; none comes after this."""
+        ...

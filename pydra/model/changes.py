@@ -9,6 +9,8 @@ instance not to be final. A change whose condition does not hold changes nothing
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
@@ -60,6 +62,43 @@ class FinishInstance(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
+class InsertUnits(msgspec.Struct, frozen=True):
+    """Units that a client submitted, queued until they are recorded; known ones stay as they are."""
+
+    instance: InstanceId
+    branch: str
+    indexes: Sequence[int]
+    args: Sequence[bytes]
+    digests: bytes
+
+
+class RecordUnits(msgspec.Struct, frozen=True):
+    """
+    How units of one batch ended: positions in ``failures`` failed, the others are complete.
+
+    The result of a position is inline in ``results``, unless ``blobs`` names it. What is recorded as complete
+    with the same digest stays as it is.
+    """
+
+    instance: InstanceId
+    branch: str
+    indexes: Sequence[int]
+    digests: bytes
+    results: Sequence[bytes]
+    failures: Mapping[int, Failure]
+    blobs: Mapping[int, Payload]
+    attempt: Attempt
+    node: NodeId | None
+    at: float
+
+
+class MarkPaused(msgspec.Struct, frozen=True):
+    """A running instance pauses, or a paused one goes on."""
+
+    instance: InstanceId
+    paused: bool
+
+
 class PutNode(msgspec.Struct, frozen=True):
     """The record of a node, whole; it is found by its id."""
 
@@ -73,7 +112,16 @@ class PutPackage(msgspec.Struct, frozen=True):
 
 
 Change = (
-    InsertInstance | StartAttempt | MarkCancelling | RequeueInstance | FinishInstance | PutNode | PutPackage
+    InsertInstance
+    | StartAttempt
+    | MarkCancelling
+    | RequeueInstance
+    | FinishInstance
+    | InsertUnits
+    | RecordUnits
+    | MarkPaused
+    | PutNode
+    | PutPackage
 )
 
 

@@ -42,6 +42,10 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitLog,
     UnitProgress,
+    UnitsAsked,
+    UnitsDone,
+    UnitsForgotten,
+    WorkerLost,
 )
 from pydra.errors import LinkLost, PydraError, RemoteFault, WireError
 from pydra.model.ids import NodeId, PackageName, PackageVersion
@@ -177,7 +181,17 @@ class NodeLink:
         self._beat = self._around.clock.callLater(self._around.heartbeat_s, self._send_heartbeat)
 
     def _take(
-        self, message: UnitFinished | UnitProgress | UnitLog | PackageWanted | BlobWanted | Heartbeat
+        self,
+        message: UnitsAsked
+        | UnitsForgotten
+        | UnitsDone
+        | WorkerLost
+        | UnitFinished
+        | UnitProgress
+        | UnitLog
+        | PackageWanted
+        | BlobWanted
+        | Heartbeat,
     ) -> None:
         dispatcher = self._around.dispatcher
         match message:
@@ -190,6 +204,8 @@ class NodeLink:
                     dispatcher.unit_progressed(self.node.id, message)
             case UnitLog():
                 self._take_lines(message)
+            case UnitsAsked() | UnitsForgotten() | UnitsDone() | WorkerLost():
+                raise WireError("This master knows no units yet.")
             case PackageWanted(package=package, version=version):
                 chunks = self._around.packages.stream(package, version)
                 self._stream("package", f"{package}/{version}", chunks)

@@ -24,16 +24,21 @@ from pydra.cluster.node.units import Units
 from pydra.cluster.wire.messages import (
     PROTOCOL,
     Heartbeat,
+    HireWorker,
     KillUnit,
     LogStored,
     MasterHello,
     NodeHello,
     Recorded,
+    ReleaseWorker,
     RunUnit,
+    RunUnits,
     StopUnit,
     ToMaster,
     ToNode,
     Unavailable,
+    UnitResults,
+    UnitsRecorded,
 )
 from pydra.errors import LinkLost, RemoteFault, WireError
 from pydra.model.node import NodeInformation
@@ -157,7 +162,19 @@ class MasterLink:
                 return
 
     def _carry_out(
-        self, message: RunUnit | StopUnit | KillUnit | Recorded | LogStored | Heartbeat | Unavailable
+        self,
+        message: RunUnit
+        | HireWorker
+        | ReleaseWorker
+        | RunUnits
+        | UnitResults
+        | UnitsRecorded
+        | StopUnit
+        | KillUnit
+        | Recorded
+        | LogStored
+        | Heartbeat
+        | Unavailable,
     ) -> None:
         match message:
             case RunUnit():
@@ -173,6 +190,8 @@ class MasterLink:
                 self._logs.stored(attempt, lines, is_wanted)
             case Heartbeat():
                 pass
+            case HireWorker() | ReleaseWorker() | RunUnits() | UnitResults() | UnitsRecorded():
+                raise WireError("This node runs no units yet.")
             case Unavailable():
                 self._packages.unavailable(message.name, message.reason)
                 self._arguments.unavailable(message.name, message.reason)

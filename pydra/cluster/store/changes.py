@@ -20,9 +20,12 @@ from pydra.model.changes import (
     Committed,
     FinishInstance,
     InsertInstance,
+    InsertUnits,
     MarkCancelling,
+    MarkPaused,
     PutNode,
     PutPackage,
+    RecordUnits,
     RequeueInstance,
     StartAttempt,
 )
@@ -177,6 +180,8 @@ def _statement(change: Change) -> tuple[str, Cells]:
             return _REQUEUE, (losses, instance, attempt.epoch, attempt.number)
         case FinishInstance():
             return _finish_statement(change)
+        case InsertUnits() | RecordUnits() | MarkPaused():
+            raise NotImplementedError(type(change).__name__)
         case PutNode(node):
             information = None if node.information is None else msgspec.msgpack.encode(node.information)
             cells: Cells = (node.id, node.host, node.port, node.fingerprint, node.slots, information)

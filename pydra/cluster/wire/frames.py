@@ -53,6 +53,22 @@ PRIME = 7
 [PRIME, package: str, module: str, dependencies: list of str]: import a module of a package that is mounted,
 ahead of the RUN that may follow, which is of the same package. It is answered by ``PRIMED``.
 """
+SERVE = 8
+"""
+[SERVE, worker: str, instance: int, task_key: str, package: str, worker_key: str, dependencies: list of str]:
+instead of RUN, load the task and then run the units that follow.
+"""
+UNITS = 9
+"""
+[UNITS, batch: str, branch: str, indexes: list of int, args: list of bytes]: run them in order, after those
+before; arguments that are larger than a part come alone, in MOREs before it.
+"""
+RESULTS = 10
+"""
+[RESULTS, branch: str, indexes: list of int, results: list of bytes, failures: {position: [code, message,
+traceback]}]: what came of units that were asked for, recorded. A result that is larger than a part comes
+alone, in MOREs before it.
+"""
 
 # From the worker.
 READY = 16
@@ -60,7 +76,10 @@ READY = 16
 PROGRESS = 17
 """[PROGRESS, percent: int, message: str | None]"""
 LOG = 18
-"""[LOG, [[time: float, level: str, stream: str, text: str], ...]]"""
+"""
+[LOG, [[time: float, level: str, stream: str, text: str], ...], branch: str, index: int]; the last two are of
+a unit's lines only.
+"""
 PART = 19
 """[PART, bytes]: a part of the payload of the next answer."""
 RESULT = 20
@@ -79,6 +98,19 @@ UNPACKED = 26
 """[UNPACKED, version: str]: the archive of the package went before, in PARTs, each answered by a MORE."""
 PRIMED = 27
 """[PRIMED, fault: str, memory: int]: the module is imported (or why not, in words); the bytes of it all."""
+ASK = 28
+"""
+[ASK, branch: str, indexes: list of int, args: list of bytes, digests: bytes, time_limit: float]: the running
+task wants these units run; arguments that are larger than a part come alone, in PARTs before it.
+"""
+FORGET = 29
+"""[FORGET, branch: str]: no more results of these are wanted."""
+DONE = 30
+"""
+[DONE, batch: str, start: int, results: list of bytes, failures: {position: [code, message, traceback]},
+busy_s: float]: results of a batch from position ``start`` on, in its order; the positions of failures count
+from ``start``. A result that is larger than a part comes alone, in PARTs before it.
+"""
 
 
 def encode(frame: list[object]) -> bytes:

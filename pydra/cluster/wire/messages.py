@@ -20,7 +20,7 @@ from pydra.model.instance import Failure, Payload
 from pydra.model.node import NodeInformation
 from pydra.model.package import NO_NEEDS, Needs
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Number of this protocol; both hellos carry it, and a link between different ones is refused in words."""
 
 BATCH_LIMIT = 384 * 1024
@@ -55,6 +55,62 @@ class RunUnit(msgspec.Struct, frozen=True, tag="run"):
     """Goes with the log lines of the attempt: they are from the node that it was sent to."""
 
 
+class HireWorker(msgspec.Struct, frozen=True, tag="hire"):
+    """Begin a further worker of an instance, for units to come; it is named by an attempt of its own."""
+
+    worker: Attempt
+    instance: InstanceId
+    task_key: TaskKey
+    package: PackageName
+    version: PackageVersion
+    key: WorkerKey
+    needs: Needs = NO_NEEDS
+    seal: bytes = b""
+    """As in ``RunUnit``."""
+
+
+class ReleaseWorker(msgspec.Struct, frozen=True, tag="release"):
+    """End a hired worker, and forget whatever it was to run; nothing is answered."""
+
+    worker: Attempt
+
+
+class RunUnits(msgspec.Struct, frozen=True, tag="run_units"):
+    """
+    A batch of units of one branch for a hired worker, to be run in this order after those before it.
+
+    ``args`` are MessagePack, one for each index; the arguments of a position in ``blobs`` are that blob.
+    """
+
+    worker: Attempt
+    batch: Attempt
+    branch: str
+    indexes: list[int]
+    args: list[bytes]
+    digests: bytes
+    blobs: dict[int, Payload] = {}
+    time_limit: float = 0.0
+    """Seconds for each unit; 0 is no limit."""
+
+
+class UnitResults(msgspec.Struct, frozen=True, tag="unit_results"):
+    """Recorded results, for the worker that asked for them; by position as in ``UnitsDone``."""
+
+    asker: Attempt
+    branch: str
+    indexes: list[int]
+    results: list[bytes]
+    failures: dict[int, Failure] = {}
+    blobs: dict[int, Payload] = {}
+
+
+class UnitsRecorded(msgspec.Struct, frozen=True, tag="units_recorded"):
+    """The first ``count`` results of a batch are committed, or not wanted: forget them."""
+
+    batch: Attempt
+    count: int
+
+
 class StopUnit(msgspec.Struct, frozen=True, tag="stop"):
     """Set the stop flag of the task."""
 
@@ -87,6 +143,28 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     held: tuple[Attempt, ...] = ()
 
 
+class HeldWorker(msgspec.Struct, frozen=True):
+    """A hired worker that a node still has."""
+
+    worker: Attempt
+    instance: InstanceId
+    index: int
+    """Of its slot."""
+
+
+class HeldBatch(msgspec.Struct, frozen=True):
+    """A batch of which a node still has units to run, or results that were not acknowledged."""
+
+    batch: Attempt
+    worker: Attempt
+    instance: InstanceId
+    branch: str
+    indexes: list[int]
+    digests: bytes
+    recorded: int = 0
+    """Results that were acknowledged; those after it follow as ``UnitsDone``, as they are there."""
+
+
 class NodeHello(msgspec.Struct, frozen=True, tag="node_hello"):
     """The node answers; ``incarnation`` is new at each start of its daemon."""
 
@@ -97,6 +175,9 @@ class NodeHello(msgspec.Struct, frozen=True, tag="node_hello"):
     running: tuple[Attempt, ...] = ()
     finished: tuple[Attempt, ...] = ()
     """Outcomes that were not acknowledged; their ``UnitFinished`` messages follow."""
+    workers: tuple[HeldWorker, ...] = ()
+    batches: tuple[HeldBatch, ...] = ()
+    """Of these workers, and of such as are gone; what askers here still wait for they ask again."""
 
 
 class UnitFinished(msgspec.Struct, frozen=True, tag="finished"):
@@ -108,6 +189,55 @@ class UnitFinished(msgspec.Struct, frozen=True, tag="finished"):
     failure: Failure | None = None
     lines: int = 0
     """Log lines that it wrote until then."""
+
+
+class UnitsAsked(msgspec.Struct, frozen=True, tag="asked"):
+    """
+    A worker of this node asks for units; those that were asked for already are no news.
+
+    ``asker`` is its attempt: that of a root, or of a hired worker whose unit has units of its own.
+    ``digests`` are ``DIGEST_SIZE`` bytes for each index; ``blobs`` as in ``RunUnits``.
+    """
+
+    asker: Attempt
+    branch: str
+    indexes: list[int]
+    args: list[bytes]
+    digests: bytes
+    blobs: dict[int, Payload] = {}
+    time_limit: float = 0.0
+
+
+class UnitsForgotten(msgspec.Struct, frozen=True, tag="forgotten"):
+    """The asker wants no more results of this branch."""
+
+    asker: Attempt
+    branch: str
+
+
+class UnitsDone(msgspec.Struct, frozen=True, tag="units_done"):
+    """
+    Results of a batch, from position ``start`` on, in its order; sent again on each new link until recorded.
+
+    The result of a position (counted from ``start``) in ``failures`` is that failure, of one in ``blobs``
+    that blob, which was sent before; any other is MessagePack in ``results``.
+    """
+
+    worker: Attempt
+    batch: Attempt
+    start: int
+    results: list[bytes]
+    failures: dict[int, Failure] = {}
+    blobs: dict[int, Payload] = {}
+    busy_s: float = 0.0
+    """Seconds that the worker spent on them."""
+
+
+class WorkerLost(msgspec.Struct, frozen=True, tag="worker_lost"):
+    """A hired worker ended unasked; of its first batch, the first unit without a result was running."""
+
+    worker: Attempt
+    failure: Failure
 
 
 class UnitProgress(msgspec.Struct, frozen=True, tag="progress"):
@@ -147,8 +277,34 @@ class Unavailable(msgspec.Struct, frozen=True, tag="unavailable"):
     reason: str
 
 
-ToNode = MasterHello | RunUnit | StopUnit | KillUnit | Recorded | LogStored | Heartbeat | Unavailable
-ToMaster = NodeHello | UnitFinished | UnitProgress | UnitLog | PackageWanted | BlobWanted | Heartbeat
+ToNode = (
+    MasterHello
+    | RunUnit
+    | HireWorker
+    | ReleaseWorker
+    | RunUnits
+    | UnitResults
+    | UnitsRecorded
+    | StopUnit
+    | KillUnit
+    | Recorded
+    | LogStored
+    | Heartbeat
+    | Unavailable
+)
+ToMaster = (
+    NodeHello
+    | UnitsAsked
+    | UnitsForgotten
+    | UnitsDone
+    | WorkerLost
+    | UnitFinished
+    | UnitProgress
+    | UnitLog
+    | PackageWanted
+    | BlobWanted
+    | Heartbeat
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_node = msgspec.msgpack.Decoder(list[ToNode])
