@@ -13,7 +13,8 @@ that does not go backwards.
 
 ``lifecycle`` is the table of status changes, ``state`` holds the tables, ``nodes`` one node and its slots,
 ``queue`` what waits, ``placement`` where it may go, ``deadlines`` what happens if nobody says anything,
-``machine`` what each input does, ``views`` what may be looked at, ``invariants`` what holds after every feed.
+``machine`` takes the inputs, ``roots`` decides about instances, ``node_rules`` about nodes, ``filling`` about
+free slots, ``views`` is what may be looked at, ``invariants`` what holds after every feed.
 
 An instance is here as long as it is not final. Its root task is one unit; further units of an instance will
 be further inputs (in batches), further tables keyed by attempt, and the same instructions.

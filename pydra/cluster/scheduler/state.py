@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import attrs
 
-from pydra.cluster.scheduler.deadlines import Deadlines
+from pydra.cluster.scheduler.deadlines import Deadlines, DueKind
+from pydra.cluster.scheduler.instructions import Instruction
 from pydra.cluster.scheduler.limits import Limits
-from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
+from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.placement import LeastLoad
 from pydra.cluster.scheduler.queue import WaitingQueue
 from pydra.model.ids import Attempt, InstanceId, NodeId
@@ -30,6 +31,8 @@ class State:
     nodes: dict[NodeId, NodeRecord] = attrs.Factory(dict)
     placement: LeastLoad = attrs.Factory(LeastLoad)
     deadlines: Deadlines = attrs.Factory(Deadlines)
+    out: list[Instruction] = attrs.Factory(list)
+    """What the present feed wants done."""
 
     def status(self, instance: InstanceId) -> Status:
         """Where an instance stands; UNKNOWN if it never was here or is final."""
@@ -42,3 +45,22 @@ class State:
         """The attempt is a current one, and with this node."""
         assigned = self.attempts.get(attempt)
         return assigned is not None and assigned.node == node
+
+    def next_attempt(self) -> Attempt:
+        """One that never was."""
+        self.number += 1
+        return Attempt(self.epoch, self.number)
+
+    def known(self, identity: NodeId) -> NodeRecord:
+        """The record of a node, made if there is none: silent, with its lease beginning now."""
+        node = self.nodes.get(identity)
+        if node is None:
+            node = NodeRecord(identity, Standing.SILENT, heard=self.now)
+            self.nodes[identity] = node
+            self.watch_node(node)
+        return node
+
+    def watch_node(self, node: NodeRecord) -> None:
+        """Set the deadline that belongs to the node's standing."""
+        wait_s = self.limits.suspect_s if node.standing is Standing.READY else self.limits.lease_s
+        self.deadlines.put((DueKind.NODE, node.id), node.heard + wait_s)

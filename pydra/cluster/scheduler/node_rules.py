@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""What happens to a node: it is ready, is heard of, falls silent, or was not heard of for too long."""
+
+from __future__ import annotations
+
+from pydra.cluster.scheduler.deadlines import DueKind
+from pydra.cluster.scheduler.inputs import HeartbeatReceived, NodeReady
+from pydra.cluster.scheduler.instructions import Discard, KillUnit, StopUnit
+from pydra.cluster.scheduler.nodes import NodeRecord, Standing
+from pydra.cluster.scheduler.roots import lost, watch_stop
+from pydra.cluster.scheduler.state import State
+from pydra.model.ids import NodeId
+from pydra.model.status import Status
+
+
+def ready(state: State, given: NodeReady) -> None:
+    """It is linked, and what it does not name is lost."""
+    node = state.known(given.node)
+    node.standing, node.heard = Standing.READY, state.now
+    state.watch_node(node)
+    running, finished = set(given.running), set(given.finished)
+    kept = []
+    for assigned in node.by_slot():
+        if assigned.attempt in running or assigned.attempt in finished:
+            assigned.named = state.now
+            kept.append(assigned)
+        else:
+            lost(state, assigned, "the node came back without it")
+    node.offer(given.slots)
+    state.placement.reconsider(node)
+    for attempt in dict.fromkeys(given.running):
+        if not state.is_held_by(attempt, node.id):
+            state.out.append(KillUnit(node.id, attempt))
+    for attempt in dict.fromkeys(given.finished):
+        if not state.is_held_by(attempt, node.id):
+            state.out.append(Discard(node.id, attempt))
+    for assigned in kept:
+        if assigned.status is Status.CANCELLING:
+            if assigned.attempt in running:
+                order = KillUnit if assigned.is_killed else StopUnit
+                state.out.append(order(node.id, assigned.attempt))
+            watch_stop(state, assigned, state.limits.stop_grace_s)
+
+
+def silent(state: State, identity: NodeId) -> None:
+    """Nothing can be sent to it."""
+    node = state.nodes.get(identity)
+    if node is None or not node.standing.is_connected:
+        return
+    node.standing = Standing.SILENT
+    state.watch_node(node)
+    state.placement.reconsider(node)
+    for assigned in node.holders.values():
+        state.deadlines.clear((DueKind.STOP, assigned.instance))
+
+
+def heartbeat(state: State, given: HeartbeatReceived) -> None:
+    """It lives, and names what it holds."""
+    node = state.nodes.get(given.node)
+    if node is None or not node.standing.is_connected:
+        return
+    node.heard = state.now
+    if node.standing is Standing.SUSPECT:
+        node.standing = Standing.READY
+        state.placement.reconsider(node)
+    state.watch_node(node)
+    held = set(given.held)
+    lease_s = state.limits.lease_s
+    overdue = []
+    for assigned in node.holders.values():
+        if assigned.attempt in held:
+            assigned.named = state.now
+        elif assigned.named + lease_s <= state.now:
+            overdue.append(assigned)
+    for assigned in sorted(overdue, key=lambda assigned: assigned.index):
+        lost(state, assigned, f"its node did not have it for {lease_s:g} s")
+
+
+def due(state: State, node: NodeRecord) -> None:
+    """A node was not heard of for too long."""
+    if node.standing is Standing.READY and state.now < node.heard + state.limits.lease_s:
+        node.standing = Standing.SUSPECT
+        state.watch_node(node)
+        state.placement.reconsider(node)
+        return
+    node.standing = Standing.GONE
+    state.placement.reconsider(node)
+    for assigned in node.by_slot():
+        lost(state, assigned, f"its node was not heard of for {state.limits.lease_s:g} s")

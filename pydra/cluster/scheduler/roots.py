@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""What happens to an instance itself: it comes, is asked to end, ends, or loses its worker."""
+
+from __future__ import annotations
+
+from pydra.cluster.scheduler.deadlines import DueKind
+from pydra.cluster.scheduler.inputs import Outcome, Restored, Submitted, TerminateRequested, UnitFinished
+from pydra.cluster.scheduler.instructions import (
+    BeginCancelling,
+    Discard,
+    Finish,
+    KillUnit,
+    Requeue,
+    StopUnit,
+)
+from pydra.cluster.scheduler.lifecycle import HAPPENINGS, Happening, status_after
+from pydra.cluster.scheduler.limits import SHORTEST_REPEAT_S
+from pydra.cluster.scheduler.nodes import Assigned, Standing
+from pydra.cluster.scheduler.queue import Waiting
+from pydra.cluster.scheduler.state import State
+from pydra.errors import InternalError, TaskTerminated
+from pydra.model.ids import InstanceId
+from pydra.model.status import Status
+
+
+def submitted(state: State, given: Submitted) -> None:
+    """It waits."""
+    status_after(state.status(given.instance), Happening.SUBMITTED)
+    state.queue.add(Waiting(given.instance, given.priority, given.queued, losses=0))
+
+
+def restored(state: State, given: Restored) -> None:
+    """It waits, or has its slot again."""
+    if state.status(given.instance) is not Status.UNKNOWN:
+        raise InternalError(f"Instance {given.instance} was restored twice.")
+    if given.status is Status.QUEUED:
+        state.queue.add(Waiting(given.instance, given.priority, given.queued, given.losses))
+        return
+    if given.status not in (Status.RUNNING, Status.CANCELLING):
+        raise InternalError(f"Instance {given.instance} cannot be restored as {given.status.name}.")
+    attempt = given.attempt
+    if attempt is None or given.node is None:
+        raise InternalError(f"Instance {given.instance} is {given.status.name} without attempt or node.")
+    if attempt.epoch > state.epoch or attempt in state.attempts:
+        raise InternalError(f"Attempt {attempt} of instance {given.instance} cannot be of the past.")
+    if attempt.epoch == state.epoch:
+        state.number = max(state.number, attempt.number)
+    node = state.known(given.node)
+    if node.standing is Standing.GONE:
+        node.standing, node.heard = Standing.SILENT, state.now
+        state.watch_node(node)
+    assigned = Assigned(
+        instance=given.instance,
+        priority=given.priority,
+        queued=given.queued,
+        losses=given.losses,
+        attempt=attempt,
+        node=given.node,
+        index=-1 if given.index is None else given.index,
+        status=given.status,
+        named=state.now,
+        fails=given.fails,
+    )
+    node.hold_again(assigned)
+    state.assigned[given.instance] = state.attempts[attempt] = assigned
+    state.placement.reconsider(node)
+    if node.standing.is_connected and assigned.status is Status.CANCELLING:
+        _ask_to_stop(state, assigned)
+
+
+def finished(state: State, given: UnitFinished) -> None:
+    """A node told how an attempt ended, which may be stale."""
+    assigned = state.attempts.get(given.attempt)
+    if assigned is None or assigned.node != given.node:
+        state.out.append(Discard(given.node, given.attempt))
+        return
+    happening = HAPPENINGS[given.outcome]
+    reason = given.reason
+    if happening is Happening.LOST:
+        lost(state, assigned, reason or "its worker ended without an answer")
+        return
+    if given.outcome == Outcome.STOPPED and reason is None:
+        reason = "the task stopped without being asked to"
+    _end(state, assigned, happening, reason)
+
+
+def cancel_requested(state: State, instance: InstanceId) -> None:
+    """It is cancelled, or asked to stop if a node has it."""
+    before = state.status(instance)
+    after = status_after(before, Happening.CANCEL_REQUESTED)
+    if after is before:
+        return
+    if before is Status.QUEUED:
+        state.queue.remove(instance)
+        state.out.append(Finish(instance, None, after))
+        return
+    assigned = state.assigned[instance]
+    assigned.status = after
+    state.out.append(BeginCancelling(instance, assigned.attempt))
+    if state.nodes[assigned.node].standing.is_connected:
+        _ask_to_stop(state, assigned)
+
+
+def terminate_requested(state: State, given: TerminateRequested) -> None:
+    """It is asked to stop, or killed, if a node has it."""
+    assigned = state.assigned.get(given.instance)
+    if assigned is None:
+        return
+    is_connected = state.nodes[assigned.node].standing.is_connected
+    if assigned.status is Status.RUNNING:
+        assigned.status = status_after(assigned.status, Happening.CANCEL_REQUESTED)
+        assigned.fails = given.fail
+        state.out.append(BeginCancelling(given.instance, assigned.attempt, given.fail))
+        if is_connected and not given.kill:
+            _ask_to_stop(state, assigned)
+    if given.kill:
+        assigned.is_killed = True
+        if is_connected:
+            stop_due(state, assigned)
+
+
+def stop_due(state: State, assigned: Assigned) -> None:
+    """An instance did not stop within its grace, or gets none."""
+    state.out.append(KillUnit(assigned.node, assigned.attempt))
+    watch_stop(state, assigned, max(state.limits.stop_grace_s, SHORTEST_REPEAT_S))
+
+
+def watch_stop(state: State, assigned: Assigned, grace_s: float) -> None:
+    """Force comes after ``grace_s``."""
+    state.deadlines.put((DueKind.STOP, assigned.instance), state.now + grace_s)
+
+
+def lost(state: State, assigned: Assigned, reason: str) -> None:
+    """The attempt is gone; its instance waits again, unless it is cancelling or lost too many."""
+    limit = state.limits.loss_limit
+    losses = assigned.losses + 1
+    if losses < limit:
+        _end(state, assigned, Happening.LOST, None)
+        return
+    times = "1 time" if losses == 1 else f"{losses} times"
+    _end(
+        state, assigned, Happening.LOST_TOO_OFTEN, f"lost its worker {times}; the limit is {limit}: {reason}"
+    )
+
+
+def _end(state: State, assigned: Assigned, happening: Happening, reason: str | None) -> None:
+    """The attempt is over: its slot is free, and its instance final or waiting again."""
+    if assigned.fails:
+        happening = Happening.TERMINATED
+    after = status_after(assigned.status, happening)
+    node = state.nodes[assigned.node]
+    del state.assigned[assigned.instance], state.attempts[assigned.attempt]
+    node.release(assigned.index)
+    state.placement.reconsider(node)
+    if assigned.status is Status.CANCELLING:
+        state.deadlines.clear((DueKind.STOP, assigned.instance))
+    if after is Status.QUEUED:
+        losses = assigned.losses + 1
+        state.queue.add(Waiting(assigned.instance, assigned.priority, assigned.queued, losses))
+        state.out.append(Requeue(assigned.instance, assigned.attempt, losses))
+    elif assigned.fails:
+        cause = TaskTerminated()
+        state.out.append(Finish(assigned.instance, assigned.attempt, after, str(cause), cause.code))
+    else:
+        told = reason if after is Status.FAILED else None
+        state.out.append(Finish(assigned.instance, assigned.attempt, after, told))
+
+
+def _ask_to_stop(state: State, assigned: Assigned) -> None:
+    """Set the stop flag now, and kill after the grace."""
+    state.out.append(StopUnit(assigned.node, assigned.attempt))
+    watch_stop(state, assigned, state.limits.stop_grace_s)
