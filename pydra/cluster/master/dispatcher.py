@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.interfaces import Progress, Store
-from pydra.cluster.scheduler import inputs, instructions
+from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire.messages import (
     FAILED,
@@ -33,7 +33,7 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitProgress,
 )
-from pydra.errors import StoreError, TaskTerminated, WorkerDied
+from pydra.errors import InternalError, StoreError, TaskTerminated, WorkerDied
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.changes import (
     Change,
@@ -269,6 +269,16 @@ class Dispatcher:
                 self._acknowledge(round_, attempt)
             case instructions.Finish():
                 self._finish(instruction, round_)
+            case (
+                unit_values.HireWorker()
+                | unit_values.ReleaseWorker()
+                | unit_values.RunUnits()
+                | unit_values.RecordUnits()
+                | unit_values.FailUnits()
+                | unit_values.DiscardUnits()
+                | unit_values.Pause()
+            ):
+                raise InternalError("This master knows no units yet.")
             case _:
                 assert_never(instruction)
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from pydra.cluster.scheduler.unit_values import BatchHeld, UnitInput, WorkerHeld
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
 
@@ -30,6 +31,8 @@ class Submitted(msgspec.Struct, frozen=True):
     instance: InstanceId
     priority: int
     queued: float
+    is_session: bool = False
+    """Its units come from a client."""
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -50,6 +53,8 @@ class Restored(msgspec.Struct, frozen=True):
     losses: int = 0
     fails: bool = False
     """A CANCELLING one ends FAILED: its worker was terminated."""
+    is_session: bool = False
+    """As in ``Submitted``."""
 
 
 class NodeReady(msgspec.Struct, frozen=True):
@@ -59,6 +64,8 @@ class NodeReady(msgspec.Struct, frozen=True):
     slots: int
     running: tuple[Attempt, ...] = ()
     finished: tuple[Attempt, ...] = ()
+    workers: tuple[WorkerHeld, ...] = ()
+    batches: tuple[BatchHeld, ...] = ()
 
 
 class HeartbeatReceived(msgspec.Struct, frozen=True):
@@ -116,4 +123,5 @@ Input = (
     | CancelRequested
     | TerminateRequested
     | TimePassed
+    | UnitInput
 )

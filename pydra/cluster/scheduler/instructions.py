@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pydra.cluster.scheduler.unit_values import UnitInstruction
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status
 
@@ -69,4 +70,4 @@ class Discard(msgspec.Struct, frozen=True):
     attempt: Attempt
 
 
-Instruction = Dispatch | StopUnit | KillUnit | BeginCancelling | Requeue | Finish | Discard
+Instruction = Dispatch | StopUnit | KillUnit | BeginCancelling | Requeue | Finish | Discard | UnitInstruction

@@ -26,6 +26,16 @@ from pydra.cluster.scheduler.instructions import (
 )
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.unit_values import (
+    DiscardUnits,
+    PauseRequested,
+    ResumeRequested,
+    UnitsAsked,
+    UnitsDone,
+    UnitsForgotten,
+    WorkerLost,
+)
+from pydra.errors import InternalError
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status
 
@@ -128,5 +138,9 @@ class Scheduler:
                 roots.restored(self.state, given)
             case TimePassed():
                 pass
+            case UnitsDone(node=node, batch=batch, start=start, count=count):
+                self.state.out.append(DiscardUnits(node, batch, start + count))
+            case UnitsAsked() | UnitsForgotten() | WorkerLost() | PauseRequested() | ResumeRequested():
+                raise InternalError("This scheduler knows no units yet.")
             case _:
                 assert_never(given)
