@@ -20,7 +20,7 @@ from pydra.cluster.wire.messages import PROTOCOL, NodeHello, ToMaster, ToNode, U
 from pydra.errors import NotFound
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
 from pydra.model.instance import LogLine
-from pydra.model.node import NodeInformation
+from pydra.model.node import Node, NodeInformation
 from tests.support.cables import Cable, Peer, unthreaded
 from tests.support.fakes import MemoryStore
 from tests.support.instances import node_record
@@ -58,8 +58,15 @@ class LinkBench(Heart):
         self.archive = LogArchive(directory / "logs", LOG_LIMIT)
         self.task_logs = TaskLogs(self.clock, self.archive, unthreaded, self.events.wake)
         self.record = node_record(1)
-        self.link = NodeLink(
-            self.record,
+        self.link = self.make_link(self.record)
+        self.dispatcher._send = lambda node, message: self.link.send(message)
+        self.node = Peer()
+        self.cable = Cable(self.link, self.node)
+
+    def make_link(self, record: Node) -> NodeLink:
+        """The end of a link to a node."""
+        return NodeLink(
+            record,
             Surroundings(
                 clock=self.clock,
                 epoch=self.store.epoch,
@@ -74,9 +81,6 @@ class LinkBench(Heart):
                 disconnected=self.changes.append,
             ),
         )
-        self.dispatcher._send = lambda node, message: self.link.send(message)
-        self.node = Peer()
-        self.cable = Cable(self.link, self.node)
 
     def plug(self) -> list[ToNode]:
         """Connect; what the master says at once."""

@@ -59,16 +59,22 @@ class NodeBench:
     The package of ``unit()`` is there.
     """
 
-    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock | None = None,
+        workers: ScriptedWorkers | None = None,
+        slots: int = 2,
+    ) -> None:
         self.clock = clock or Clock()
-        self.workers = ScriptedWorkers(self.clock)
+        self.workers = workers or ScriptedWorkers(self.clock)
         self.epochs: list[int] = []
         self.outbox = Outbox()
         self.is_dead = False
         self.link = MasterLink(
             self.clock,
             incarnation="incarnation",
-            slots=2,
+            slots=slots,
             describe_node=lambda: INFORMATION,
             outbox=self.outbox,
             accept_epoch=self.accept_epoch,

@@ -136,9 +136,18 @@ class ScriptedWorkers:
             raise SandboxError("The daemon is stopping.")
         if self.fault is not None:
             raise self.fault
-        worker = ScriptedWorker(self._clock, listener, package, version, needs)
+        worker = self._make(listener, package, version, needs)
         self.taken.append(worker)
         return worker
+
+    def _make(
+        self,
+        listener: WorkerListener,
+        package: PackageName | None,
+        version: PackageVersion | None,
+        needs: Needs,
+    ) -> ScriptedWorker:
+        return ScriptedWorker(self._clock, listener, package, version, needs)
 
     async def stop(self) -> None:
         """All that were given are gone; whoever waits is refused."""
