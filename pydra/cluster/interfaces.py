@@ -10,14 +10,14 @@ whoever runs them (``Units``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
 from pydra.model.changes import Change, Committed
 from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey
-from pydra.model.instance import Instance
+from pydra.model.instance import Ended, Instance
 from pydra.model.node import Node
 from pydra.model.package import NO_NEEDS, Needs, PackageDescription
 
@@ -50,6 +50,10 @@ class Store(Protocol):
 
     async def instance(self, instance: InstanceId) -> Instance | None:
         """The instance as it was committed last, or None."""
+        ...
+
+    async def endings(self, instances: Collection[InstanceId]) -> dict[InstanceId, Ended]:
+        """How those of these instances ended that are final."""
         ...
 
     async def unfinished(self) -> list[Instance]:

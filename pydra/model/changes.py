@@ -3,8 +3,9 @@
 What may be committed to the store.
 
 A change is conditional where a late answer could do harm: ``StartAttempt`` needs a queued instance,
-``FinishInstance`` and ``RequeueInstance`` with an attempt need that attempt to be the recorded one and the
-instance not to be final. A change whose condition does not hold changes nothing, and its outcome says so.
+``FinishInstance``, ``RequeueInstance`` and ``RetryInstance`` with an attempt need that attempt to be the
+recorded one and the instance not to be final. A change whose condition does not hold changes nothing, and its
+outcome says so.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ class RequeueInstance(msgspec.Struct, frozen=True):
     instance: InstanceId
     attempt: Attempt
     losses: int
+
+
+class RetryInstance(msgspec.Struct, frozen=True):
+    """The attempt failed; the instance, which shows the failure, waits for its ``retried``-th retry."""
+
+    instance: InstanceId
+    attempt: Attempt
+    retried: int
+    not_before: float
+    failure: Failure
 
 
 class FinishInstance(msgspec.Struct, frozen=True):
@@ -116,6 +127,7 @@ Change = (
     | StartAttempt
     | MarkCancelling
     | RequeueInstance
+    | RetryInstance
     | FinishInstance
     | InsertUnits
     | RecordUnits

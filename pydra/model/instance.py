@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion, TaskKey, WorkerKey
+from pydra.model.options import NO_OPTIONS, PRIORITY, RunOptions
 from pydra.model.package import NO_NEEDS, Needs
 from pydra.model.status import Status
 
@@ -43,7 +44,7 @@ class Instance(msgspec.Struct, frozen=True):
     args: Payload
     status: Status
     queued: float
-    priority: int = 5
+    priority: int = PRIORITY
     """Smaller runs first."""
     request_key: str = ""
     """Made by the client; a repeated submission with the same key answers the first id."""
@@ -59,6 +60,20 @@ class Instance(msgspec.Struct, frozen=True):
     failure: Failure | None = None
     needs: Needs = NO_NEEDS
     """What the package version runs with, as it was when the instance was accepted."""
+    options: RunOptions = NO_OPTIONS
+    """How it is run."""
+    retried: int = 0
+    """Attempts that failed and were followed by a retry; the ``failure`` of the last is kept meanwhile."""
+    not_before: float | None = None
+    """A queued retry does not begin earlier."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What others may depend on of an instance that is final."""
+
+    status: Status
+    node: NodeId | None = None
+    """Where it ran last; None if it never ran."""
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):

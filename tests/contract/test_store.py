@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from pydra.cluster.store.store import DjangoStore
@@ -19,10 +16,12 @@ from pydra.model.changes import (
     PutNode,
     PutPackage,
     RequeueInstance,
+    RetryInstance,
     StartAttempt,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion, TaskKey
 from pydra.model.instance import Failure, Payload
+from pydra.model.options import Dependency, RunOptions
 from pydra.model.package import Needs
 from pydra.model.status import Status
 from tests.support.fakes import MemoryStore
@@ -35,21 +34,8 @@ from tests.support.instances import (
     queued_instance,
 )
 from tests.support.stores import ONE, Bench
-from tests.support.threads import PumpedReactor
 
 RESULT = Payload(2, b"\xa1x")
-
-
-@pytest.fixture(params=["memory", "django"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """An empty store of each kind."""
-    reactor = PumpedReactor()
-    if request.param == "memory":
-        yield Bench(MemoryStore(), reactor)
-        return
-    store = reactor.wait(DjangoStore.open(tmp_path / "store.sqlite3", reactor, pytest.fail))
-    yield Bench(store, reactor)
-    reactor.wait(store.close())
 
 
 def start(number: int = 1, at: float = 10.0) -> StartAttempt:
@@ -93,6 +79,14 @@ def test_an_instance_comes_back_as_it_was_committed(bench: Bench) -> None:
         worker=WORKER,
         losses=2,
         result=Payload(0, b""),
+        options=RunOptions(
+            priority=-3,
+            resources={"gpus": 1.5},
+            labels=("a", "b"),
+            follow=Dependency((ONE, InstanceId(2**40)), all=False, failure=True),
+        ),
+        retried=3,
+        not_before=4.5,
         failure=Failure("lost", "ünïcode \x00 '); DROP TABLE pydra_instance; --", "tb"),
     )
 
@@ -171,6 +165,8 @@ def test_started_is_kept_from_the_first_attempt(bench: Bench) -> None:
         (RequeueInstance(ONE, attempt(1), 1), {"running"}),
         (RequeueInstance(ONE, attempt(2), 1), set()),
         (RequeueInstance(ONE, attempt(1, epoch=2), 1), set()),
+        (RetryInstance(ONE, attempt(1), 1, 9.0, Failure("failed", "m")), {"running"}),
+        (RetryInstance(ONE, attempt(2), 1, 9.0, Failure("failed", "m")), set()),
         (finish(None, Status.CANCELLED), {"queued", "queued again"}),
         (finish(1), {"running", "cancelling"}),
         (finish(2), set()),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -19,10 +19,11 @@ from pydra.model.changes import (
     PutNode,
     PutPackage,
     RequeueInstance,
+    RetryInstance,
     StartAttempt,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion, TaskKey
-from pydra.model.instance import Instance
+from pydra.model.instance import Ended, Instance
 from pydra.model.node import Node
 from pydra.model.package import PackageDescription
 from pydra.model.status import Status
@@ -119,7 +120,14 @@ class MemoryStore:
             case StartAttempt(_, attempt, node, worker, at) if before.status is Status.QUEUED:
                 started = at if before.started is None else before.started
                 return msgspec.structs.replace(
-                    before, status=Status.RUNNING, attempt=attempt, node=node, worker=worker, started=started
+                    before,
+                    status=Status.RUNNING,
+                    attempt=attempt,
+                    node=node,
+                    worker=worker,
+                    started=started,
+                    not_before=None,
+                    failure=None,
                 )
             case MarkCancelling(_, failure) if before.status is Status.RUNNING:
                 return msgspec.structs.replace(before, status=Status.CANCELLING, failure=failure)
@@ -128,6 +136,13 @@ class MemoryStore:
                 Status.RUNNING,
             ):
                 return msgspec.structs.replace(before, status=Status.QUEUED, losses=losses)
+            case RetryInstance(_, attempt, retried, not_before, failure) if (
+                before.attempt,
+                before.status,
+            ) == (attempt, Status.RUNNING):
+                return msgspec.structs.replace(
+                    before, status=Status.QUEUED, retried=retried, not_before=not_before, failure=failure
+                )
             case FinishInstance(_, attempt, status, at, result, failure) if _may_finish(before, attempt):
                 return msgspec.structs.replace(
                     before, status=status, completed=at, result=result, failure=failure
@@ -137,6 +152,11 @@ class MemoryStore:
     async def instance(self, instance: InstanceId) -> Instance | None:
         """The instance as it was committed last, or None."""
         return self._instances.get(instance)
+
+    async def endings(self, instances: Collection[InstanceId]) -> dict[InstanceId, Ended]:
+        """How those of these instances ended that are final."""
+        found = [self._instances[number] for number in instances if number in self._instances]
+        return {each.id: Ended(each.status, each.node) for each in found if each.status.is_final}
 
     async def unfinished(self) -> list[Instance]:
         """All instances that are not final, by id."""

@@ -27,6 +27,7 @@ from pydra.model.changes import (
     PutPackage,
     RecordUnits,
     RequeueInstance,
+    RetryInstance,
     StartAttempt,
 )
 from pydra.model.ids import InstanceId
@@ -65,7 +66,8 @@ _INSERT = (
 _FIRST_WITH_KEY = "SELECT id FROM pydra_instance WHERE request_key = %s AND NOT (request_key = '')"
 _START = (
     f"UPDATE pydra_instance SET status = {RUNNING}, attempt_epoch = %s, attempt_number = %s, "  # noqa: S608
-    f"node = %s, worker = %s, started = COALESCE(started, %s) WHERE id = %s AND status = {QUEUED}"
+    "node = %s, worker = %s, started = COALESCE(started, %s), not_before = NULL, failure_code = NULL, "
+    f"failure_message = NULL, failure_traceback = NULL WHERE id = %s AND status = {QUEUED}"
 )
 _MARK_CANCELLING = (
     f"UPDATE pydra_instance SET status = {CANCELLING}, failure_code = %s, failure_message = %s, "  # noqa: S608
@@ -73,6 +75,11 @@ _MARK_CANCELLING = (
 )
 _REQUEUE = (
     f"UPDATE pydra_instance SET status = {QUEUED}, losses = %s "  # noqa: S608
+    f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status = {RUNNING}"
+)
+_RETRY = (
+    f"UPDATE pydra_instance SET status = {QUEUED}, retried = %s, not_before = %s, "  # noqa: S608
+    "failure_code = %s, failure_message = %s, failure_traceback = %s "
     f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status = {RUNNING}"
 )
 _FINISH = (
@@ -169,6 +176,7 @@ def instance_of(change: Change) -> InstanceId | None:
 
 def _statement(change: Change) -> tuple[str, Cells]:
     """The text of a change and the values to bind."""
+    cells: Cells
     match change:
         case InsertInstance(instance):
             return _INSERT, instance_row(instance)
@@ -178,13 +186,16 @@ def _statement(change: Change) -> tuple[str, Cells]:
             return _MARK_CANCELLING, (*failure_cells(failure), instance)
         case RequeueInstance(instance, attempt, losses):
             return _REQUEUE, (losses, instance, attempt.epoch, attempt.number)
+        case RetryInstance(instance, attempt, retried, not_before, failure):
+            cells = (retried, not_before, *failure_cells(failure))
+            return _RETRY, (*cells, instance, attempt.epoch, attempt.number)
         case FinishInstance():
             return _finish_statement(change)
         case InsertUnits() | RecordUnits() | MarkPaused():
             raise NotImplementedError(type(change).__name__)
         case PutNode(node):
             information = None if node.information is None else msgspec.msgpack.encode(node.information)
-            cells: Cells = (node.id, node.host, node.port, node.fingerprint, node.slots, information)
+            cells = (node.id, node.host, node.port, node.fingerprint, node.slots, information)
             return _PUT_NODE, (*cells, node.seen, node.deleted)
         case PutPackage(description):
             encoded = msgspec.msgpack.encode(description)

@@ -60,6 +60,11 @@ class InstanceRow(models.Model):
     needs = models.BinaryField(
         default=b"", help_text="What the package version runs with: a Needs as MessagePack; empty if nothing."
     )
+    options = models.BinaryField(
+        default=b"", help_text="How it is run: RunOptions as MessagePack; empty if nothing was asked for."
+    )
+    retried = models.IntegerField(default=0, help_text="Attempts that failed and were followed by a retry.")
+    not_before = models.FloatField(null=True, help_text="A queued retry does not begin earlier.")
 
     class Meta:
         """The table, and an index for each question that is asked often."""

@@ -7,6 +7,7 @@ Django has to be configured before this is imported, since it imports the models
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from pydra.cluster.store.models import InstanceRow, NodeRow, PackageRow
 from pydra.cluster.store.rows import INSTANCE_COLUMNS, instance_value
 from pydra.errors import StoreError
 from pydra.model.ids import InstanceId, NodeId, PackageName, PackageVersion, TaskKey
-from pydra.model.instance import Instance
+from pydra.model.instance import Ended, Instance
 from pydra.model.node import Node, NodeInformation
 from pydra.model.package import PackageDescription
 from pydra.model.status import Status
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 PAGE = 10
 RECENT_LIMIT = 1000
+AT_ONCE = 500
+"""Values that are bound to one statement, at most."""
 
 # From one task key to the next in the index: it costs a few steps for each task, not for each instance.
 _LAST_RUNS = """
@@ -51,6 +54,17 @@ class Queries:
         """The instance as it was committed last, or None."""
         row = InstanceRow.objects.filter(id=number).values_list(*INSTANCE_COLUMNS).first()
         return None if row is None else instance_value(row)
+
+    def endings(self, instances: Sequence[InstanceId]) -> dict[InstanceId, Ended]:
+        """How those of these instances ended that are final."""
+        final = [int(status) for status in Status if status.is_final]
+        found: dict[InstanceId, Ended] = {}
+        for start in range(0, len(instances), AT_ONCE):
+            some = instances[start : start + AT_ONCE]
+            rows = InstanceRow.objects.filter(id__in=some, status__in=final)
+            for number, status, node in rows.values_list("id", "status", "node"):
+                found[InstanceId(number)] = Ended(Status(status), None if node is None else NodeId(node))
+        return found
 
     def unfinished(self) -> list[Instance]:
         """All instances that are not final, by id."""

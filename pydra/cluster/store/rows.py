@@ -10,6 +10,7 @@ import msgspec
 
 from pydra.model.ids import Attempt
 from pydra.model.instance import Failure, Instance, Payload
+from pydra.model.options import NO_OPTIONS, RunOptions
 from pydra.model.package import NO_NEEDS, Needs
 from pydra.model.status import Status
 
@@ -39,6 +40,9 @@ INSTANCE_COLUMNS = (
     "failure_message",
     "failure_traceback",
     "needs",
+    "options",
+    "retried",
+    "not_before",
 )
 
 Cells = tuple[int | float | str | bytes | None, ...]
@@ -70,6 +74,9 @@ def instance_row(instance: Instance) -> Cells:
         *payload_cells(instance.result),
         *failure_cells(instance.failure),
         b"" if instance.needs == NO_NEEDS else msgspec.msgpack.encode(instance.needs),
+        b"" if instance.options == NO_OPTIONS else msgspec.msgpack.encode(instance.options),
+        instance.retried,
+        instance.not_before,
     )
 
 
@@ -88,7 +95,8 @@ def instance_value(row: Sequence[Any]) -> Instance:
     ident, task_key, package, version, args_size, args_inline, args_sha256 = row[:7]
     status, queued, priority, request_key, started, completed = row[7:13]
     epoch, number, node, worker, losses = row[13:18]
-    result_size, result_inline, result_sha256, code, message, traceback, needs = row[18:]
+    result_size, result_inline, result_sha256, code, message, traceback = row[18:24]
+    needs, options, retried, not_before = row[24:]
     return Instance(
         id=ident,
         task_key=task_key,
@@ -108,4 +116,7 @@ def instance_value(row: Sequence[Any]) -> Instance:
         result=None if result_size is None else Payload(result_size, bytes(result_inline), result_sha256),
         failure=None if code is None else Failure(code, message, traceback),
         needs=msgspec.msgpack.decode(needs, type=Needs) if needs else NO_NEEDS,
+        options=msgspec.msgpack.decode(options, type=RunOptions) if options else NO_OPTIONS,
+        retried=retried,
+        not_before=not_before,
     )

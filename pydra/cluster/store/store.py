@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from pydra.cluster.store.writer import Writer
 from pydra.errors import StoreError
 from pydra.model.changes import Change, Committed
 from pydra.model.ids import InstanceId, PackageName, PackageVersion, TaskKey
-from pydra.model.instance import Instance
+from pydra.model.instance import Ended, Instance
 from pydra.model.node import Node
 from pydra.model.package import PackageDescription
 
@@ -80,6 +80,10 @@ class DjangoStore:
     async def instance(self, instance: InstanceId) -> Instance | None:
         """The instance as it was committed last, or None."""
         return await self._readers.ask(self._queries.instance, instance)
+
+    async def endings(self, instances: Collection[InstanceId]) -> dict[InstanceId, Ended]:
+        """How those of these instances ended that are final."""
+        return await self._readers.ask(self._queries.endings, list(instances)) if instances else {}
 
     async def unfinished(self) -> list[Instance]:
         """All instances that are not final, by id."""
