@@ -2,25 +2,21 @@
 """
 Feeds the scheduler and carries out its instructions: persist, then send, then publish.
 
-Each feed becomes one round: a list of changes and a list of steps. One commit is under way at a time; all
-rounds that wait meanwhile go into the next one together. So nothing is sent or published before it is
-committed, and nothing is committed, sent or published out of order, even while the store refuses.
+Each feed becomes one round: a list of changes, and a list of steps that are taken when they are committed.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
-import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.interfaces import Progress, Store
+from pydra.cluster.master.rounds import Round, Rounds
 from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire.messages import (
@@ -36,7 +32,6 @@ from pydra.cluster.wire.messages import (
 from pydra.errors import InternalError, StoreError, TaskTerminated, WorkerDied
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.changes import (
-    Change,
     FinishInstance,
     InsertInstance,
     MarkCancelling,
@@ -47,28 +42,12 @@ from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance
 from pydra.model.status import Status
 
-RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
-"""Seconds between tries to commit while the store refuses, doubling from the first to the last."""
-
 REMEMBERED = 200
 """Final instances that are kept at hand: whoever waited for one asks for it in the next moment."""
-
-Step = Callable[[], None]
-
-
-@attrs.define
-class _Round:
-    """What one feed asked for: changes to commit, and the steps after them."""
-
-    changes: list[Change] = attrs.field(factory=list)
-    steps: list[Step] = attrs.field(factory=list)
-    done: Deferred[None] = attrs.field(factory=Deferred)
 
 
 class Dispatcher:
     """Joins scheduler, store, nodes and events; holds every instance that is not final."""
-
-    log = Logger()
 
     def __init__(
         self,
@@ -81,7 +60,6 @@ class Dispatcher:
         publish: Callable[[Event], int],
         fatal: Callable[[str], None],
     ) -> None:
-        self._fatal = fatal
         self._clock = clock
         self._wall_clock = wall_clock
         self._scheduler = scheduler
@@ -94,10 +72,8 @@ class Dispatcher:
         self.ended: OrderedDict[InstanceId, Instance] = OrderedDict()
         """The instances that became final last."""
         self._outcomes: dict[Attempt, tuple[NodeId, UnitFinished]] = {}
-        self._rounds: deque[_Round] = deque()
+        self._rounds = Rounds(clock, store, fatal)
         self._timer: IDelayedCall | None = None
-        self._retry: IDelayedCall | None = None
-        self._is_working = False
         self._stopped = False
 
     def restore(self, unfinished: Sequence[Instance]) -> None:
@@ -169,28 +145,19 @@ class Dispatcher:
     def feed(self, *given: inputs.Input) -> Deferred[None]:
         """Feed the scheduler; the Deferred fires when all that follows is committed and sent."""
         wanted = self._scheduler.feed(self._clock.seconds(), given)
-        round_ = _Round()
+        round_ = Round()
         for instruction in wanted:
             self._translate(instruction, round_)
-        self._rounds.append(round_)
         self._set_timer()
-        if not self._is_working:
-            self._is_working = True
-            worked = Deferred.fromCoroutine(self._work())
-            worked.addErrback(self._failed)
+        self._rounds.add(round_)
         return round_.done
-
-    def _failed(self, fault: Failed) -> None:
-        """A fault of ours: what is in memory and what is stored may differ, and nothing goes on any more."""
-        self.log.failure("The dispatcher failed", fault)
-        self._fatal("the dispatcher failed; the log has the details")
 
     def stop(self) -> None:
         """Leave no timer behind and take no further step."""
         self._stopped = True
-        for timer in (self._timer, self._retry):
-            if timer is not None and timer.active():
-                timer.cancel()
+        self._rounds.stop()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
     def _set_timer(self) -> None:
         wake_at = self._scheduler.wake_at()
@@ -205,51 +172,7 @@ class Dispatcher:
         self._timer = None
         self.feed(inputs.TimePassed())
 
-    async def _work(self) -> None:
-        """Commit and carry out all that waits, and what comes to wait meanwhile."""
-        while self._rounds and not self._stopped:
-            together = list(self._rounds)
-            changes = [change for round_ in together for change in round_.changes]
-            if changes:
-                await self._commit(changes)
-            for round_ in together:
-                if self._stopped:
-                    return
-                self._rounds.popleft()
-                self._take_steps(round_)
-        self._is_working = False
-
-    async def _commit(self, changes: Sequence[Change]) -> None:
-        """Commit the changes; while the store refuses, they and all after them wait."""
-        retry_s = RETRY_FIRST_S
-        while True:
-            try:
-                outcomes = await self._store.commit(changes)
-                break
-            # An edge: whatever it raised, nothing was committed, and without it nothing may go on.
-            except Exception as fault:  # noqa: BLE001
-                self.log.error(
-                    "The store refused; trying again in {s} s: {fault}", s=retry_s, fault=str(fault)
-                )
-            paused: Deferred[None] = Deferred()
-            if not self._stopped:
-                self._retry = self._clock.callLater(retry_s, paused.callback, None)
-            await paused
-            retry_s = min(retry_s * 2, RETRY_LAST_S)
-        for change, outcome in zip(changes, outcomes, strict=True):
-            if not outcome.applied:
-                self.log.error("The store did not apply {change}", change=type(change).__name__)
-
-    def _take_steps(self, round_: _Round) -> None:
-        for step in round_.steps:
-            try:
-                step()
-            # An edge: the steps after it concern other instances.
-            except Exception:  # noqa: BLE001
-                self.log.failure("A step after a commit failed")
-        round_.done.callback(None)
-
-    def _translate(self, instruction: instructions.Instruction, round_: _Round) -> None:
+    def _translate(self, instruction: instructions.Instruction, round_: Round) -> None:
         match instruction:
             case instructions.Dispatch():
                 self._dispatch(instruction, round_)
@@ -282,7 +205,7 @@ class Dispatcher:
             case _:
                 assert_never(instruction)
 
-    def _dispatch(self, dispatch: instructions.Dispatch, round_: _Round) -> None:
+    def _dispatch(self, dispatch: instructions.Dispatch, round_: Round) -> None:
         instance, attempt, slot = dispatch.instance, dispatch.attempt, dispatch.slot
         live = self.live[instance]
         now = self._wall_clock()
@@ -309,7 +232,7 @@ class Dispatcher:
 
         round_.steps.append(send)
 
-    def _finish(self, finish: instructions.Finish, round_: _Round) -> None:
+    def _finish(self, finish: instructions.Finish, round_: Round) -> None:
         instance, attempt, status = finish.instance, finish.attempt, finish.status
         told = self._outcomes[attempt][1] if attempt in self._outcomes else None
         result = told.result if told is not None and status is Status.COMPLETE else None
@@ -320,13 +243,13 @@ class Dispatcher:
         if attempt is not None:
             self._acknowledge(round_, attempt)
 
-    def _acknowledge(self, round_: _Round, attempt: Attempt) -> None:
+    def _acknowledge(self, round_: Round, attempt: Attempt) -> None:
         """Tell the node that told this outcome, if any did, that it is recorded."""
         if attempt in self._outcomes:
             node, _ = self._outcomes[attempt]
             round_.steps.append(lambda: self._send(node, Recorded((attempt,))))
 
-    def _update(self, round_: _Round, instance: InstanceId, *, status: Status, **changes: object) -> None:
+    def _update(self, round_: Round, instance: InstanceId, *, status: Status, **changes: object) -> None:
         """After the commit, an instance has another status: show it, and tell those who wait."""
 
         def update() -> None:

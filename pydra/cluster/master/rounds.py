@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""
+Commits what is to be stored, and takes the steps that may only follow the commit, in the order of the rounds.
+
+One commit is under way at a time; all rounds that wait meanwhile go into the next one together. So nothing is
+sent or published before it is committed, and nothing is committed, sent or published out of order, even while
+the store refuses.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure as Failed
+
+from pydra.cluster.interfaces import Store
+from pydra.model.changes import Change, RecordUnits
+
+RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
+"""Seconds between tries to commit while the store refuses, doubling from the first to the last."""
+
+Step = Callable[[], None]
+
+
+@attrs.define
+class Round:
+    """Changes to commit, and the steps after them; ``done`` fires after the last step."""
+
+    changes: list[Change] = attrs.field(factory=list)
+    steps: list[Step] = attrs.field(factory=list)
+    done: Deferred[None] = attrs.field(factory=Deferred)
+
+
+class Rounds:
+    """The rounds that wait; ``fatal`` is told if they cannot go on."""
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, store: Store, fatal: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._store = store
+        self._fatal = fatal
+        self._waiting: deque[Round] = deque()
+        self._retry: IDelayedCall | None = None
+        self._is_working = False
+        self._stopped = False
+
+    def add(self, round_: Round) -> None:
+        """Commit and carry out this round after those before it; at once if there are none."""
+        self._waiting.append(round_)
+        if not self._is_working:
+            self._is_working = True
+            worked = Deferred.fromCoroutine(self._work())
+            worked.addErrback(self._failed)
+
+    def stop(self) -> None:
+        """Leave no timer behind and take no further step."""
+        self._stopped = True
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+
+    def _failed(self, fault: Failed) -> None:
+        """A fault of ours: what is in memory and what is stored may differ, and nothing goes on any more."""
+        self.log.failure("The dispatcher failed", fault)
+        self._fatal("the dispatcher failed; the log has the details")
+
+    async def _work(self) -> None:
+        """Commit and carry out all that waits, and what comes to wait meanwhile."""
+        while self._waiting and not self._stopped:
+            together = list(self._waiting)
+            changes = [change for round_ in together for change in round_.changes]
+            if changes:
+                await self._commit(changes)
+            for round_ in together:
+                if self._stopped:
+                    return
+                self._waiting.popleft()
+                self._take_steps(round_)
+        self._is_working = False
+
+    async def _commit(self, changes: Sequence[Change]) -> None:
+        """Commit the changes; while the store refuses, they and all after them wait."""
+        retry_s = RETRY_FIRST_S
+        while True:
+            try:
+                outcomes = await self._store.commit(changes)
+                break
+            # An edge: whatever it raised, nothing was committed, and without it nothing may go on.
+            except Exception as fault:  # noqa: BLE001
+                self.log.error(
+                    "The store refused; trying again in {s} s: {fault}", s=retry_s, fault=str(fault)
+                )
+            paused: Deferred[None] = Deferred()
+            if not self._stopped:
+                self._retry = self._clock.callLater(retry_s, paused.callback, None)
+            await paused
+            retry_s = min(retry_s * 2, RETRY_LAST_S)
+        for change, outcome in zip(changes, outcomes, strict=True):
+            # Units that were recorded before are no fault: they came twice.
+            if not outcome.applied and not isinstance(change, RecordUnits):
+                self.log.error("The store did not apply {change}", change=type(change).__name__)
+
+    def _take_steps(self, round_: Round) -> None:
+        for step in round_.steps:
+            try:
+                step()
+            # An edge: the steps after it concern other instances.
+            except Exception:  # noqa: BLE001
+                self.log.failure("A step after a commit failed")
+        round_.done.callback(None)
