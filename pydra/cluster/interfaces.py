@@ -11,7 +11,7 @@ whoever runs them (``Units``).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -258,21 +258,21 @@ class Progress(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Answered(NamedTuple):
-    """What came of one unit: its packed result, or (code, message, traceback)."""
-
-    branch: str
-    unit: int
-    """Its index in the branch."""
-    result: bytes
-    failure: tuple[str, str, str] | None
+Answered = tuple[str, int, bytes, tuple[str, str, str] | None]
+"""
+What came of one unit: its branch and index as they were asked for, its packed result, and None or (code,
+message, traceback). A plain tuple: thousands are made a second, where nothing may load ``typing``.
+"""
 
 
 class Units(Protocol):
     """
     Where a task gets its units run: the cluster, by way of the worker, or this process by itself.
 
-    Used from the thread of ``work()`` alone. All of it raises `TaskCancelled` once the task was stopped.
+    A branch is named here by the key of the subtask below the class of the root (``task.get_key()`` without
+    its first part), whatever unit it is that asks; the path of that unit is put before it where the branch
+    leaves the process. Used from the thread of ``work()`` alone. All of it raises `TaskCancelled` once the
+    task was stopped.
     """
 
     def ask(
