@@ -15,22 +15,6 @@ from hypothesis import strategies as st
 
 from pydra.cluster.wire import frames, messages
 from pydra.cluster.wire.broker import BananaGuard
-from pydra.cluster.wire.messages import (
-    BlobWanted,
-    Heartbeat,
-    KillUnit,
-    LogStored,
-    MasterHello,
-    NodeHello,
-    PackageWanted,
-    Recorded,
-    RunUnit,
-    StopUnit,
-    Unavailable,
-    UnitFinished,
-    UnitLog,
-    UnitProgress,
-)
 from pydra.cluster.wire.payload import pack, to_json, unpack
 from pydra.cluster.wire.stream_frames import Kind, StreamFrameReader, encode
 
@@ -98,6 +82,10 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(fitting, typing.get_args(kind)))
     if typing.get_origin(kind) is tuple:
         return st.lists(fitting(typing.get_args(kind)[0]), max_size=4).map(tuple)
+    if typing.get_origin(kind) is list:
+        return st.lists(fitting(typing.get_args(kind)[0]), max_size=4)
+    if typing.get_origin(kind) is dict:
+        return st.dictionaries(*map(fitting, typing.get_args(kind)), max_size=4)
     if typing.get_args(kind):
         return st.one_of([fitting(part) for part in typing.get_args(kind)])
     hints = typing.get_type_hints(kind)
@@ -109,7 +97,7 @@ def any_of(*kinds: Any) -> st.SearchStrategy[list[Any]]:
 
 
 @given(
-    any_of(MasterHello, RunUnit, StopUnit, KillUnit, Recorded, LogStored, Heartbeat, Unavailable),
+    any_of(*typing.get_args(messages.ToNode)),
     st.integers(100, 10_000),
 )
 def test_messages_to_nodes_arrive(sent: list[Any], spare: int) -> None:
@@ -120,7 +108,7 @@ def test_messages_to_nodes_arrive(sent: list[Any], spare: int) -> None:
 
 
 @given(
-    any_of(NodeHello, UnitFinished, UnitProgress, UnitLog, PackageWanted, BlobWanted, Heartbeat),
+    any_of(*typing.get_args(messages.ToMaster)),
     st.integers(100, 10_000),
 )
 def test_messages_to_masters_arrive(sent: list[Any], spare: int) -> None:
@@ -137,7 +125,13 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 FRAMES = st.lists(
-    st.lists(st.integers(0, 30) | TEXTS | st.binary(max_size=50), max_size=5).map(lambda rest: [16, *rest]),
+    st.lists(
+        st.integers(0, 30)
+        | TEXTS
+        | st.binary(max_size=50)
+        | st.dictionaries(st.integers(0, 99) | TEXTS, TEXTS, max_size=3),
+        max_size=5,
+    ).map(lambda rest: [16, *rest]),
     max_size=6,
 )
 PLACES = st.lists(st.integers(0, 100_000), max_size=10)

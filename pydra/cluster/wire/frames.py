@@ -61,7 +61,8 @@ instead of RUN, load the task and then run the units that follow.
 UNITS = 9
 """
 [UNITS, batch: str, branch: str, indexes: list of int, args: list of bytes]: run them in order, after those
-before; arguments that are larger than a part come alone, in MOREs before it.
+before; arguments that are larger than a part come alone (the one unit of a UNITS), in MOREs before it. Each
+UNITS has a name of its own in ``batch``, which its DONEs repeat.
 """
 RESULTS = 10
 """
@@ -72,7 +73,10 @@ alone, in MOREs before it.
 
 # From the worker.
 READY = 16
-"""[READY]: the runtime is loaded; a package may be mounted and work sent."""
+"""
+[READY]: the runtime is loaded; a package may be mounted and work sent. Said again after a SERVE: the task is
+loaded, so the time of the first unit counts from now.
+"""
 PROGRESS = 17
 """[PROGRESS, percent: int, message: str | None]"""
 LOG = 18
@@ -109,7 +113,7 @@ DONE = 30
 """
 [DONE, batch: str, start: int, results: list of bytes, failures: {position: [code, message, traceback]},
 busy_s: float]: results of a batch from position ``start`` on, in its order; the positions of failures count
-from ``start``. A result that is larger than a part comes alone, in PARTs before it.
+from ``start``. A result that is larger than a part comes alone (the one of a DONE), in PARTs before it.
 """
 
 
@@ -146,9 +150,16 @@ class FrameReader:
         return frames
 
 
+def _map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    """A map by text or number: others could be chosen so that a dict of them takes minutes to build."""
+    if not all(type(key) is int or type(key) is str for key, _ in pairs):
+        raise ValueError("A map of a frame has other keys.")
+    return dict(pairs)
+
+
 def _decode(body: bytes) -> list[object]:
     try:
-        frame = msgpack.unpackb(body, raw=False, strict_map_key=True)
+        frame = msgpack.unpackb(body, raw=False, strict_map_key=False, object_pairs_hook=_map)
     except Exception as fault:  # noqa: BLE001 - msgpack raises a dozen kinds, and hostile bytes find them all
         raise WireError(f"This is no frame: {type(fault).__name__}") from None
     if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):

@@ -165,6 +165,12 @@ class HeldBatch(msgspec.Struct, frozen=True):
     """Results that were acknowledged; those after it follow as ``UnitsDone``, as they are there."""
 
 
+class HeldBatches(msgspec.Struct, frozen=True, tag="held_batches"):
+    """Batches that have no room in the ``NodeHello`` that follows, of which they are a part."""
+
+    batches: tuple[HeldBatch, ...]
+
+
 class NodeHello(msgspec.Struct, frozen=True, tag="node_hello"):
     """The node answers; ``incarnation`` is new at each start of its daemon."""
 
@@ -293,7 +299,8 @@ ToNode = (
     | Unavailable
 )
 ToMaster = (
-    NodeHello
+    HeldBatches
+    | NodeHello
     | UnitsAsked
     | UnitsForgotten
     | UnitsDone
