@@ -8,8 +8,8 @@ import resource
 
 import pytest
 
+from pydra.cluster.tasks.failure import failure_of, limit_reached
 from pydra.cluster.wire.frames import FAILED, READY
-from pydra.cluster.worker.failure import failure_of, limit_reached
 from tests.support.runtimes import Runtime
 
 LOWERED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))"

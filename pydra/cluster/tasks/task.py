@@ -62,12 +62,16 @@ class Task:
         task.STOP_FLAG = False
         task._key = cls.__name__
         task._status = QUEUED
+        task._unit = ""
         task._worker = None
         task._made_with = (args, kwargs)
         return task
 
     _key: str
     _status: int
+    _unit: str
+    """The path of the unit that this task runs, as in ``Sub:7``; empty if it runs no unit of its own."""
+
     _worker: Worker | None
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
 

@@ -18,9 +18,9 @@ from time import monotonic
 
 import msgpack
 
+from pydra.cluster.tasks.failure import words_of
 from pydra.cluster.wire.frames import DESCRIBED
 from pydra.cluster.worker.description import ANSWER_SIZE, Answer, read_told
-from pydra.cluster.worker.failure import words_of
 from pydra.cluster.worker.forms import describe_form, text
 from pydra.cluster.worker.loader import CodeFault, form_of, is_task, load_module, make_task, open_package
 from pydra.cluster.worker.runner import send_answer

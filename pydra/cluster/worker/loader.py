@@ -16,8 +16,8 @@ import sys
 from _frozen_importlib import ModuleSpec, module_from_spec  # importlib's own would have to be loaded
 
 from pydra.cluster.tasks.container import TaskContainer
+from pydra.cluster.tasks.failure import traceback_of, words_of
 from pydra.cluster.tasks.task import Task
-from pydra.cluster.worker.failure import traceback_of, words_of
 from pydra.errors import LoadError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds

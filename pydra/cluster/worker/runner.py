@@ -13,13 +13,13 @@ import os
 import sys
 from _thread import start_new_thread
 
-from pydra.cluster.wire import payload
-from pydra.cluster.wire.frames import ANSWER_LIMIT, FAILED, PART, PART_SIZE, PRIMED, RESULT, STOP, STOPPED
-from pydra.cluster.worker.failure import RunFailure, failure_of
+from pydra.cluster.tasks.call import arguments_of, packed_result
+from pydra.cluster.tasks.failure import RunFailure, failure_of
+from pydra.cluster.wire.frames import FAILED, PART, PART_SIZE, PRIMED, RESULT, STOP, STOPPED
 from pydra.cluster.worker.loader import CodeFault, load_class, load_module, make_task, open_package
 from pydra.cluster.worker.output import Log, LoggingCapture, Output
 from pydra.cluster.worker.reporter import Reporter
-from pydra.errors import InvalidParameters, LimitExceeded, TaskCancelled, WireError
+from pydra.errors import TaskCancelled
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Runner:
         self, surroundings: Surroundings, task_key: str, package: str, args: bytes
     ) -> bytes | RunFailure | None:
         """The packed result, a failure, or None for a task that was stopped."""
-        arguments = _arguments(args)
+        arguments = arguments_of(args)
         if isinstance(arguments, RunFailure):
             return arguments
         try:
@@ -121,7 +121,7 @@ class Runner:
             if self._stopping and isinstance(fault, TaskCancelled):
                 return None
             return failure_of(fault)
-        return None if self._stopping else _packed(result)
+        return None if self._stopping else packed_result(result)
 
     def _listen(self) -> None:
         """Take the stop flag; without a channel there is no worker."""
@@ -180,29 +180,3 @@ def _memory() -> int:
     with open("/proc/self/statm") as opened:
         _, resident, shared, *_ = map(int, opened.read().split())
     return (resident - shared) * os.sysconf("SC_PAGESIZE")
-
-
-def _arguments(args: bytes) -> dict[str, object] | RunFailure:
-    try:
-        arguments = payload.unpack(args) if args else {}
-    except WireError as fault:
-        return RunFailure(InvalidParameters.code, f"The arguments cannot be read: {fault}")
-    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
-        return RunFailure(InvalidParameters.code, "The arguments are not a map of names to values.")
-    return arguments
-
-
-def _packed(result: object) -> bytes | RunFailure:
-    try:
-        data = payload.pack(result)
-    except (TypeError, ValueError) as fault:
-        return RunFailure("failed", f"The result cannot be sent: {fault}")
-    except BaseException as fault:  # noqa: BLE001 - the values are the author's objects, and may do anything
-        return failure_of(fault)
-    if len(data) > ANSWER_LIMIT:
-        size, limit = len(data) / 2**20, ANSWER_LIMIT // 2**20
-        return RunFailure(
-            LimitExceeded.code,
-            f"The result is {size:.1f} MiB packed; the limit is {limit} MiB; return less.",
-        )
-    return data

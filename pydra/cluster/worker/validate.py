@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from pydra.cluster.tasks.failure import words_of
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.frames import ANSWER_LIMIT, VALIDATED
-from pydra.cluster.worker.failure import words_of
 from pydra.cluster.worker.forms import prepare_django, text
 from pydra.cluster.worker.loader import CodeFault, form_of, load_class, open_package
 from pydra.cluster.worker.runner import send_answer

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""One call of a task: from packed arguments to the packed result, or to a failure in words."""
+
+from __future__ import annotations
+
+from pydra.cluster.tasks.failure import RunFailure, failure_of
+from pydra.cluster.wire import payload
+from pydra.cluster.wire.frames import ANSWER_LIMIT
+from pydra.errors import InvalidParameters, LimitExceeded, WireError
+
+TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
+if TYPE_CHECKING:
+    from pydra.cluster.tasks.task import Task
+
+
+def call_task(task: Task, args: bytes) -> bytes | RunFailure:
+    """Run a task; whatever it does is told, only KeyboardInterrupt of the one who runs it goes through."""
+    arguments = arguments_of(args)
+    if isinstance(arguments, RunFailure):
+        return arguments
+    try:
+        result = task.start(arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # noqa: BLE001 - a task may raise anything, SystemExit included
+        return failure_of(fault)
+    return packed_result(result)
+
+
+def arguments_of(args: bytes) -> dict[str, object] | RunFailure:
+    """The arguments by name; no bytes are no arguments."""
+    try:
+        arguments = payload.unpack(args) if args else {}
+    except WireError as fault:
+        return RunFailure(InvalidParameters.code, f"The arguments cannot be read: {fault}")
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+        return RunFailure(InvalidParameters.code, "The arguments are not a map of names to values.")
+    return arguments
+
+
+def packed_result(result: object) -> bytes | RunFailure:
+    """The MessagePack of a result that can be sent."""
+    try:
+        data = payload.pack(result)
+    except (TypeError, ValueError) as fault:
+        return RunFailure("failed", f"The result cannot be sent: {fault}")
+    except BaseException as fault:  # noqa: BLE001 - the values are the author's objects, and may do anything
+        return failure_of(fault)
+    if len(data) > ANSWER_LIMIT:
+        size, limit = len(data) / 2**20, ANSWER_LIMIT // 2**20
+        return RunFailure(
+            LimitExceeded.code,
+            f"The result is {size:.1f} MiB packed; the limit is {limit} MiB; return less.",
+        )
+    return data
