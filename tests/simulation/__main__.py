@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""
+``python -m tests.simulation``: run seeds, one again with its trace, or see that planted bugs are found.
+
+The exit code is 1 if a promise was broken, or a planted bug was not found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.run import Verdict, run
+
+
+def show(verdict: Verdict, took_s: float) -> None:
+    """One line."""
+    times = verdict.simulated_s / took_s
+    print(
+        f"seed {verdict.seed}: {verdict.instances} instances, {verdict.events} events, "
+        f"{verdict.simulated_s:.0f} s simulated in {took_s:.2f} s ({times:.0f} x), hash {verdict.digest}"
+    )
+    if verdict.broken:
+        print(f"  BROKEN: {verdict.broken}\n  again: python -m tests.simulation --seed {verdict.seed} --trace")
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=20, help="how many seeds")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no seed after so long")
+    parser.add_argument("--seed", type=int, help="this seed alone")
+    parser.add_argument("--trace", action="store_true", help="with --seed: print all that happened")
+    parser.add_argument("--twice", action="store_true", help="run each seed twice and compare the hashes")
+    options = parser.parse_args()
+    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    begun, is_good = time.monotonic(), True
+    for seed in seeds:
+        if time.monotonic() - begun > options.seconds:
+            break
+        started = time.monotonic()
+        verdict = run(seed, options.trace)
+        show(verdict, time.monotonic() - started)
+        print(*verdict.trace, sep="\n", end="\n" if verdict.trace else "")
+        is_good &= not verdict.broken
+        if options.twice and run(seed).digest != verdict.digest:
+            print(f"  BROKEN: seed {seed} went another way the second time")
+            is_good = False
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

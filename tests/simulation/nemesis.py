@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""Breaks things, as often as the plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydra.cluster.interfaces import WorkerExit
+from pydra.errors import WorkersUnavailable
+from tests.simulation.cluster import SimulatedCluster
+
+OUTAGES_S = (1.0, 8.0, 20.0, 70.0, 120.0)
+"""How long something may be broken: shorter and longer than the times after which somebody is given up."""
+
+
+class Nemesis:
+    """One method for each kind of fault; ``heal`` ends all that lasts."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self._random = cluster.random
+        self._is_over = False
+        self._acts: dict[str, Callable[[], None]] = {
+            "cut": self.cut,
+            "one_way": self.one_way,
+            "clog": self.clog,
+            "kill_master": self.kill_master,
+            "kill_node": self.kill_node,
+            "kill_worker": self.kill_worker,
+            "freeze_node": self.freeze_node,
+            "refuse_commits": self.refuse_commits,
+            "slow_commits": self.slow_commits,
+            "lose_commit": self.lose_commit,
+            "refuse_workers": self.refuse_workers,
+            "cancel": self.cancel,
+        }
+
+    def act(self, kind: str) -> None:
+        """Let a fault of this kind happen."""
+        self._cluster.trail.note("fault", kind)
+        self._acts[kind]()
+
+    def cut(self) -> None:
+        """A node is away."""
+        self._cable().break_for(self._outage())
+
+    def one_way(self) -> None:
+        """Nothing arrives in one direction."""
+        cable = self._cable()
+        if cable.is_up:
+            end = self._random.choice([cable.master, cable.node])
+            end.silent_until = self._cluster.clock.seconds() + self._outage()
+
+    def clog(self) -> None:
+        """A direction is slow for a moment, not long enough to be given up."""
+        cable = self._cable()
+        if cable.is_up:
+            end = self._random.choice([cable.master, cable.node])
+            end.silent_until = self._cluster.clock.seconds() + self._random.uniform(0.1, 9.0)
+
+    def freeze_node(self) -> None:
+        """A node neither hears nor speaks for a while."""
+        cable = self._cable()
+        if cable.is_up:
+            until = self._cluster.clock.seconds() + self._random.uniform(0.1, 14.0)
+            cable.master.silent_until = cable.node.silent_until = until
+
+    def kill_master(self) -> None:
+        """The master is killed; whatever it was committing is made."""
+        self._cluster.restart_master(lose_commits=False, away_s=self._away())
+
+    def lose_commit(self) -> None:
+        """The master is killed while it commits, and nothing of that is there."""
+        self._cluster.store.hold()
+        self._cluster.run(self._random.uniform(0.0, 2.0))
+        self._cluster.restart_master(lose_commits=True, away_s=self._away())
+
+    def kill_node(self) -> None:
+        """A node is killed with its workers."""
+        self._cluster.restart_node(self._random.choice(self._cluster.numbers))
+
+    def kill_worker(self) -> None:
+        """A worker is killed by the kernel."""
+        workers = self._node().workers.living()
+        if workers:
+            self._random.choice(workers).exits(WorkerExit(137, "killed by SIGKILL"))
+
+    def refuse_commits(self) -> None:
+        """The database is locked, or the disk full."""
+        self._cluster.store.refuse("The disk is full.")
+        self._later(self._random.choice(OUTAGES_S[:4]), self._cluster.store.accept)
+
+    def slow_commits(self) -> None:
+        """Commits take long."""
+        if self._cluster.store._held is None:
+            self._cluster.store.hold()
+            self._later(self._random.uniform(0.1, 5.0), self._cluster.store.release)
+
+    def refuse_workers(self) -> None:
+        """A node cannot start workers."""
+        workers = self._node().workers
+        workers.fault = WorkersUnavailable("There is no memory.")
+
+        def healthy() -> None:
+            workers.fault = None
+
+        self._later(self._random.choice(OUTAGES_S[:4]), healthy)
+
+    def cancel(self) -> None:
+        """Somebody cancels something, which may be final."""
+        if self._cluster.highest:
+            self._cluster.cancel(self._random.randint(1, self._cluster.highest))
+
+    def heal(self) -> None:
+        """From now on all is well."""
+        cluster = self._cluster
+        cluster.trail.note("healed")
+        cluster.store.accept()
+        cluster.store.release()
+        for number in cluster.numbers:
+            cluster.nodes[number].workers.fault = None
+            cable = cluster.cables[number]
+            cable.cut_until = 0.0
+            if cable.is_up:
+                cable.master.silent_until = cable.node.silent_until = 0.0
+            cable.plug_later()
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._cluster.clock.callLater(seconds, call)
+
+    def _outage(self) -> float:
+        return self._random.choice(OUTAGES_S)
+
+    def _away(self) -> float:
+        return self._random.choice([0.1, 3.0, 30.0])
+
+    def _cable(self):  # noqa: ANN202 - tests are not typed through
+        return self._cluster.cables[self._random.choice(self._cluster.numbers)]
+
+    def _node(self):  # noqa: ANN202
+        return self._cluster.nodes[self._random.choice(self._cluster.numbers)]
