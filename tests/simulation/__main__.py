@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 
+from tests.simulation.planting import look_for_all
 from tests.simulation.run import Verdict, run
 
 
@@ -22,7 +23,9 @@ def show(verdict: Verdict, took_s: float) -> None:
         f"{verdict.simulated_s:.0f} s simulated in {took_s:.2f} s ({times:.0f} x), hash {verdict.digest}"
     )
     if verdict.broken:
-        print(f"  BROKEN: {verdict.broken}\n  again: python -m tests.simulation --seed {verdict.seed} --trace")
+        print(
+            f"  BROKEN: {verdict.broken}\n  again: python -m tests.simulation --seed {verdict.seed} --trace"
+        )
 
 
 def main() -> int:
@@ -33,9 +36,27 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no seed after so long")
     parser.add_argument("--seed", type=int, help="this seed alone")
     parser.add_argument("--trace", action="store_true", help="with --seed: print all that happened")
+    parser.add_argument("--until-broken", action="store_true", help="stop at the first seed that fails")
+    parser.add_argument("--planted", nargs="*", metavar="NAME", help="look for planted bugs instead")
     parser.add_argument("--twice", action="store_true", help="run each seed twice and compare the hashes")
     options = parser.parse_args()
-    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    return plant(options.planted) if options.planted is not None else run_seeds(options)
+
+
+def plant(names: list[str]) -> int:
+    """Look for planted bugs."""
+    found = []
+    for bug in look_for_all(names):
+        found.append(bug)
+        print(f"{bug.patch}: " + (f"found by seed {bug.seeds - 1}: {bug.told}" if bug.seeds else "NOT FOUND"))
+    return 0 if found and all(bug.seeds for bug in found) else 1
+
+
+def run_seeds(options: argparse.Namespace) -> int:
+    """Run seeds one after another."""
+    seeds = (
+        [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    )
     begun, is_good = time.monotonic(), True
     for seed in seeds:
         if time.monotonic() - begun > options.seconds:
@@ -48,6 +69,8 @@ def main() -> int:
         if options.twice and run(seed).digest != verdict.digest:
             print(f"  BROKEN: seed {seed} went another way the second time")
             is_good = False
+        if options.until_broken and not is_good:
+            break
     return 0 if is_good else 1
 
 

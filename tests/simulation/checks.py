@@ -42,6 +42,21 @@ class Checks:
                 invariants.check(cluster.master.scheduler.state)
             except AssertionError as fault:
                 raise Broken(f"the scheduler's tables: {fault}") from None
+            self._check_leases()
+
+    def _check_leases(self) -> None:
+        """A lease is renewed by its holder alone: at its dispatch, by heartbeats and hellos that name it."""
+        master = self._cluster.master
+        for attempt, assigned in master.scheduler.state.attempts.items():
+            told = max(
+                master.begun,
+                master.leases.named.get((assigned.node, attempt), 0.0),
+                self._cluster.dispatched.get(attempt, 0.0),
+            )
+            if assigned.named > told + 1e-6:
+                raise Broken(
+                    f"attempt {attempt} was named at {told:.3f}, but counts as at {assigned.named:.3f}"
+                )
 
     def _check_store(self) -> None:
         cluster = self._cluster
@@ -65,7 +80,9 @@ class Checks:
         if instance.status is Status.COMPLETE:
             given = self._cluster.diary.results.get(str(instance.attempt))
             if instance.result is None or instance.result.inline != given:
-                raise Broken(f"instance {instance.id} has another result than attempt {instance.attempt} gave")
+                raise Broken(
+                    f"instance {instance.id} has another result than attempt {instance.attempt} gave"
+                )
 
     def when_all_is_over(self) -> None:
         """Faults stopped long ago."""
@@ -82,4 +99,6 @@ class Checks:
             if node.outbox.attempts():
                 raise Broken(f"node {number} still holds outcomes of {node.outbox.attempts()}")
             if node.workers.living():
-                raise Broken(f"node {number} still has workers: {[each.name for each in node.workers.living()]}")
+                raise Broken(
+                    f"node {number} still has workers: {[each.name for each in node.workers.living()]}"
+                )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.master.node_link import NodeLink
-from pydra.cluster.scheduler import inputs
+from pydra.cluster.scheduler import inputs, instructions
 from pydra.cluster.wire.messages import RunUnit, ToNode
 from pydra.events import Event
-from pydra.model.ids import InstanceId, NodeId
+from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
 from tests.simulation.plan import Plan
 from tests.simulation.programs import Diary, ProgrammedWorkers
@@ -54,6 +54,25 @@ class Trail:
         return self._hash.hexdigest()
 
 
+class Leases:
+    """Who named which attempt last: what the scheduler may know of leases, kept beside it."""
+
+    def __init__(self) -> None:
+        self.named: dict[tuple[NodeId, Attempt], float] = {}
+
+    def take(self, now: float, given: Sequence[inputs.Input]) -> None:
+        """What the scheduler is fed with."""
+        for each in given:
+            if isinstance(each, inputs.HeartbeatReceived):
+                attempts = each.held
+            elif isinstance(each, inputs.NodeReady):
+                attempts = (*each.running, *each.finished, *(held.worker for held in each.workers))
+            else:
+                continue
+            for attempt in attempts:
+                self.named[each.node, attempt] = now
+
+
 class SimulatedMaster(LinkBench):
     """A master with a link for each node."""
 
@@ -62,6 +81,18 @@ class SimulatedMaster(LinkBench):
         self._cluster = cluster
         self.links = {NodeId(number): self.make_link(node_record(number)) for number in cluster.numbers}
         self.dispatcher._send = self._send_to
+        self.leases = Leases()
+        self.begun = clock.seconds()
+        self._feed = self.scheduler.feed
+        self.scheduler.feed = self._watched_feed
+
+    def _watched_feed(self, now: float, given: Sequence[inputs.Input]) -> list[instructions.Instruction]:
+        self.leases.take(now, given)
+        wanted = self._feed(now, given)
+        for each in wanted:
+            if isinstance(each, instructions.Dispatch):
+                self._cluster.dispatched[each.attempt] = now
+        return wanted
 
     def _send_to(self, node: NodeId, message: ToNode) -> None:
         self._cluster.sent(node, message)
@@ -90,6 +121,7 @@ class SimulatedCluster:
         self._directory = directory
         self.numbers = range(1, plan.nodes + 1)
         self._latest: dict[InstanceId, Any] = {}
+        self.dispatched: dict[Attempt, float] = {}
         self.check: Callable[[], None] = lambda: None
         self.nodes: dict[int, NodeBench] = {}
         self.cables: dict[int, SlowCable] = {}

@@ -134,8 +134,8 @@ class Nemesis:
     def _away(self) -> float:
         return self._random.choice([0.1, 3.0, 30.0])
 
-    def _cable(self):  # noqa: ANN202 - tests are not typed through
+    def _cable(self):
         return self._cluster.cables[self._random.choice(self._cluster.numbers)]
 
-    def _node(self):  # noqa: ANN202
+    def _node(self):
         return self._cluster.nodes[self._random.choice(self._cluster.numbers)]

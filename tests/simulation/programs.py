@@ -74,7 +74,9 @@ class Diary:
 class Asker:
     """The part of a task that asks for the units of one branch and waits for all of them."""
 
-    def __init__(self, worker: ProgrammedWorker, branch: str, count: int, done: Callable[[int], None]) -> None:
+    def __init__(
+        self, worker: ProgrammedWorker, branch: str, count: int, done: Callable[[int], None]
+    ) -> None:
         self._worker = worker
         self.branch = branch
         self._count = count
@@ -190,7 +192,9 @@ class ProgrammedWorker(ScriptedWorker):
         if branch == "Sub" and unit in work.poison:
             self._after(work.unit_duration, self.exits, CRASHED)
         elif branch == "Sub" and work.nested:
-            self._asker = Asker(self, f"Sub:{unit}/Leaf", 2, lambda failed: self._end_unit(work.unit_duration))
+            self._asker = Asker(
+                self, f"Sub:{unit}/Leaf", 2, lambda failed: self._end_unit(work.unit_duration)
+            )
             self._asker.start()
         else:
             self._after(work.unit_duration, self._end_unit, work.unit_duration)

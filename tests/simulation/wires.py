@@ -60,7 +60,9 @@ class SlowLink(CableLink):
 class SlowCable(Cable):
     """Joins two users by links that need the clock; plugged in again by itself after it broke."""
 
-    def __init__(self, clock: Clock, random: Random, latency: float, master: LinkUser, node: LinkUser) -> None:
+    def __init__(
+        self, clock: Clock, random: Random, latency: float, master: LinkUser, node: LinkUser
+    ) -> None:
         super().__init__(master, node)
         self.clock = clock
         self._random = random
