@@ -4,7 +4,6 @@ from __future__ import annotations
 from pydra.cluster.scheduler.deadlines import Deadlines, DueKind, Key
 from pydra.cluster.scheduler.limits import MOST_SLOTS
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
-from pydra.cluster.scheduler.placement import LeastLoad
 from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
 from pydra.model.ids import InstanceId, NodeId
 
@@ -18,8 +17,10 @@ def waiting(instance: int, priority: int = 5, queued: float = 0.0) -> Waiting:
 
 def taken(queue: WaitingQueue) -> list[int]:
     numbers = []
-    while (first := queue.take()) is not None:
-        numbers.append(int(first.instance))
+    anywhere = NodeRecord(NodeId(1), Standing.READY, heard=0.0)
+    while (found := queue.first(lambda _: anywhere)) is not None:
+        numbers.append(int(found[0].instance))
+        queue.remove(found[0].instance)
     return numbers
 
 
@@ -47,7 +48,7 @@ def test_queue_forgets_what_was_removed() -> None:
         if number % 100 != 7:
             queue.remove(InstanceId(number))
     assert 10 == len(queue)
-    assert len(queue._heap) < 100
+    assert all(len(line.heap) < 100 for line in queue._lines.values())
     assert [7, 107, 207, 307, 407, 507, 607, 707, 807, 907] == taken(queue)
 
 
@@ -108,34 +109,6 @@ def test_deadlines_at_one_instant() -> None:
     deadlines.put(STOP, 10.0)
     deadlines.put(NODE, 10.0)
     assert [NODE, STOP] == [deadlines.take_due(10.0), deadlines.take_due(10.0)]
-
-
-def test_placement_takes_the_least_loaded() -> None:
-    """The smallest share of busy slots wins, and among equals the lowest id."""
-    placement = LeastLoad()
-    nodes = {}
-    for number, slots in ((3, 4), (2, 2), (1, 1)):
-        node = nodes[number] = NodeRecord(NodeId(number), Standing.READY, heard=0.0)
-        node.offer(slots)
-        placement.reconsider(node)
-    chosen = []
-    while (node_chosen := placement.choose()) is not None:
-        index = node_chosen.next_index()
-        node_chosen.holders[index] = None  # type: ignore[assignment]  # only the number of holders counts here
-        placement.reconsider(node_chosen)
-        chosen.append((int(node_chosen.id), index))
-    assert [(1, 0), (2, 0), (3, 0), (3, 1), (2, 1), (3, 2), (3, 3)] == chosen
-
-
-def test_placement_keeps_its_heap_small() -> None:
-    """Any number of changes leaves a heap in proportion to the nodes."""
-    placement = LeastLoad()
-    node = NodeRecord(NodeId(1), Standing.READY, heard=0.0)
-    node.offer(2)
-    for _ in range(1000):
-        placement.reconsider(node)
-    assert len(placement._heap) < 100
-    assert node is placement.choose()
 
 
 def test_slots_offered_are_bounded() -> None:

@@ -13,11 +13,13 @@ from pydra.model.status import Status
 
 
 def fill(state: State) -> None:
-    """Dispatch from the queue until it is empty or no ready node has a free slot."""
-    while state.queue and (node := state.placement.choose()) is not None:
-        waiting = state.queue.take()
-        if waiting is None:
-            return
+    """Dispatch from the queue, in its order, until nothing that waits finds a place."""
+    queue, placement = state.queue, state.placement
+    if placement.is_unchanged and not queue.has_news:
+        return
+    while (found := queue.first(placement.choose)) is not None:
+        waiting, node = found
+        queue.remove(waiting.instance)
         _dispatch(state, waiting, node)
 
 
@@ -35,8 +37,10 @@ def _dispatch(state: State, waiting: Waiting, node: NodeRecord) -> None:
         index,
         status_after(Status.QUEUED, Happening.DISPATCHED),
         state.now,
+        wish=waiting.wish,
+        retried=waiting.retried,
     )
-    node.holders[index] = assigned
+    node.take(assigned)
     state.assigned[waiting.instance] = state.attempts[attempt] = assigned
     state.placement.reconsider(node)
     state.out.append(Dispatch(waiting.instance, attempt, WorkerSlot(node.id, index)))

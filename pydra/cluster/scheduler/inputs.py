@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
 
 from pydra.cluster.scheduler.unit_values import BatchHeld, UnitInput, WorkerHeld
 from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.options import NO_OPTIONS, RunOptions
 from pydra.model.status import Status
 
 
@@ -33,6 +35,9 @@ class Submitted(msgspec.Struct, frozen=True):
     queued: float
     is_session: bool = False
     """Its units come from a client."""
+    options: RunOptions = NO_OPTIONS
+    isolation: str = ""
+    """The least that its package asks for."""
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -55,6 +60,10 @@ class Restored(msgspec.Struct, frozen=True):
     """A CANCELLING one ends FAILED: its worker was terminated."""
     is_session: bool = False
     """As in ``Submitted``."""
+    options: RunOptions = NO_OPTIONS
+    isolation: str = ""
+    retried: int = 0
+    """Attempts that failed and were followed by a retry."""
 
 
 class NodeReady(msgspec.Struct, frozen=True):
@@ -66,6 +75,10 @@ class NodeReady(msgspec.Struct, frozen=True):
     finished: tuple[Attempt, ...] = ()
     workers: tuple[WorkerHeld, ...] = ()
     batches: tuple[BatchHeld, ...] = ()
+    labels: frozenset[str] = frozenset()
+    resources: Mapping[str, float] = {}
+    """By name; memory in MB."""
+    isolation: str = ""
 
 
 class HeartbeatReceived(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ def check(state: State) -> None:
     _check_instances(state)
     for node in state.nodes.values():
         _check_slots(state, node)
+        _check_resources(node)
     _check_placement(state)
     _check_deadlines(state)
 
@@ -68,12 +69,22 @@ def _check_slots(state: State, node: NodeRecord) -> None:
 
 
 def _check_placement(state: State) -> None:
-    expected = sorted((node.id, node.load) for node in state.nodes.values() if node.is_placeable)
-    entries = sorted(state.placement.living_entries())
-    assert entries == expected, f"placement knows {entries}; with a free slot and ready are {expected}"
-    assert not (expected and len(state.queue)), (
-        f"{len(state.queue)} instances wait although there are free slots (node, load): {expected}"
-    )
+    for requirement, known in state.placement.known():
+        expected = {node.id for node in state.nodes.values() if node.is_placeable and node.meets(requirement)}
+        assert known == expected, f"placement knows {known}; {expected} are ready and meet {requirement}"
+    for head in state.queue.heads():
+        node = state.placement.choose(head.wish.requirement)
+        assert node is None, (
+            f"instance {head.instance} waits although node {node.id} is free and meets what it needs"
+        )
+
+
+def _check_resources(node: NodeRecord) -> None:
+    held: dict[str, int] = {}
+    for assigned in node.holders.values():
+        for name, amount in assigned.wish.requirement.resources:
+            held[name] = held.get(name, 0) + amount
+    assert node.held == held, f"node {node.id} counts {node.held} as held; its workers hold {held}"
 
 
 def _check_deadlines(state: State) -> None:

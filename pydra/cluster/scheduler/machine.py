@@ -25,6 +25,7 @@ from pydra.cluster.scheduler.instructions import (
     Instruction,
 )
 from pydra.cluster.scheduler.limits import Limits
+from pydra.cluster.scheduler.policies import LeastLoad, MakePolicy
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import (
     DiscardUnits,
@@ -45,11 +46,11 @@ class Scheduler:
     Decides what runs where; a machine without clock, chance or memory of what is final.
 
     The same inputs at the same times give the same instructions. ``epoch`` is that of the store, so that
-    attempt numbers, which rise from 1, are never repeated.
+    attempt numbers, which rise from 1, are never repeated; ``make_policy`` is how a node is chosen.
     """
 
-    def __init__(self, epoch: int, limits: Limits) -> None:
-        self.state = State(epoch=epoch, limits=limits)
+    def __init__(self, epoch: int, limits: Limits, make_policy: MakePolicy = LeastLoad) -> None:
+        self.state = State(epoch=epoch, limits=limits, make_policy=make_policy)
 
     def feed(self, now: float, inputs: Sequence[Input]) -> list[Instruction]:
         """

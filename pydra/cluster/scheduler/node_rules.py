@@ -9,6 +9,7 @@ from pydra.cluster.scheduler.instructions import Discard, KillUnit, StopUnit
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.roots import lost, watch_stop
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.wishes import amounts
 from pydra.model.ids import NodeId
 from pydra.model.status import Status
 
@@ -27,6 +28,8 @@ def ready(state: State, given: NodeReady) -> None:
         else:
             lost(state, assigned, "the node came back without it")
     node.offer(given.slots)
+    node.labels, node.isolation = given.labels, given.isolation
+    node.resources = dict(amounts(given.resources))
     state.placement.reconsider(node)
     for attempt in dict.fromkeys(given.running):
         if not state.is_held_by(attempt, node.id):

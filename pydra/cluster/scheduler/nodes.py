@@ -9,6 +9,7 @@ from heapq import heapify, heappop, heappush
 import attrs
 
 from pydra.cluster.scheduler.limits import MOST_SLOTS
+from pydra.cluster.scheduler.wishes import ANYWHERE, NO_WISH, Amounts, Requirement, Wish
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
 
@@ -50,6 +51,9 @@ class Assigned:
     """A CANCELLING one: it was terminated, and ends FAILED."""
     is_killed: bool = False
     """A CANCELLING one: it gets no grace."""
+    wish: Wish = NO_WISH
+    retried: int = 0
+    """Attempts that failed and were followed by a retry."""
 
 
 @attrs.define(eq=False)
@@ -69,8 +73,14 @@ class NodeRecord:
     holders: dict[int, Assigned] = attrs.Factory(dict)
     returned: list[int] = attrs.Factory(list)
     unused: int = 0
-    version: int = 0
-    """Belongs to ``LeastLoad``: which of its entries is the living one."""
+    labels: frozenset[str] = frozenset()
+    isolation: str = ""
+    resources: dict[str, int] = attrs.Factory(dict)
+    """What it offers, in thousandths by name; what is held may be more after it came back with less."""
+    held: dict[str, int] = attrs.Factory(dict)
+    """What its workers hold of it; none is 0."""
+    latest: int = 0
+    """The number of the latest attempt that it was given."""
 
     @property
     def has_free_slot(self) -> bool:
@@ -81,6 +91,40 @@ class NodeRecord:
     def is_placeable(self) -> bool:
         """True if new work may go here."""
         return self.standing is Standing.READY and self.has_free_slot
+
+    def suits(self, requirement: Requirement) -> bool:
+        """True if it would do when nothing ran on it."""
+        return requirement is ANYWHERE or (
+            requirement.labels <= self.labels
+            and requirement.isolation in ("", self.isolation)
+            and (requirement.nodes is None or self.id in requirement.nodes)
+            and all(amount <= self.resources.get(name, 0) for name, amount in requirement.resources)
+        )
+
+    def meets(self, requirement: Requirement) -> bool:
+        """True if a worker with this requirement may go here, as far as slots do not matter."""
+        return self.suits(requirement) and not self.short_of(requirement.resources)
+
+    def short_of(self, resources: Amounts) -> list[str]:
+        """The names of those resources of which it has not so much left."""
+        if not resources:
+            return []
+        offered, held = self.resources, self.held
+        return [name for name, amount in resources if amount > offered.get(name, 0) - held.get(name, 0)]
+
+    def hold(self, resources: Amounts) -> None:
+        """A worker takes so much."""
+        for name, amount in resources:
+            self.held[name] = self.held.get(name, 0) + amount
+
+    def let_go(self, resources: Amounts) -> None:
+        """A worker gives back what it took."""
+        for name, amount in resources:
+            left = self.held[name] - amount
+            if left:
+                self.held[name] = left
+            else:
+                del self.held[name]
 
     @property
     def load(self) -> float:
@@ -100,6 +144,12 @@ class NodeRecord:
         self.returned = [index for index in range(self.unused) if index not in self.holders]
         heapify(self.returned)
 
+    def take(self, assigned: Assigned) -> None:
+        """A new worker takes its slot, which ``next_index`` told, and what it needs."""
+        self.holders[assigned.index] = assigned
+        self.hold(assigned.wish.requirement.resources)
+        self.latest = assigned.attempt.number
+
     def next_index(self) -> int:
         """The lowest free slot, which is free no more; there must be one."""
         if self.returned:
@@ -114,11 +164,12 @@ class NodeRecord:
                 index for index in range(len(self.holders) + 1) if index not in self.holders
             )
         self.holders[assigned.index] = assigned
+        self.hold(assigned.wish.requirement.resources)
         self.offer(self.offered)
 
     def release(self, index: int) -> None:
-        """The slot is free again."""
-        del self.holders[index]
+        """The slot is free again, and what its worker held."""
+        self.let_go(self.holders.pop(index).wish.requirement.resources)
         if index < self.offered:
             heappush(self.returned, index)
 

@@ -1,54 +1,79 @@
 # SPDX-License-Identifier: MIT
-"""Where the next unit goes: the ready node with the smallest share of busy slots, its lowest free slot."""
+"""Where a worker may go: for each requirement that is asked about, the nodes that meet it now."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Iterator
 
 from pydra.cluster.scheduler.nodes import NodeRecord
+from pydra.cluster.scheduler.policies import MakePolicy, Policy
+from pydra.cluster.scheduler.wishes import Requirement
+from pydra.model.ids import NodeId
 
 _SLACK = 64
-"""Stale heap entries that are never worth a clean-up."""
+"""Requirements that nobody waits with any more, and whose nodes are known all the same."""
 
 
-class LeastLoad:
+class Placement:
     """
-    The ready nodes that have a free slot, least loaded first; among equals the lowest node id.
+    A policy for each requirement, with the nodes that are ready, have a free slot and meet it.
 
-    A heap with lazy deletion. ``reconsider`` must be called after each change of a node's load, slots or
-    standing; it makes the node's older entry stale. Choosing costs O(log nodes), whatever the number of
-    slots.
+    ``reconsider`` must be called after each change of a node. What changed is looked at once, when the next
+    node is chosen, for each requirement: so a decision costs what the policy costs and one look for each
+    requirement, whatever the number of nodes, slots and waiting instances. ``is_wanted`` says whether
+    somebody waits with a requirement; the others are forgotten when there are many of them.
     """
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, NodeRecord]] = []
-        self._placeable: set[int] = set()
+    def __init__(self, make_policy: MakePolicy, is_wanted: Callable[[Requirement], bool]) -> None:
+        self._make_policy = make_policy
+        self._is_wanted = is_wanted
+        self._policies: dict[Requirement, Policy] = {}
+        self._most = _SLACK
+        self._nodes: dict[NodeId, NodeRecord] = {}
+        self._changed: dict[NodeId, NodeRecord] = {}
+
+    @property
+    def is_unchanged(self) -> bool:
+        """No node changed since the last choice."""
+        return not self._changed
 
     def reconsider(self, node: NodeRecord) -> None:
-        """The node's load, slots or standing changed."""
-        node.version += 1
-        if not node.is_placeable:
-            self._placeable.discard(node.id)
-            return
-        self._placeable.add(node.id)
-        # The version is unique for a node, so records are never compared.
-        heappush(self._heap, (node.load, node.id, node.version, node))
-        if len(self._heap) > 2 * len(self._placeable) + _SLACK:
-            self._heap = [entry for entry in self._heap if entry[3].version == entry[2]]
-            heapify(self._heap)
+        """Something about the node changed: its standing, slots, resources, or what holds them."""
+        self._changed[node.id] = node
 
-    def choose(self) -> NodeRecord | None:
-        """The node that takes the next unit; None if no ready node has a free slot."""
-        if not self._placeable:
-            return None
-        heap = self._heap
-        while heap[0][3].version != heap[0][2]:
-            heappop(heap)
-        return heap[0][3]
+    def choose(self, requirement: Requirement) -> NodeRecord | None:
+        """The node that gets the next worker with this requirement; None if no node can take it now."""
+        if self._changed:
+            self._look()
+        policy = self._policies.get(requirement)
+        if policy is None:
+            policy = self._make(requirement)
+        return policy.choose()
 
-    def living_entries(self) -> Iterator[tuple[int, float]]:
-        """The id and load in each entry that is not stale, in no order; for the invariants."""
-        for load, identity, version, node in self._heap:
-            if node.version == version:
-                yield identity, load
+    def known(self) -> Iterator[tuple[Requirement, set[NodeId]]]:
+        """The nodes that meet each known requirement; for the invariants."""
+        self._look()
+        for requirement, policy in self._policies.items():
+            yield requirement, set(policy.nodes())
+
+    def _look(self) -> None:
+        for node in self._changed.values():
+            self._nodes[node.id] = node
+            is_placeable = node.is_placeable
+            for requirement, policy in self._policies.items():
+                if is_placeable and node.meets(requirement):
+                    policy.put(node)
+                else:
+                    policy.drop(node)
+        self._changed.clear()
+
+    def _make(self, requirement: Requirement) -> Policy:
+        if len(self._policies) >= self._most:
+            wanted = {one: policy for one, policy in self._policies.items() if self._is_wanted(one)}
+            self._policies = wanted
+            self._most = 2 * len(wanted) + _SLACK
+        policy = self._policies[requirement] = self._make_policy()
+        for node in self._nodes.values():
+            if node.is_placeable and node.meets(requirement):
+                policy.put(node)
+        return policy

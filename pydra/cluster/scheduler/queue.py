@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The instances that wait, in the order in which they will run."""
+"""What waits for a slot: by priority, then by age; in one line for each requirement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
 import attrs
 
+from pydra.cluster.scheduler.nodes import NodeRecord
+from pydra.cluster.scheduler.wishes import NO_WISH, Requirement, Wish
 from pydra.model.ids import InstanceId
 
 Order = tuple[int, float, InstanceId]
@@ -25,28 +27,50 @@ class Waiting:
     priority: int
     queued: float
     losses: int
+    wish: Wish = NO_WISH
+    retried: int = 0
+    """Attempts that failed and were followed by a retry."""
     order: Order = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.order = (self.priority, self.queued, self.instance)
 
 
+@attrs.define(eq=False)
+class _Line:
+    """
+    Those with one requirement: a heap with lazy deletion.
+
+    Adding and taking cost O(log n), removing from the middle O(1) on average.
+    """
+
+    heap: list[Order] = attrs.Factory(list)
+    count: int = 0
+    """Of the entries that are alive."""
+
+
 class WaitingQueue:
     """
-    A heap with lazy deletion: adding and taking cost O(log n), removing from the middle O(1) on average.
+    All that waits; an instance that cannot be placed does not block those with another requirement.
 
-    An entry of the heap is alive if it is the very ``order`` of a waiting instance.
+    An entry of a line is alive if it is the very ``order`` of a waiting instance.
     """
 
     def __init__(self) -> None:
-        self._heap: list[Order] = []
         self._waiting: dict[InstanceId, Waiting] = {}
+        self._lines: dict[Requirement, _Line] = {}
+        self.has_news = False
+        """Something was added since ``first`` was asked for."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def __contains__(self, instance: object) -> bool:
         return instance in self._waiting
+
+    def has_line(self, requirement: Requirement) -> bool:
+        """Somebody waits with this requirement."""
+        return requirement in self._lines
 
     def get(self, instance: InstanceId) -> Waiting | None:
         """The waiting instance, or None if it does not wait."""
@@ -55,24 +79,44 @@ class WaitingQueue:
     def add(self, waiting: Waiting) -> None:
         """It waits from now on."""
         self._waiting[waiting.instance] = waiting
-        heappush(self._heap, waiting.order)
+        requirement = waiting.wish.requirement
+        line = self._lines.get(requirement)
+        if line is None:
+            line = self._lines[requirement] = _Line()
+        heappush(line.heap, waiting.order)
+        line.count += 1
+        self.has_news = True
 
-    def take(self) -> Waiting | None:
-        """The first in order, which waits no more; None if nothing waits."""
-        while self._heap:
-            order = heappop(self._heap)
-            waiting = self._waiting.get(order[2])
-            if waiting is not None and waiting.order is order:
-                del self._waiting[waiting.instance]
-                return waiting
-        return None
+    def first(self, choose: Callable[[Requirement], NodeRecord | None]) -> tuple[Waiting, NodeRecord] | None:
+        """The first in order of those for whose requirement there is a node, and that; it goes on waiting."""
+        found: tuple[Waiting, NodeRecord] | None = None
+        for requirement, line in self._lines.items():
+            head = self._head(line)
+            if found is None or head.order < found[0].order:
+                node = choose(requirement)
+                if node is not None:
+                    found = head, node
+        self.has_news = False
+        return found
+
+    def heads(self) -> Iterator[Waiting]:
+        """The first of each line."""
+        for line in self._lines.values():
+            yield self._head(line)
 
     def remove(self, instance: InstanceId) -> None:
         """It waits no more; KeyError if it did not."""
-        del self._waiting[instance]
-        if len(self._heap) > 2 * len(self._waiting) + _SLACK:
-            self._heap = [waiting.order for waiting in self._waiting.values()]
-            heapify(self._heap)
+        waiting = self._waiting.pop(instance)
+        requirement = waiting.wish.requirement
+        line = self._lines[requirement]
+        line.count -= 1
+        if not line.count:
+            del self._lines[requirement]
+        elif line.heap[0] is waiting.order:
+            heappop(line.heap)
+        elif len(line.heap) > 2 * line.count + _SLACK:
+            line.heap = [order for order in line.heap if self._is_alive(order)]
+            heapify(line.heap)
 
     def ordered(self) -> list[Waiting]:
         """All of them, first one first; O(n log n), for people."""
@@ -83,8 +127,18 @@ class WaitingQueue:
         return sum(other.order < waiting.order for other in self._waiting.values())
 
     def living_entries(self) -> Iterator[InstanceId]:
-        """The instances whose entries in the heap are alive, in no order; for the invariants."""
-        for order in self._heap:
-            waiting = self._waiting.get(order[2])
-            if waiting is not None and waiting.order is order:
-                yield waiting.instance
+        """The instances whose entries are alive, in no order; for the invariants."""
+        for line in self._lines.values():
+            for order in line.heap:
+                if self._is_alive(order):
+                    yield order[2]
+
+    def _head(self, line: _Line) -> Waiting:
+        """The first of a line, which is not empty."""
+        while not self._is_alive(line.heap[0]):
+            heappop(line.heap)
+        return self._waiting[line.heap[0][2]]
+
+    def _is_alive(self, order: Order) -> bool:
+        waiting = self._waiting.get(order[2])
+        return waiting is not None and waiting.order is order

@@ -18,6 +18,7 @@ from pydra.cluster.scheduler.limits import SHORTEST_REPEAT_S
 from pydra.cluster.scheduler.nodes import Assigned, Standing
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.wishes import wish_of
 from pydra.errors import InternalError, TaskTerminated
 from pydra.model.ids import InstanceId
 from pydra.model.status import Status
@@ -26,15 +27,18 @@ from pydra.model.status import Status
 def submitted(state: State, given: Submitted) -> None:
     """It waits."""
     status_after(state.status(given.instance), Happening.SUBMITTED)
-    state.queue.add(Waiting(given.instance, given.priority, given.queued, losses=0))
+    wish = wish_of(given.options, given.isolation)
+    state.queue.add(Waiting(given.instance, given.priority, given.queued, losses=0, wish=wish))
 
 
 def restored(state: State, given: Restored) -> None:
     """It waits, or has its slot again."""
     if state.status(given.instance) is not Status.UNKNOWN:
         raise InternalError(f"Instance {given.instance} was restored twice.")
+    wish = wish_of(given.options, given.isolation)
     if given.status is Status.QUEUED:
-        state.queue.add(Waiting(given.instance, given.priority, given.queued, given.losses))
+        waiting = Waiting(given.instance, given.priority, given.queued, given.losses, wish, given.retried)
+        state.queue.add(waiting)
         return
     if given.status not in (Status.RUNNING, Status.CANCELLING):
         raise InternalError(f"Instance {given.instance} cannot be restored as {given.status.name}.")
@@ -60,6 +64,8 @@ def restored(state: State, given: Restored) -> None:
         status=given.status,
         named=state.now,
         fails=given.fails,
+        wish=wish,
+        retried=given.retried,
     )
     node.hold_again(assigned)
     state.assigned[given.instance] = state.attempts[attempt] = assigned
@@ -156,7 +162,8 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
         state.deadlines.clear((DueKind.STOP, assigned.instance))
     if after is Status.QUEUED:
         losses = assigned.losses + 1
-        state.queue.add(Waiting(assigned.instance, assigned.priority, assigned.queued, losses))
+        again = (assigned.instance, assigned.priority, assigned.queued, losses)
+        state.queue.add(Waiting(*again, assigned.wish, assigned.retried))
         state.out.append(Requeue(assigned.instance, assigned.attempt, losses))
     elif assigned.fails:
         cause = TaskTerminated()

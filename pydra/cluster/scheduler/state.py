@@ -9,7 +9,8 @@ from pydra.cluster.scheduler.deadlines import Deadlines, DueKind
 from pydra.cluster.scheduler.instructions import Instruction
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
-from pydra.cluster.scheduler.placement import LeastLoad
+from pydra.cluster.scheduler.placement import Placement
+from pydra.cluster.scheduler.policies import LeastLoad, MakePolicy
 from pydra.cluster.scheduler.queue import WaitingQueue
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
@@ -29,7 +30,10 @@ class State:
     attempts: dict[Attempt, Assigned] = attrs.Factory(dict)
     """The same by attempt; any other attempt is stale or foreign."""
     nodes: dict[NodeId, NodeRecord] = attrs.Factory(dict)
-    placement: LeastLoad = attrs.Factory(LeastLoad)
+    make_policy: MakePolicy = LeastLoad
+    placement: Placement = attrs.field(
+        default=attrs.Factory(lambda self: Placement(self.make_policy, self.queue.has_line), takes_self=True)
+    )
     deadlines: Deadlines = attrs.Factory(Deadlines)
     out: list[Instruction] = attrs.Factory(list)
     """What the present feed wants done."""
