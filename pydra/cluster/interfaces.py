@@ -4,8 +4,8 @@ The seams, as Protocols named by plain nouns.
 
 Who meets here: the daemons and the store (``Store``); the daemons and the machine that runs user code
 (``Workers``, ``WorkerProcess``, ``WorkerListener``); master and node (``Link``, ``LinkUser``, ``Bulk``,
-``BulkSink``); the controller API and the master (``Commands``); a task that asks for units and
-whoever runs them (``Units``).
+``BulkSink``); the controller API and the master (``Commands``, ``Socket``, ``Speaker``); a task that asks for
+units and whoever runs them (``Units``).
 """
 
 from __future__ import annotations
@@ -243,6 +243,51 @@ class UploadSink(Protocol):
 
 OpenUpload = Callable[[str], UploadSink]
 """Begins to take a package of this name; raises a `PydraError` if it would not be taken."""
+
+
+class Socket(Protocol):
+    """A WebSocket of a client that is logged in, as its speaker sees it."""
+
+    address: str
+    """Of the client, for people."""
+
+    is_blocked: bool
+    """What was sent waits for the client to read; whoever sends much waits for ``unblocked``."""
+
+    def send(self, message: bytes | str) -> None:
+        """Send a message, binary or text; once the socket is closed this does nothing."""
+        ...
+
+    def pause(self, paused: bool) -> None:
+        """Deliver no more messages, and let the client feel it; or go on."""
+        ...
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End it with a close code of RFC 6455; ``lost`` is called, once, before this returns."""
+        ...
+
+
+class Speaker(Protocol):
+    """What is told of one WebSocket; after ``lost`` nothing follows."""
+
+    def received(self, message: bytes | str) -> None:
+        """A whole message, binary or text."""
+        ...
+
+    def unblocked(self) -> None:
+        """The client reads again."""
+        ...
+
+    def lost(self) -> None:
+        """The socket is closed, by whomever."""
+        ...
+
+
+OpenSpeaker = Callable[[Socket], Speaker]
+"""Begins to speak over a new WebSocket."""
+
+Speakers = Mapping[str, OpenSpeaker]
+"""What may be spoken over WebSockets, by the name of its subprotocol."""
 
 InThread = Callable[..., Awaitable[Any]]
 """

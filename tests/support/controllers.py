@@ -32,7 +32,8 @@ from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.calls import FunctionCalls
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.controller.web.limits import ControllerFactory, LimitedChannel, Limits
-from pydra.cluster.interfaces import OpenUpload
+from pydra.cluster.controller.web.upgrade import Upgrades
+from pydra.cluster.interfaces import OpenUpload, Speakers
 
 ADDRESS = "192.0.2.7"
 
@@ -157,6 +158,7 @@ class MemoryServer:
         limits: Limits | None = None,
         random_bytes: Callable[[int], bytes] | None = None,
         open_upload: OpenUpload | None = None,
+        speakers: Speakers | None = None,
     ) -> None:
         self.clock = Clock()
         counter = itertools.count(1)
@@ -168,7 +170,12 @@ class MemoryServer:
         )
         self.limits = limits or Limits()
         self.calls = FunctionCalls(
-            commands, self.authentication, self.limits, lambda size: bytes(size), open_upload
+            commands,
+            self.authentication,
+            self.limits,
+            lambda size: bytes(size),
+            open_upload,
+            Upgrades(self.clock, self.limits, speakers) if speakers else None,
         )
         self.factory = ControllerFactory(self.clock, self.calls, self.limits)
         self._connections: list[MemoryConnection] = []

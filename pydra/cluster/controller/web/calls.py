@@ -3,6 +3,7 @@
 The function protocol: a request becomes the call of a command, and what it returns or raises the answer.
 
 A package is uploaded as the body of ``POST /packages/<name>``; it goes to a file, not into memory.
+``GET /ws`` becomes a WebSocket.
 
 One guard stands before routing, for every verb and every path but the public ones. Nothing that a caller
 sends makes an answer of the 500s, and no answer holds a traceback of ours.
@@ -25,6 +26,7 @@ from pydra.cluster.controller.web import health, strict_json
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.limits import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, error_body
+from pydra.cluster.controller.web.upgrade import PATH, Upgrades
 from pydra.cluster.controller.web.upload import Upload
 from pydra.cluster.interfaces import Commands, OpenUpload
 from pydra.errors import HTTP_STATUS, InternalError, InvalidParameters, PydraError, RequestError
@@ -33,6 +35,7 @@ _VERBS: Final = (b"GET", b"HEAD", b"POST")
 _ALLOW_ALL: Final = b"Allow: GET, HEAD, POST\r\n"
 _ALLOW_READ: Final = b"Allow: GET, HEAD\r\n"
 _ALLOW_POST: Final = b"Allow: POST\r\n"
+_ALLOW_GET: Final = b"Allow: GET\r\n"
 _UPLOADS: Final = b"/packages/"
 _NAME_LIMIT: Final = 200
 _LOGIN: Final = b'WWW-Authenticate: Bearer realm="pydra"\r\n'
@@ -68,6 +71,7 @@ class FunctionCalls:
         limits: Limits,
         random_bytes: Callable[[int], bytes] = os.urandom,
         open_upload: OpenUpload | None = None,
+        upgrades: Upgrades | None = None,
     ) -> None:
         unknown = sorted(set(commands) - set(FUNCTIONS))
         if unknown:
@@ -76,6 +80,7 @@ class FunctionCalls:
         self._limits = limits
         self._random_bytes = random_bytes
         self._open_upload = open_upload
+        self._upgrades = upgrades
         self._is_stopping = False
         self._waits: set[Deferred[None]] = set()
         self._routes = {
@@ -137,12 +142,23 @@ class FunctionCalls:
                 self._take(request, request.upload)
             else:
                 request.answer(405, _NOT_ALLOWED, _ALLOW_POST)
+        elif path == PATH and self._upgrades is not None:
+            self._upgrade(request, self._upgrades)
         elif route is None:
             request.answer(404, _FUNCTION_NOT_FOUND)
         elif verb != b"POST":
             request.answer(405, _NOT_ALLOWED, _ALLOW_POST)
         else:
             self._call(request, route)
+
+    def _upgrade(self, request: ControllerRequest, upgrades: Upgrades) -> None:
+        """Answer a request for a WebSocket; whether the caller may is asked again as long as it lasts."""
+        if request.method != b"GET":
+            request.answer(405, _NOT_ALLOWED, _ALLOW_GET)
+        elif self._is_stopping:
+            request.answer(503, _STOPPING)
+        else:
+            upgrades.begin(request, lambda: self._is_known(request))
 
     def _take(self, request: ControllerRequest, upload: Upload) -> None:
         """Answer an upload whose body was received."""

@@ -13,7 +13,8 @@ from pydra.cluster.auth.tls import controller_context
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.calls import FunctionCalls
 from pydra.cluster.controller.web.limits import ControllerFactory, LimitedTLSFactory, Limits
-from pydra.cluster.interfaces import Commands, OpenUpload
+from pydra.cluster.controller.web.upgrade import Upgrades
+from pydra.cluster.interfaces import Commands, OpenUpload, Speakers
 from pydra.errors import ConfigError
 
 CLOSE_GRACE_S = 0.2
@@ -28,7 +29,8 @@ class ControllerService:
     Answers controllers on ``interface`` (an IP address) and ``port`` (0: chosen by the system).
 
     ``commands`` carry out the functions; see `pydra.cluster.controller.functions` for what they are given.
-    ``open_upload`` takes packages; without it there is no such path.
+    ``open_upload`` takes packages, and ``speakers`` speak over WebSockets; without them there is no such
+    path.
     """
 
     _log = Logger()
@@ -43,12 +45,16 @@ class ControllerService:
         authentication: Authentication,
         limits: Limits | None = None,
         open_upload: OpenUpload | None = None,
+        speakers: Speakers | None = None,
     ) -> None:
         limits = limits or Limits()
+        upgrades = Upgrades(reactor, limits, speakers) if speakers else None
         self._reactor = reactor
         self._address = interface
         self._port = port
-        self._interface = FunctionCalls(commands, authentication, limits, open_upload=open_upload)
+        self._interface = FunctionCalls(
+            commands, authentication, limits, open_upload=open_upload, upgrades=upgrades
+        )
         self._factory = ControllerFactory(reactor, self._interface, limits)
         self._tls = LimitedTLSFactory(controller_context(identity), self._factory, reactor)
         self._listener: Any = None  # IListeningPort, which has no getHost().port in its interface

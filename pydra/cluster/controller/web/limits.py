@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twisted.internet.base import DelayedCall
 
     from pydra.cluster.controller.web.upload import Upload
+    from pydra.cluster.controller.web.websocket import WebSocket
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -52,6 +53,13 @@ class Limits(msgspec.Struct, frozen=True):
     linger_s: float = 2.0
     """After a refusal, what still comes is read and dropped, so that the caller gets to read the refusal."""
     linger: int = 8 * 1024 * 1024
+    fragments: int = 1024
+    """Frames of one message of a WebSocket; its bytes are limited like a body."""
+    first_message_s: float = 10.0
+    """From the upgrade to the first message."""
+    ping_s: float = 20.0
+    unsent: int = 4 * 1024 * 1024
+    """Bytes that a WebSocket holds for a peer that does not read."""
 
 
 class Interface(Protocol):
@@ -87,6 +95,8 @@ class LimitedChannel(HTTPChannel):
     number = 0
     """Unlike any other connection's, as long as the daemon runs."""
     body_left = 0
+    upgraded: WebSocket | None = None
+    """What has taken the connection over."""
     abortTimeout = 5  # noqa: N815 - Twisted's name
 
     @override
@@ -102,9 +112,14 @@ class LimitedChannel(HTTPChannel):
         self._end_deadline()
         self.factory.left(self)
         super().connectionLost(reason)
+        if self.upgraded is not None:
+            self.upgraded.connection_lost()
 
     @override
     def dataReceived(self, data: bytes) -> None:
+        if self.upgraded is not None:
+            self.upgraded.data_received(data)
+            return
         if self._refused:
             self._dropped += len(data)
             if self._dropped > self.factory.limits.linger:
@@ -174,6 +189,36 @@ class LimitedChannel(HTTPChannel):
         self._end_deadline()
         super().allContentReceived()
 
+    @override
+    def rawDataReceived(self, data: bytes) -> None:
+        if self.upgraded is not None:
+            self.upgraded.data_received(data)  # it came together with the request for the upgrade
+        else:
+            super().rawDataReceived(data)
+
+    @override
+    def pauseProducing(self) -> None:
+        if self.upgraded is not None:
+            self.upgraded.write_blocked(True)
+        else:
+            super().pauseProducing()
+
+    @override
+    def resumeProducing(self) -> None:
+        if self.upgraded is not None:
+            self.upgraded.write_blocked(False)
+        else:
+            super().resumeProducing()
+
+    def upgrade(self, answer: bytes, upgraded: WebSocket) -> None:
+        """After this answer to the request at hand, the connection is another protocol's for good."""
+        self.upgraded = upgraded
+        self.write(answer)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abortConnection()
+
     def body_received(self, data: bytes) -> bool:
         """Whether these bytes of body may be kept."""
         self.body_left -= len(data)
@@ -210,9 +255,8 @@ class LimitedChannel(HTTPChannel):
         # TLS waits for the other side to agree; it need not wait for ever.
         if self._deadline is None:
             limits = self.factory.limits
-            self._deadline = self.callLater(
-                limits.linger_s if self._refused else limits.idle_s, self._give_up
-            )
+            seconds = limits.linger_s if self._refused or self.upgraded is not None else limits.idle_s
+            self._deadline = self.callLater(seconds, self._give_up)
 
     @override
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -292,7 +336,9 @@ class ControllerFactory(Factory[LimitedChannel]):
     def begin_closing(self) -> None:
         """Connections close after the answer that they wait for, and idle ones now."""
         for channel in list(self.channels):
-            if channel.requests:
+            if channel.upgraded is not None:
+                channel.upgraded.going_away()
+            elif channel.requests:
                 channel.persistent = 0
             else:
                 channel.loseConnection()
