@@ -10,6 +10,6 @@ needs a token, which those two functions give to whoever proves to hold the admi
 
 The server: ``interface`` (the listening service), ``calls`` (routing, calls), ``authentication`` (guard and
 login), ``limits`` (the channel that refuses before it buffers), ``request`` (one request and its answer),
-``upgrade`` and ``websocket``, ``strict_json``, ``health``. The client, which loads nothing of the server: ``controller`` (`WebController`),
-``session``, ``answers``, ``connection``, ``login``, ``key``.
+``upgrade`` and ``websocket``, ``strict_json``, ``health``. The client, which loads nothing of the server:
+``controller`` (`WebController`), ``session``, ``answers``, ``connection``, ``login``, ``key``.
 """
