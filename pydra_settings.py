@@ -71,6 +71,15 @@ LOG_BACKUP = 10
 # Default: 0, which means the number of cores.
 WORKERS = 0
 
+# What is true of the node, in words of letters, digits and _.:=- ; an instance can ask for them, and runs on
+# no node without. Example: ["ssd", "rack=3"]. Default: none.
+LABELS = []
+
+# What the node offers its workers, by name. An instance that asks for some of it holds it while it runs, and
+# waits until there is so much left; nobody looks at what is really used. Without being named here, cpus is
+# the number of cores, and memory all of it, in megabytes. Example: {"gpus": 2, "licences": 1}. Default: none.
+RESOURCES = {}
+
 # Megabytes of memory for workers that have imported ahead what is in use, so that the next task of a package
 # that imports much starts as fast as any other; at most as many workers as there are slots. They have run the
 # code of the module before there is a task: where that must not be, 0 turns it off. Default: 256.
@@ -157,6 +166,12 @@ ORPHAN_GRACE_S = 600.0
 
 # How often an instance may lose its worker or its node before it fails for good. Default: 3.
 LOSS_LIMIT = 3
+
+# Which of the nodes that could take it gets the next worker: "leastload", the one with the smallest share of
+# busy slots; "lru", the one that was given nothing for the longest time; "plainrandom", any; "twobin", the
+# less loaded of two at random; "weighted", like twobin, but with the inverse of the load as weight.
+# Default: "leastload".
+PLACEMENT = "leastload"
 
 # Seconds between two looks at TASKS_DIR for changed packages. Default: 2.0.
 SCAN_S = 2.0

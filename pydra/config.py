@@ -36,6 +36,7 @@ from pydra.setting_kinds import (
     GroupPath,
     Index,
     Isolation,
+    Labels,
     Level,
     Limit,
     Megabytes,
@@ -43,8 +44,10 @@ from pydra.setting_kinds import (
     NodeAddresses,
     OptionalMegabytes,
     OptionalPath,
+    Placement,
     PrimedMegabytes,
     Processes,
+    Resources,
     Seconds,
     Switch,
     Uid,
@@ -80,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True):
     LOG_SIZE: Bytes = 10485760
     LOG_BACKUP: Limit = 10
     WORKERS: Count = 0
+    LABELS: Labels = ()
+    RESOURCES: Resources = {}
     ISOLATION: Isolation = "sandbox"
     BUBBLEWRAP: OptionalPath = ""
     SERVICE_UID_MASTER: Uid = 60706
@@ -91,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True):
     STOP_GRACE_S: Seconds = 10.0
     ORPHAN_GRACE_S: Seconds = 600.0
     LOSS_LIMIT: Limit = 3
+    PLACEMENT: Placement = "leastload"
     SCAN_S: Seconds = 2.0
     LOG_LIMIT: Bytes = 16777216
     PRIMED_MEMORY_MB: PrimedMegabytes = 256
@@ -166,6 +172,7 @@ _TEXTS = _PATHS | {
     "MASTER_FINGERPRINT",
     "LOG_LEVEL",
     "ISOLATION",
+    "PLACEMENT",
     "CGROUP",
     "REQUIREMENTS_INDEX",
 }

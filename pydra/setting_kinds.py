@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
+from pydra.model.options import MOST_LABELS, MOST_RESOURCES, Amount, Label, ResourceName
+
 Address = Annotated[str, Meta(pattern=r"\A[^\s/]{1,253}\Z", description="a host name or an IP address")]
 AnyPort = Annotated[int, Meta(ge=0, le=65535, description="a port, 0 to 65535 (0: chosen by the system)")]
 Bytes = Annotated[int, Meta(ge=4096, le=1 << 40, description="bytes, 4096 to 1099511627776")]
@@ -47,6 +49,10 @@ Level = Annotated[
     Literal["debug", "info", "warn", "error", "critical"],
     Meta(description="'debug', 'info', 'warn', 'error' or 'critical'"),
 ]
+Placement = Annotated[
+    Literal["leastload", "lru", "plainrandom", "twobin", "weighted"],
+    Meta(description="'leastload', 'lru', 'plainrandom', 'twobin' or 'weighted'"),
+]
 Isolation = Annotated[Literal["sandbox", "none"], Meta(description="'sandbox' or 'none'")]
 
 
@@ -58,6 +64,20 @@ class NodeAddress(NamedTuple):
     fingerprint: Annotated[str, Meta(pattern=r"\A[A-Za-z2-7-]{16,128}\Z")]
 
 
+Labels = Annotated[
+    tuple[Label, ...],
+    Meta(
+        max_length=MOST_LABELS,
+        description=f"a list of at most {MOST_LABELS} words of letters, digits and _.:=-, each of at most 64",
+    ),
+]
+Resources = Annotated[
+    dict[ResourceName, Amount],
+    Meta(
+        max_length=MOST_RESOURCES,
+        description=f"a dict of at most {MOST_RESOURCES} names (a-z, 0-9, _) to amounts, 0 to 1000000000",
+    ),
+]
 Mounts = Annotated[
     dict[MountName, Directory],
     Meta(description="a dict of names to directories, not starting with ~"),

@@ -58,7 +58,7 @@ def _instance(controller: Controller, output: Output, instance: int) -> None:
     )
 
 
-def _nodes(controller: Controller) -> list[dict[str, object]]:
+def _nodes(controller: Controller) -> list[dict[str, Any]]:
     """Return every node of the cluster with what its workers do."""
     connected = controller.node_status()
     known: list[dict[str, Any]] = []  # records of the API
@@ -69,7 +69,7 @@ def _nodes(controller: Controller) -> list[dict[str, object]]:
         page += 1
         if page > max((number for block in blocks or [] for number in block or []), default=1):
             break
-    shown: list[dict[str, object]] = []
+    shown: list[dict[str, Any]] = []
     for node in known:
         now = connected.get(str(node["id"]), {"status": 0, "workers": -1})
         workers = now["workers"] if isinstance(now["workers"], dict) else {}
@@ -82,9 +82,16 @@ def _nodes(controller: Controller) -> list[dict[str, object]]:
                 "connected": bool(now["status"]),
                 "workers": len(workers),
                 "busy": len(busy),
+                "labels": node.get("labels") or [],
+                "resources": node.get("resources") or {},
             }
         )
     return shown
+
+
+def _held(resources: dict[str, dict[str, float]]) -> str:
+    """Return how much of each resource is held, of how much."""
+    return ", ".join(f"{name} {each['held']:g}/{each['offered']:g}" for name, each in resources.items())
 
 
 def _cluster(controller: Controller, output: Output) -> None:
@@ -106,7 +113,7 @@ def _cluster(controller: Controller, output: Output) -> None:
     output.facts({name: shown[name] for name in ("version", "isolation", "queued", "running")})
     output.text("")
     output.table(
-        ("NODE", "ADDRESS", "STATE", "WORKERS", "BUSY"),
+        ("NODE", "ADDRESS", "STATE", "WORKERS", "BUSY", "HELD", "LABELS"),
         [
             (
                 node["id"],
@@ -114,6 +121,8 @@ def _cluster(controller: Controller, output: Output) -> None:
                 "connected" if node["connected"] else "disconnected",
                 node["workers"],
                 node["busy"],
+                _held(node["resources"]),
+                " ".join(node["labels"]),
             )
             for node in nodes
         ],

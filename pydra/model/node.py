@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from pydra.model.ids import NodeId
+from pydra.model.options import MOST_LABELS, MOST_RESOURCES, Amount, Label, ResourceName
 
 ISOLATIONS = ("none", "user", "full")
 """What keeps a task in, from the weakest to the strongest: no sandbox; one uid; a uid for each slot."""
@@ -24,6 +28,10 @@ class NodeInformation(msgspec.Struct, frozen=True):
     """Version of Pydra that the node runs."""
     python: str
     platform: str
+    labels: Annotated[tuple[Label, ...], Meta(max_length=MOST_LABELS)] = ()
+    """What its site says of it; sorted."""
+    resources: Annotated[dict[ResourceName, Amount], Meta(max_length=MOST_RESOURCES)] = {}
+    """What it offers its workers, by name; memory in MB."""
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -4,10 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from pydra.model.ids import InstanceId
+
+Label = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:=-]{0,63}\Z")]
+"""What may be said of a node in a word."""
+
+ResourceName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,31}\Z")]
+
+Amount = Annotated[float, Meta(ge=0, le=1e9)]
+"""Of a resource; thousandths of it count."""
+
+MOST_LABELS = 64
+MOST_RESOURCES = 32
 
 PRIORITY = 5
 """Of what asks for none; smaller runs first."""

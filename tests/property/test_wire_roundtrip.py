@@ -76,6 +76,8 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
         type(None): st.none(),
     }
     kind = getattr(kind, "__supertype__", kind)
+    if typing.get_origin(kind) is typing.Annotated:
+        return bounded(*typing.get_args(kind))
     if kind in plain:
         return plain[kind]
     if typing.get_origin(kind) is tuple and typing.get_args(kind)[-1] is not ...:
@@ -88,8 +90,17 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(*map(fitting, typing.get_args(kind)), max_size=4)
     if typing.get_args(kind):
         return st.one_of([fitting(part) for part in typing.get_args(kind)])
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     return st.builds(kind, **{field: fitting(hints[field]) for field in kind.__struct_fields__})
+
+
+def bounded(kind: Any, meta: msgspec.Meta) -> st.SearchStrategy[Any]:
+    """Values of a type that is written with bounds."""
+    if meta.pattern is not None:
+        return st.from_regex(meta.pattern, fullmatch=True)
+    if meta.ge is not None:
+        return st.floats(meta.ge, meta.le)
+    return fitting(kind)
 
 
 def any_of(*kinds: Any) -> st.SearchStrategy[list[Any]]:

@@ -149,7 +149,20 @@ def test_status_of_the_cluster() -> None:
     """Without an id: nodes, packages, how much waits and runs."""
     controller = ScriptedController(
         list_queue=[[RUNNING, {**RUNNING, "id": 8, "status": 0, "state": "queued"}]],
-        node_list=[[[{"id": 1, "host": "127.0.0.1", "port": 5}], [[1], None, None]]],
+        node_list=[
+            [
+                [
+                    {
+                        "id": 1,
+                        "host": "127.0.0.1",
+                        "port": 5,
+                        "labels": ["ssd", "big"],
+                        "resources": {"gpus": {"offered": 2.0, "held": 0.5}},
+                    }
+                ],
+                [[1], None, None],
+            ]
+        ],
         node_status=[
             {"1": {"status": 1, "workers": {"1_0": [1, -1, -1], "1_1": [1, "demo.tasks.Task", -1, -1]}}}
         ],
@@ -169,9 +182,20 @@ def test_status_of_the_cluster() -> None:
 
     assert (shown["queued"], shown["running"]) == (1, 1)
     assert shown["nodes"] == [
-        {"id": 1, "host": "127.0.0.1", "port": 5, "connected": True, "workers": 2, "busy": 1}
+        {
+            "id": 1,
+            "host": "127.0.0.1",
+            "port": 5,
+            "connected": True,
+            "workers": 2,
+            "busy": 1,
+            "labels": ["ssd", "big"],
+            "resources": {"gpus": {"offered": 2.0, "held": 0.5}},
+        }
     ]
-    assert "demo/bad.py: no" in call(controller, "status").stderr
+    table = call(controller, "status")
+    assert "gpus 0.5/2  ssd big" in table.stdout
+    assert "demo/bad.py: no" in table.stderr
 
 
 def test_many_errors_of_a_package() -> None:

@@ -126,6 +126,24 @@ def test_the_file_is_python(site: Path) -> None:
     assert (3, site / "t") == (settings.WORKERS, settings.tasks_dir)
 
 
+def test_what_a_node_offers(site: Path) -> None:
+    """Labels are words, and resources amounts by name; as variables they are JSON."""
+    settings = load_settings(
+        write(site / "s.py", "LABELS = ['ssd', 'rack=3']\nRESOURCES = {'gpus': 2}\nPLACEMENT = 'lru'"), {}
+    )
+    assert ("lru", ("ssd", "rack=3"), {"gpus": 2.0}) == (
+        settings.PLACEMENT,
+        settings.LABELS,
+        settings.RESOURCES,
+    )
+    settings = load_settings(
+        None,
+        {"PYDRA_LABELS": '["a"]', "PYDRA_RESOURCES": '{"b": 0.5}', "PYDRA_PLACEMENT": "twobin"},
+        daemon=True,
+    )
+    assert ("twobin", ("a",), {"b": 0.5}) == (settings.PLACEMENT, settings.LABELS, settings.RESOURCES)
+
+
 def test_nodes_are_addresses(site: Path) -> None:
     """A list of tuples in the file, JSON in a variable."""
     expected = (NodeAddress("n1", 11890, FINGERPRINT),)
@@ -232,6 +250,23 @@ def test_variables_of_other_programs_are_left_alone(site: Path) -> None:
         ("HEARTBEAT_S", [0, -1.0, float("nan"), float("inf"), "5", True]),
         ("SERVICE_UID_MASTER", [0, -1, 1 << 32]),
         ("SLOT_UIDS", [(5,), (5, 4), (1, 2, 3), (0, 5), "5,6", (60000, 61000), None]),
+        ("PLACEMENT", ["", "LRU", "pure", 1, None]),
+        ("LABELS", ["fast", 5, ["a b"], [""], ["-x"], ["x" * 65], [5], ["a"] * 65, {"a": 1}]),
+        (
+            "RESOURCES",
+            [
+                5,
+                ["gpus"],
+                {"GPUs": 1},
+                {"": 1},
+                {"gpus": -1},
+                {"gpus": "1"},
+                {"gpus": float("nan")},
+                {"gpus": float("inf")},
+                {"gpus": True},
+                {f"r{number}": 1 for number in range(33)},
+            ],
+        ),
         ("MASTER_FINGERPRINT", ["!", "a b", "x" * 200, 7]),
         (
             "NODES",

@@ -173,7 +173,15 @@ class NodeLink:
         self._around.connected(self.node.id, hello.slots, hello.information)
         self._beat = self._around.clock.callLater(self._around.heartbeat_s, self._send_heartbeat)
         self._around.dispatcher.feed(
-            inputs.NodeReady(self.node.id, hello.slots, hello.running, hello.finished)
+            inputs.NodeReady(
+                self.node.id,
+                hello.slots,
+                hello.running,
+                hello.finished,
+                labels=frozenset(hello.information.labels),
+                resources=hello.information.resources,
+                isolation=hello.information.isolation,
+            )
         )
 
     def _send_heartbeat(self) -> None:

@@ -45,6 +45,7 @@ from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.sandbox.warm_pool import WarmPool
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.machine import Scheduler
+from pydra.cluster.scheduler.policies import make_policy
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.store.store import DjangoStore
 from pydra.cluster.wire.dial import NodeDialer
@@ -132,7 +133,9 @@ class MasterService:
             loss_limit=settings.LOSS_LIMIT,
         )
         self._events = EventLog(reactor)
-        self._scheduler = Scheduler(store.epoch, limits)
+        self._scheduler = Scheduler(
+            store.epoch, limits, make_policy(settings.PLACEMENT, random.SystemRandom())
+        )
         self._blobs = Blobs(settings.runtime / "blobs")
         self._roster = Roster(store, wall_clock, self._events.publish, self._dial)
         await self._roster.load(settings.NODES)

@@ -7,7 +7,8 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 import psutil
 
@@ -15,6 +16,8 @@ import pydra
 from pydra.model.node import NodeInformation
 
 MEGABYTE = 1024 * 1024
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 def available_cores() -> int:
@@ -37,11 +40,15 @@ def stones(seconds: Callable[[], float] = time.perf_counter) -> int:
     return int(rounds * len(block) / 64 / elapsed / 1000)
 
 
-def information(isolation: str, cpu_figure: int) -> NodeInformation:
-    """The machine as it is now; memory in MB."""
+def information(
+    isolation: str, cpu_figure: int, labels: Collection[str] = (), resources: Mapping[str, float] = NOTHING
+) -> NodeInformation:
+    """The machine as it is now; memory in MB. What the site says of ``resources`` wins over what is found."""
     memory = psutil.virtual_memory()
+    cores = available_cores()
+    found = {"cpus": float(cores), "memory": float(memory.total // MEGABYTE)}
     return NodeInformation(
-        cores=available_cores(),
+        cores=cores,
         total_memory=memory.total // MEGABYTE,
         avail_memory=memory.available // MEGABYTE,
         stones=cpu_figure,
@@ -49,4 +56,6 @@ def information(isolation: str, cpu_figure: int) -> NodeInformation:
         version=pydra.__version__,
         python=platform.python_version(),
         platform=platform.platform(),
+        labels=tuple(sorted(set(labels))),
+        resources=found | dict(resources),
     )

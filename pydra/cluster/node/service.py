@@ -63,7 +63,9 @@ class NodeService:
             reactor,
             incarnation=secrets.token_hex(16),
             slots=slots,
-            describe_node=functools.partial(information, isolation, stones()),
+            describe_node=functools.partial(
+                information, isolation, stones(), settings.LABELS, settings.RESOURCES
+            ),
             outbox=outbox,
             accept_epoch=EpochFile(settings.runtime / "epoch").accept,
             heartbeat_s=settings.HEARTBEAT_S,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.wishes import THOUSANDTHS
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status
 
@@ -42,6 +44,8 @@ class NodeView(msgspec.Struct, frozen=True):
     busy: int
     heard: float
     """When it was last heard of, by the scheduler's clock."""
+    held: Mapping[str, float] = {}
+    """What its workers hold of its resources, by name."""
 
 
 class NodeRefusal(msgspec.Struct, frozen=True):
@@ -159,7 +163,8 @@ def _refusal(record: NodeRecord) -> str:
 
 
 def _node_view(record: NodeRecord) -> NodeView:
-    return NodeView(record.id, record.standing, record.offered, len(record.holders), record.heard)
+    held = {name: amount / THOUSANDTHS for name, amount in sorted(record.held.items())}
+    return NodeView(record.id, record.standing, record.offered, len(record.holders), record.heard, held)
 
 
 def _slot(assigned: Assigned) -> WorkerSlot:

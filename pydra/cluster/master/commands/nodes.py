@@ -102,6 +102,17 @@ class NodeCommands:
             workers[f"{node.id}_{index}"] = [1, live.task_key, -1, -1] if live is not None else [1, -1, -1]
         return workers
 
+    def _resources(self, node: Node) -> JSON | None:
+        """What the node offers and how much of it is held, by name."""
+        if node.information is None:
+            return None
+        view = self._scheduler.node(node.id)
+        held = view.held if view is not None else {}
+        return {
+            name: {"offered": amount, "held": held.get(name, 0.0)}
+            for name, amount in sorted(node.information.resources.items())
+        }
+
     def _object(self, node: Node) -> JSON:
         information = node.information
         return {
@@ -116,6 +127,8 @@ class NodeCommands:
             "total_memory": information.total_memory if information else None,
             "avail_memory": information.avail_memory if information else None,
             "isolation": information.isolation if information else None,
+            "labels": list(information.labels) if information else None,
+            "resources": self._resources(node),
             "version": information.version if information else None,
             "python": information.python if information else None,
             "platform": information.platform if information else None,
