@@ -23,7 +23,7 @@ _SLACK = 64
 class Chance(Protocol):
     """A generator of random numbers, such as ``random.Random(seed)``."""
 
-    def randrange(self, stop: int) -> int:
+    def randrange(self, stop: int, /) -> int:
         """A whole number from 0 to below ``stop``."""
         ...
 
