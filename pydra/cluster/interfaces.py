@@ -20,6 +20,8 @@ from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, Ta
 from pydra.model.instance import Ended, Instance
 from pydra.model.node import Node
 from pydra.model.package import NO_NEEDS, Needs, PackageDescription
+from pydra.model.status import Status
+from pydra.model.unit import UnitCounts, UnitPlace, UnitRow
 
 if TYPE_CHECKING:
     from pydra.cluster.wire.messages import ToMaster, ToNode
@@ -77,7 +79,30 @@ class Store(Protocol):
         ...
 
     async def blobs(self) -> set[str]:
-        """The names of the payloads, of all instances, that are not inline."""
+        """The names of the payloads, of all instances and units, that are not inline."""
+        ...
+
+    async def units(self, instance: InstanceId, branch: str, indexes: Collection[int]) -> list[UnitRow]:
+        """Those of these units that there are, by index."""
+        ...
+
+    async def unit_page(
+        self,
+        instance: InstanceId,
+        branch: str | None = None,
+        after: UnitPlace | None = None,
+        limit: int = 100,
+        status: Status | None = None,
+    ) -> list[UnitRow]:
+        """The first units after a place, at most a thousand; only of a branch or a status, if it is told."""
+        ...
+
+    async def queued_units(self, instance: InstanceId) -> list[UnitRow]:
+        """What the client of a session submitted and did not end, by branch and index."""
+        ...
+
+    async def unit_counts(self, instance: InstanceId) -> UnitCounts:
+        """How many units of an instance the store has."""
         ...
 
     async def nodes(self) -> list[Node]:

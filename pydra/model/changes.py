@@ -74,7 +74,11 @@ class FinishInstance(msgspec.Struct, frozen=True):
 
 
 class InsertUnits(msgspec.Struct, frozen=True):
-    """Units that a client submitted, queued until they are recorded; known ones stay as they are."""
+    """
+    Units that a client submitted, queued until they are recorded.
+
+    Known ones with the same digest that did not fail stay as they are. An instance that is final takes none.
+    """
 
     instance: InstanceId
     branch: str
@@ -88,7 +92,7 @@ class RecordUnits(msgspec.Struct, frozen=True):
     How units of one batch ended: positions in ``failures`` failed, the others are complete.
 
     The result of a position is inline in ``results``, unless ``blobs`` names it. What is recorded as complete
-    with the same digest stays as it is.
+    with the same digest stays as it is. An instance that is final takes none.
     """
 
     instance: InstanceId
@@ -104,7 +108,11 @@ class RecordUnits(msgspec.Struct, frozen=True):
 
 
 class MarkPaused(msgspec.Struct, frozen=True):
-    """A running instance pauses, or a paused one goes on."""
+    """
+    An instance that runs or waits pauses, or a paused one goes on as it was.
+
+    A paused instance without an attempt is one that waits; one that loses its attempt meanwhile has none.
+    """
 
     instance: InstanceId
     paused: bool

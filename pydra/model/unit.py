@@ -48,6 +48,21 @@ class UnitRow(msgspec.Struct, frozen=True):
     """UTC seconds."""
 
 
+class UnitPlace(msgspec.Struct, frozen=True):
+    """Where a unit stands among those of its instance: units come by branch, those of one by index."""
+
+    branch: str
+    index: int
+
+
+class UnitCounts(msgspec.Struct, frozen=True):
+    """How many units of an instance the store has, of each status that they may have there."""
+
+    complete: int = 0
+    failed: int = 0
+    queued: int = 0
+
+
 def unit_path(instance: InstanceId, branch: str, index: int) -> str:
     """The name of a unit for people."""
     return f"{instance}/{branch}:{index}"

@@ -13,6 +13,7 @@ from pydra.model.changes import (
     FinishInstance,
     InsertInstance,
     MarkCancelling,
+    MarkPaused,
     PutNode,
     PutPackage,
     RequeueInstance,
@@ -61,6 +62,9 @@ def statuses(bench: Bench) -> dict[str, tuple[Change, ...]]:
         "complete": (insert, start(), finish(1)),
         "failed": (insert, start(), finish(1, Status.FAILED)),
         "cancelled": (insert, finish(None, Status.CANCELLED)),
+        "paused": (insert, start(), MarkPaused(ONE, True)),
+        "paused, waits": (insert, start(), RequeueInstance(ONE, attempt(), 1), MarkPaused(ONE, True)),
+        "paused, lost": (insert, start(), MarkPaused(ONE, True), RequeueInstance(ONE, attempt(), 1)),
     }
 
 
@@ -161,20 +165,26 @@ def test_started_is_kept_from_the_first_attempt(bench: Bench) -> None:
     ("change", "allowed"),
     [
         (start(5), {"queued", "queued again"}),
-        (MarkCancelling(ONE), {"running"}),
-        (RequeueInstance(ONE, attempt(1), 1), {"running"}),
+        (MarkCancelling(ONE), {"running", "paused"}),
+        (RequeueInstance(ONE, attempt(1), 1), {"running", "paused"}),
         (RequeueInstance(ONE, attempt(2), 1), set()),
         (RequeueInstance(ONE, attempt(1, epoch=2), 1), set()),
-        (RetryInstance(ONE, attempt(1), 1, 9.0, Failure("failed", "m")), {"running"}),
+        (RetryInstance(ONE, attempt(1), 1, 9.0, Failure("failed", "m")), {"running", "paused"}),
         (RetryInstance(ONE, attempt(2), 1, 9.0, Failure("failed", "m")), set()),
-        (finish(None, Status.CANCELLED), {"queued", "queued again"}),
-        (finish(1), {"running", "cancelling"}),
+        (MarkPaused(ONE, True), {"queued", "queued again", "running"}),
+        (MarkPaused(ONE, False), {"paused", "paused, waits", "paused, lost"}),
+        (finish(None, Status.CANCELLED), {"queued", "queued again", "paused, waits", "paused, lost"}),
+        (finish(1), {"running", "cancelling", "paused"}),
         (finish(2), set()),
         (FinishInstance(ONE, attempt(1, epoch=2), Status.COMPLETE, 1.0), set()),
     ],
 )
 @pytest.mark.parametrize(
-    "status", ["queued", "running", "cancelling", "queued again", "complete", "failed", "cancelled"]
+    "status",
+    [
+        *("queued", "running", "cancelling", "queued again", "complete", "failed", "cancelled"),
+        *("paused", "paused, waits", "paused, lost"),
+    ],
 )
 def test_a_change_is_applied_only_where_it_may_be(
     bench: Bench, status: str, change: Change, allowed: set[str]

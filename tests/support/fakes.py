@@ -15,9 +15,12 @@ from pydra.model.changes import (
     Committed,
     FinishInstance,
     InsertInstance,
+    InsertUnits,
     MarkCancelling,
+    MarkPaused,
     PutNode,
     PutPackage,
+    RecordUnits,
     RequeueInstance,
     RetryInstance,
     StartAttempt,
@@ -27,6 +30,8 @@ from pydra.model.instance import Ended, Instance
 from pydra.model.node import Node
 from pydra.model.package import PackageDescription
 from pydra.model.status import Status
+from pydra.model.unit import UnitCounts, UnitPlace, UnitRow
+from tests.support.memory_units import MemoryUnits
 
 
 class MemoryStore:
@@ -44,6 +49,7 @@ class MemoryStore:
         self._instances: dict[InstanceId, Instance] = {}
         self._nodes: dict[NodeId, Node] = {}
         self._packages: dict[tuple[PackageName, PackageVersion], PackageDescription] = {}
+        self._units = MemoryUnits()
         self._refusal: str | None = None
         self._held: list[Deferred[None]] | None = None
 
@@ -83,7 +89,9 @@ class MemoryStore:
             outcomes = [self._apply(change) for change in changes]
         except StoreError:
             self._instances, self._nodes, self._packages = before
+            self._units.undo()
             raise
+        self._units.settle()
         self.committed += changes
         return outcomes
 
@@ -91,6 +99,8 @@ class MemoryStore:
         match change:
             case InsertInstance(instance):
                 return self._insert(instance)
+            case InsertUnits() | RecordUnits():
+                return self._change_units(change)
             case PutNode(node):
                 self._nodes[node.id] = node
                 return Committed(True)
@@ -114,6 +124,13 @@ class MemoryStore:
         self._instances[instance.id] = instance
         return Committed(True, instance.id)
 
+    def _change_units(self, change: InsertUnits | RecordUnits) -> Committed:
+        instance = self._instances.get(change.instance)
+        takes_units = instance is not None and not instance.status.is_final
+        if takes_units:
+            self._units.apply(change)
+        return Committed(takes_units, change.instance)
+
     def _changed(self, before: Instance, change: Change) -> Instance | None:
         """The instance after the change; None if the condition of the change does not hold."""
         match change:
@@ -129,20 +146,22 @@ class MemoryStore:
                     not_before=None,
                     failure=None,
                 )
-            case MarkCancelling(_, failure) if before.status is Status.RUNNING:
-                return msgspec.structs.replace(before, status=Status.CANCELLING, failure=failure)
-            case RequeueInstance(_, attempt, losses) if (before.attempt, before.status) == (
-                attempt,
-                Status.RUNNING,
+            case MarkCancelling(_, failure) if before.status is Status.RUNNING or (
+                before.status is Status.PAUSED and before.attempt is not None
             ):
-                return msgspec.structs.replace(before, status=Status.QUEUED, losses=losses)
-            case RetryInstance(_, attempt, retried, not_before, failure) if (
-                before.attempt,
-                before.status,
-            ) == (attempt, Status.RUNNING):
+                return msgspec.structs.replace(before, status=Status.CANCELLING, failure=failure)
+            case RequeueInstance(_, attempt, losses) if _may_wait_again(before, attempt):
+                return msgspec.structs.replace(_waiting(before), losses=losses)
+            case RetryInstance(_, attempt, retried, not_before, failure) if _may_wait_again(before, attempt):
                 return msgspec.structs.replace(
-                    before, status=Status.QUEUED, retried=retried, not_before=not_before, failure=failure
+                    _waiting(before), retried=retried, not_before=not_before, failure=failure
                 )
+            case MarkPaused(_, True) if before.status in (Status.QUEUED, Status.RUNNING):
+                attempt = before.attempt if before.status is Status.RUNNING else None
+                return msgspec.structs.replace(before, status=Status.PAUSED, attempt=attempt)
+            case MarkPaused(_, False) if before.status is Status.PAUSED:
+                status = Status.QUEUED if before.attempt is None else Status.RUNNING
+                return msgspec.structs.replace(before, status=status)
             case FinishInstance(_, attempt, status, at, result, failure) if _may_finish(before, attempt):
                 return msgspec.structs.replace(
                     before, status=status, completed=at, result=result, failure=failure
@@ -186,9 +205,33 @@ class MemoryStore:
         return max(self._instances, default=InstanceId(0))
 
     async def blobs(self) -> set[str]:
-        """The names of the payloads, of all instances, that are not inline."""
+        """The names of the payloads, of all instances and units, that are not inline."""
         payloads = [each for one in self._instances.values() for each in (one.args, one.result)]
-        return {payload.sha256 for payload in payloads if payload is not None and payload.sha256}
+        names = {payload.sha256 for payload in payloads if payload is not None and payload.sha256}
+        return names | self._units.blobs()
+
+    async def units(self, instance: InstanceId, branch: str, indexes: Collection[int]) -> list[UnitRow]:
+        """Those of these units that there are, by index."""
+        return self._units.some(instance, branch, indexes)
+
+    async def unit_page(
+        self,
+        instance: InstanceId,
+        branch: str | None = None,
+        after: UnitPlace | None = None,
+        limit: int = 100,
+        status: Status | None = None,
+    ) -> list[UnitRow]:
+        """The first units after a place, at most a thousand; only of a branch or a status, if it is told."""
+        return self._units.page(instance, branch, after, limit, status)
+
+    async def queued_units(self, instance: InstanceId) -> list[UnitRow]:
+        """What the client of a session submitted and did not end, by branch and index."""
+        return self._units.queued(instance)
+
+    async def unit_counts(self, instance: InstanceId) -> UnitCounts:
+        """How many units of an instance the store has."""
+        return self._units.counts(instance)
 
     async def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""
@@ -204,5 +247,18 @@ class MemoryStore:
 
 def _may_finish(instance: Instance, attempt: Attempt | None) -> bool:
     if attempt is None:
-        return instance.status is Status.QUEUED
-    return instance.attempt == attempt and instance.status in (Status.RUNNING, Status.CANCELLING)
+        is_paused = instance.status is Status.PAUSED and instance.attempt is None
+        return instance.status is Status.QUEUED or is_paused
+    running = (Status.RUNNING, Status.CANCELLING, Status.PAUSED)
+    return instance.attempt == attempt and instance.status in running
+
+
+def _may_wait_again(instance: Instance, attempt: Attempt) -> bool:
+    return instance.attempt == attempt and instance.status in (Status.RUNNING, Status.PAUSED)
+
+
+def _waiting(instance: Instance) -> Instance:
+    """An instance that lost its attempt; a paused one stays so."""
+    if instance.status is Status.PAUSED:
+        return msgspec.structs.replace(instance, attempt=None)
+    return msgspec.structs.replace(instance, status=Status.QUEUED)

@@ -5,6 +5,7 @@ The SQL of what may be committed.
 Every change is one statement whose WHERE holds its condition, so that its row count tells whether it was
 applied. Changes of different instances do not touch each other: those of one kind are run together, which
 nobody sees, because all of it is one transaction. Values are always bound, never written into the text.
+Changes about units have a room of their own (``unit_changes``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol, assert_never
 import msgspec
 
 from pydra.cluster.store.rows import INSTANCE_COLUMNS, Cells, failure_cells, instance_row, payload_cells
+from pydra.cluster.store.unit_changes import UnitChanges
 from pydra.model.changes import (
     Change,
     Committed,
@@ -56,6 +58,7 @@ class Cursor(Protocol):
 
 
 QUEUED, RUNNING, CANCELLING = int(Status.QUEUED), int(Status.RUNNING), int(Status.CANCELLING)
+PAUSED = int(Status.PAUSED)
 
 # Only constants of this file and of the enum above are put into the texts.
 _INSERT = (
@@ -71,25 +74,42 @@ _START = (
 )
 _MARK_CANCELLING = (
     f"UPDATE pydra_instance SET status = {CANCELLING}, failure_code = %s, failure_message = %s, "  # noqa: S608
-    f"failure_traceback = %s WHERE id = %s AND status = {RUNNING}"
+    "failure_traceback = %s "
+    f"WHERE id = %s AND (status = {RUNNING} OR status = {PAUSED} AND attempt_number IS NOT NULL)"
+)
+# A paused instance that loses its attempt stays paused, and has none: so it is known for one that waits.
+_WAITS_AGAIN = (
+    f"status = CASE status WHEN {PAUSED} THEN {PAUSED} ELSE {QUEUED} END, "
+    f"attempt_epoch = CASE status WHEN {PAUSED} THEN NULL ELSE attempt_epoch END, "
+    f"attempt_number = CASE status WHEN {PAUSED} THEN NULL ELSE attempt_number END"
 )
 _REQUEUE = (
-    f"UPDATE pydra_instance SET status = {QUEUED}, losses = %s "  # noqa: S608
-    f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status = {RUNNING}"
+    f"UPDATE pydra_instance SET {_WAITS_AGAIN}, losses = %s "  # noqa: S608
+    f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status IN ({RUNNING}, {PAUSED})"
 )
 _RETRY = (
-    f"UPDATE pydra_instance SET status = {QUEUED}, retried = %s, not_before = %s, "  # noqa: S608
+    f"UPDATE pydra_instance SET {_WAITS_AGAIN}, retried = %s, not_before = %s, "  # noqa: S608
     "failure_code = %s, failure_message = %s, failure_traceback = %s "
-    f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status = {RUNNING}"
+    f"WHERE id = %s AND attempt_epoch = %s AND attempt_number = %s AND status IN ({RUNNING}, {PAUSED})"
+)
+_PAUSE = (
+    f"UPDATE pydra_instance SET status = {PAUSED}, "  # noqa: S608
+    f"attempt_epoch = CASE status WHEN {QUEUED} THEN NULL ELSE attempt_epoch END, "
+    f"attempt_number = CASE status WHEN {QUEUED} THEN NULL ELSE attempt_number END "
+    f"WHERE id = %s AND status IN ({QUEUED}, {RUNNING})"
+)
+_RESUME = (
+    f"UPDATE pydra_instance SET status = CASE WHEN attempt_number IS NULL THEN {QUEUED} "  # noqa: S608
+    f"ELSE {RUNNING} END WHERE id = %s AND status = {PAUSED}"
 )
 _FINISH = (
     "UPDATE pydra_instance SET status = %s, completed = %s, "
     "result_size = %s, result_inline = %s, result_sha256 = %s, "
     "failure_code = %s, failure_message = %s, failure_traceback = %s WHERE id = %s AND "
 )
-_FINISH_QUEUED = f"{_FINISH}status = {QUEUED}"
+_FINISH_QUEUED = f"{_FINISH}(status = {QUEUED} OR status = {PAUSED} AND attempt_number IS NULL)"
 _FINISH_ATTEMPT = (
-    f"{_FINISH}attempt_epoch = %s AND attempt_number = %s AND status IN ({RUNNING}, {CANCELLING})"
+    f"{_FINISH}attempt_epoch = %s AND attempt_number = %s AND status IN ({RUNNING}, {CANCELLING}, {PAUSED})"
 )
 _PUT_NODE = (
     "INSERT INTO pydra_node (id, host, port, fingerprint, slots, information, seen, deleted) "
@@ -104,7 +124,7 @@ _PUT_PACKAGE = (
 )
 
 
-def apply_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Committed]:
+def apply_changes(cursor: Cursor, units: UnitChanges, changes: Sequence[Change]) -> list[Committed]:
     """
     Run the changes inside the open transaction; the outcomes are in the order of the changes.
 
@@ -114,18 +134,39 @@ def apply_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Committed]:
     waiting: dict[str, list[_Member]] = {}
     touched: dict[InstanceId, str] = {}
     for position, change in enumerate(changes):
+        if isinstance(change, InsertUnits | RecordUnits):
+            if change.instance in touched:
+                _run_all(cursor, waiting, outcomes)
+                touched = {}
+                units.instances_changed()
+            outcomes[position] = units.apply(change)
+            continue
         sql, cells = _statement(change)
         instance = instance_of(change)
         if instance is not None and touched.setdefault(instance, sql) != sql:
             # Something else was to happen to this instance before.
             _run_all(cursor, waiting, outcomes)
             touched = {instance: sql}
+            units.instances_changed()
         waiting.setdefault(sql, []).append((position, change, cells))
     _run_all(cursor, waiting, outcomes)
+    units.instances_changed()
     return [outcomes[position] for position in range(len(changes))]
 
 
 _Member = tuple[int, Change, Cells]
+_OfRows = (
+    InsertInstance
+    | StartAttempt
+    | MarkCancelling
+    | RequeueInstance
+    | RetryInstance
+    | FinishInstance
+    | MarkPaused
+    | PutNode
+    | PutPackage
+)
+"""Changes that are one statement, and about one row."""
 
 
 def _run_all(cursor: Cursor, waiting: dict[str, list[_Member]], outcomes: dict[int, Committed]) -> None:
@@ -174,7 +215,7 @@ def instance_of(change: Change) -> InstanceId | None:
     return change.instance
 
 
-def _statement(change: Change) -> tuple[str, Cells]:
+def _statement(change: _OfRows) -> tuple[str, Cells]:
     """The text of a change and the values to bind."""
     cells: Cells
     match change:
@@ -191,8 +232,8 @@ def _statement(change: Change) -> tuple[str, Cells]:
             return _RETRY, (*cells, instance, attempt.epoch, attempt.number)
         case FinishInstance():
             return _finish_statement(change)
-        case InsertUnits() | RecordUnits() | MarkPaused():
-            raise NotImplementedError(type(change).__name__)
+        case MarkPaused(instance, paused):
+            return _PAUSE if paused else _RESUME, (instance,)
         case PutNode(node):
             information = None if node.information is None else msgspec.msgpack.encode(node.information)
             cells = (node.id, node.host, node.port, node.fingerprint, node.slots, information)

@@ -19,6 +19,12 @@ from pydra.errors import StoreError
 
 LABEL = "pydra_store"
 
+MARK = "?"
+"""What stands for a value in the text of a statement that goes to the driver as it is."""
+
+DirectCursor = sqlite3.Cursor
+"""A cursor of the driver's own."""
+
 # Such an error says that the disk or the file is bad: what was written before may be gone too.
 _FATAL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # This one only says that a full disk had no room for the index of the journal.
@@ -57,6 +63,17 @@ def thread_connection(database: Path, read_only: bool) -> Iterator[BaseDatabaseW
     finally:
         connection.close()
         del connections["default"]
+
+
+def direct_cursor(connection: BaseDatabaseWrapper) -> DirectCursor:
+    """
+    A cursor without Django's, which rewrites each text; it raises the errors of the driver.
+
+    They become Django's inside ``connection.wrap_database_errors``.
+    """
+    raw = connection.connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw.cursor()
 
 
 def _create(database: Path) -> None:

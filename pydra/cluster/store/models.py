@@ -125,3 +125,58 @@ class PackageRow(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["package", "version"], name="pydra_package_version"),
         ]
+
+
+class BranchRow(models.Model):
+    """A branch of an instance: where units of one asker and one subtask are."""
+
+    id = models.BigAutoField(primary_key=True, help_text="Order of arrival.")
+    instance = models.BigIntegerField(help_text="Id of the instance.")
+    branch = models.TextField(help_text="The text of the branch; see pydra.model.unit.")
+
+    class Meta:
+        """The table."""
+
+        db_table = "pydra_branch"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["instance", "branch"], name="pydra_branch_text"),
+        ]
+
+
+class WorkUnitRow(models.Model):
+    """
+    A work unit that ended, or that the client of a session submitted.
+
+    Tens of thousands are written a second, so it has no column and no index that can be spared: what all
+    units of a branch have in common is in the row of the branch, which no foreign key looks up.
+    """
+
+    pk = models.CompositePrimaryKey("branch", "unit_index", help_text="A unit is there once.")
+    branch = models.BigIntegerField(help_text="Id of its branch.")
+    unit_index = models.BigIntegerField(help_text="Its index in the branch.")
+    status = models.SmallIntegerField(help_text="QUEUED, COMPLETE or FAILED: a pydra.model.status.Status.")
+    digest = models.BinaryField(help_text="Digest of its arguments.")
+    payload = models.BinaryField(
+        help_text="Arguments of a queued unit, result of a complete one (empty if that is a "
+        "blob), or a Failure."
+    )
+    size = models.BigIntegerField(null=True, help_text="Bytes of the result, if it is a blob.")
+    sha256 = models.TextField(null=True, help_text="SHA-256 (hex) of the result, if it is a blob.")
+    attempt_epoch = models.BigIntegerField(null=True, help_text="Epoch of the batch that it ran in.")
+    attempt_number = models.BigIntegerField(null=True, help_text="Number of the batch that it ran in.")
+    node = models.BigIntegerField(null=True, help_text="Id of the node that it ran on.")
+    ended = models.FloatField(null=True, help_text="When its end was recorded.")
+
+    class Meta:
+        """The table; its indexes hold the few units that are not complete, or have a blob."""
+
+        db_table = "pydra_unit"
+        indexes: ClassVar[list[models.Index]] = [
+            # What a master has to take up again when it starts; failed units.
+            models.Index(
+                fields=["branch", "unit_index"],
+                condition=Q(status__lt=COMPLETE),
+                name="pydra_unit_not_complete",
+            ),
+            models.Index(fields=["sha256"], condition=Q(sha256__isnull=False), name="pydra_unit_blob"),
+        ]

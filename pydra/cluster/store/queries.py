@@ -17,6 +17,7 @@ from django.db.models import Max
 from pydra.cluster.interfaces import HistoryPage
 from pydra.cluster.store.models import InstanceRow, NodeRow, PackageRow
 from pydra.cluster.store.rows import INSTANCE_COLUMNS, instance_value
+from pydra.cluster.store.unit_queries import UnitQueries
 from pydra.errors import StoreError
 from pydra.model.ids import InstanceId, NodeId, PackageName, PackageVersion, TaskKey
 from pydra.model.instance import Ended, Instance
@@ -45,7 +46,7 @@ SELECT task_key, (
 """
 
 
-class Queries:
+class Queries(UnitQueries):
     """
     The questions; each runs in a thread that has a connection, and answers in values of ``pydra.model``.
     """
@@ -96,8 +97,8 @@ class Queries:
         return InstanceId(InstanceRow.objects.aggregate(highest=Max("id"))["highest"] or 0)
 
     def blobs(self) -> set[str]:
-        """The names of the payloads, of all instances, that are not inline."""
-        return {
+        """The names of the payloads, of all instances and units, that are not inline."""
+        return self.unit_blobs() | {
             name
             for column in ("args_sha256", "result_sha256")
             for name in InstanceRow.objects.exclude(**{column: ""}).values_list(column, flat=True).distinct()

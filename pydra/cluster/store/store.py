@@ -18,6 +18,8 @@ from pydra.model.ids import InstanceId, PackageName, PackageVersion, TaskKey
 from pydra.model.instance import Ended, Instance
 from pydra.model.node import Node
 from pydra.model.package import PackageDescription
+from pydra.model.status import Status
+from pydra.model.unit import UnitCounts, UnitPlace, UnitRow
 
 if TYPE_CHECKING:
     from pydra.cluster.store.queries import Queries
@@ -106,8 +108,31 @@ class DjangoStore:
         return await self._readers.ask(self._queries.highest_instance)
 
     async def blobs(self) -> set[str]:
-        """The names of the payloads, of all instances, that are not inline."""
+        """The names of the payloads, of all instances and units, that are not inline."""
         return await self._readers.ask(self._queries.blobs)
+
+    async def units(self, instance: InstanceId, branch: str, indexes: Collection[int]) -> list[UnitRow]:
+        """Those of these units that there are, by index."""
+        return await self._readers.ask(self._queries.units, instance, branch, indexes)
+
+    async def unit_page(
+        self,
+        instance: InstanceId,
+        branch: str | None = None,
+        after: UnitPlace | None = None,
+        limit: int = 100,
+        status: Status | None = None,
+    ) -> list[UnitRow]:
+        """The first units after a place, at most a thousand; only of a branch or a status, if it is told."""
+        return await self._readers.ask(self._queries.unit_page, instance, branch, after, limit, status)
+
+    async def queued_units(self, instance: InstanceId) -> list[UnitRow]:
+        """What the client of a session submitted and did not end, by branch and index."""
+        return await self._readers.ask(self._queries.queued_units, instance)
+
+    async def unit_counts(self, instance: InstanceId) -> UnitCounts:
+        """How many units of an instance the store has."""
+        return await self._readers.ask(self._queries.unit_counts, instance)
 
     async def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""

@@ -34,11 +34,15 @@ from pydra.cluster.store.database import (
 )
 from pydra.cluster.store.lock import StoreLock
 from pydra.cluster.store.threads import Answer, FromThreads, deliver
+from pydra.cluster.store.unit_changes import UnitChanges, weight
 from pydra.errors import StoreError
 from pydra.model.changes import Change, Committed
 
 GROUP_LIMIT = 10_000
-"""Changes that one transaction takes at most; a single call that is larger goes alone."""
+"""
+Rows that one transaction takes at most, KiB of units counted as rows: what comes later waits for them. A
+single call that is larger goes alone.
+"""
 
 
 class Call(NamedTuple):
@@ -142,26 +146,29 @@ class Writer:
     def _serve(self, connection: BaseDatabaseWrapper) -> None:
         """Commit group after group until the end is pending."""
         with connection.cursor() as cursor:
+            units = UnitChanges(connection)
             for calls in groups(self._pending):
-                self._answer(self._commit(connection, cursor, calls))
+                self._answer(self._commit(connection, cursor, units, calls))
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         self._reactor.callFromThread(deliver, answers)
 
-    def _commit(self, connection: BaseDatabaseWrapper, cursor: Cursor, calls: Sequence[Call]) -> list[Answer]:
+    def _commit(
+        self, connection: BaseDatabaseWrapper, cursor: Cursor, units: UnitChanges, calls: Sequence[Call]
+    ) -> list[Answer]:
         """One transaction for all calls, and what each is told."""
         if self._fatal is not None:
             refused = StoreError(f"The store is stopped, nothing was changed: {self._fatal}.")
             return [(call.waiting, refused) for call in calls]
         try:
             try:
-                return self._transaction(connection, cursor, calls, apply_together)
+                return self._transaction(connection, cursor, units, calls, apply_together)
             except OperationalError:
                 raise
             # One of the calls cannot be carried out, by whatever it holds: find out which.
             except Exception as error:  # noqa: BLE001
                 self._reactor.callFromThread(self._log_refusal, error, len(calls))
-                return self._transaction(connection, cursor, calls, apply_apart)
+                return self._transaction(connection, cursor, units, calls, apply_apart)
         # The edge of the group: the database is full, locked or broken, or this is a fault of ours. Nothing
         # was committed, and the thread lives on.
         except Exception as error:  # noqa: BLE001
@@ -185,16 +192,19 @@ class Writer:
         self,
         connection: BaseDatabaseWrapper,
         cursor: Cursor,
+        units: UnitChanges,
         calls: Sequence[Call],
-        apply: Callable[[Cursor, Sequence[Call]], list[Answer]],
+        apply: Callable[[Cursor, UnitChanges, Sequence[Call]], list[Answer]],
     ) -> list[Answer]:
         try:
             cursor.execute("BEGIN IMMEDIATE")
-            answers = apply(cursor, calls)
+            answers = apply(cursor, units, calls)
             cursor.execute("COMMIT")
         except BaseException:
+            units.rolled_back()
             roll_back(connection)
             raise
+        units.committed()
         self.transactions += 1
         return answers
 
@@ -207,7 +217,7 @@ def groups(pending: Pending) -> Iterator[list[Call]]:
     """
     call = pending.get()
     while call is not None:
-        group, rows = [call], len(call.changes)
+        group, rows = [call], _weight(call)
         while True:
             try:
                 call = pending.get_nowait()
@@ -215,31 +225,40 @@ def groups(pending: Pending) -> Iterator[list[Call]]:
                 yield group
                 call = pending.get()
                 break
-            if call is None or rows + len(call.changes) > GROUP_LIMIT:
+            if call is None or rows + (more := _weight(call)) > GROUP_LIMIT:
                 yield group
                 break
             group.append(call)
-            rows += len(call.changes)
+            rows += more
 
 
-def apply_together(cursor: Cursor, calls: Sequence[Call]) -> list[Answer]:
+def _weight(call: Call) -> int:
+    try:
+        return sum(map(weight, call.changes))
+    except TypeError:
+        # Something that has no length: whoever made it is told when it cannot be carried out.
+        return len(call.changes)
+
+
+def apply_together(cursor: Cursor, units: UnitChanges, calls: Sequence[Call]) -> list[Answer]:
     """Make the changes of all calls as if they were of one; raises if any of them cannot be made."""
-    outcomes = iter(apply_changes(cursor, [change for call in calls for change in call.changes]))
+    outcomes = iter(apply_changes(cursor, units, [change for call in calls for change in call.changes]))
     return [(call.waiting, [next(outcomes) for _ in call.changes]) for call in calls]
 
 
-def apply_apart(cursor: Cursor, calls: Sequence[Call]) -> list[Answer]:
+def apply_apart(cursor: Cursor, units: UnitChanges, calls: Sequence[Call]) -> list[Answer]:
     """Make the changes of each call, or none of that call."""
     answers: list[Answer] = []
     for call in calls:
         cursor.execute("SAVEPOINT pydra_call")
         try:
-            answers.append((call.waiting, apply_changes(cursor, call.changes)))
+            answers.append((call.waiting, apply_changes(cursor, units, call.changes)))
         except OperationalError:
             raise
         # What cannot be bound or breaks a constraint: a fault of this caller, who is told.
         except Exception as error:  # noqa: BLE001
             cursor.execute("ROLLBACK TO SAVEPOINT pydra_call")
+            units.rolled_back()
             answers.append((call.waiting, refusal(error)))
         cursor.execute("RELEASE SAVEPOINT pydra_call")
     return answers

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""What may be asked of the store about work units."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+from django.db import connections
+
+from pydra.cluster.store.models import BranchRow, WorkUnitRow
+from pydra.errors import StoreError
+from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.instance import Failure, Payload
+from pydra.model.status import Status
+from pydra.model.unit import UnitCounts, UnitPlace, UnitRow
+
+AT_ONCE = 500
+"""Indexes that one statement asks for."""
+
+PAGE_LIMIT = 1000
+LARGEST_INDEX = 2**63 - 1
+"""No column holds more."""
+
+_COLUMNS = (
+    "unit_index",
+    "status",
+    "digest",
+    "payload",
+    "size",
+    "sha256",
+    "attempt_epoch",
+    "attempt_number",
+    "node",
+    "ended",
+)
+
+# Only constants of this file are put into the texts. Branches come in the order of an index, and the units of
+# each in that of theirs, so a page costs what it shows.
+_SELECT = (
+    f"SELECT b.branch, {', '.join(f'u.{name}' for name in _COLUMNS)} "  # noqa: S608
+    "FROM pydra_branch b JOIN pydra_unit u ON u.branch = b.id WHERE b.instance = %s "
+)
+_ORDER = "ORDER BY b.branch, u.unit_index"
+# The condition of the index of units that are not complete; it is used if a text has it word for word.
+_NOT_COMPLETE = "u.status < 3"
+_OF_INSTANCE = "COUNT(*) FROM pydra_branch b JOIN pydra_unit u ON u.branch = b.id WHERE b.instance = %s"
+_COUNTS = (
+    f"SELECT u.status, {_OF_INSTANCE} AND {_NOT_COMPLETE} GROUP BY u.status "
+    f"UNION ALL SELECT NULL, {_OF_INSTANCE}"
+)
+
+
+class UnitQueries:
+    """The questions; each runs in a thread that has a connection."""
+
+    def units(self, instance: InstanceId, branch: str, indexes: Collection[int]) -> list[UnitRow]:
+        """Those of these units that there are, by index."""
+        number = (
+            BranchRow.objects.filter(instance=instance, branch=branch).values_list("id", flat=True).first()
+        )
+        if number is None:
+            return []
+        found: list[UnitRow] = []
+        wanted = sorted(index for index in indexes if 0 <= index <= LARGEST_INDEX)
+        for start in range(0, len(wanted), AT_ONCE):
+            some = wanted[start : start + AT_ONCE]
+            rows = WorkUnitRow.objects.filter(branch=number, unit_index__in=some).order_by("unit_index")
+            found += [_unit(instance, branch, *row) for row in rows.values_list(*_COLUMNS)]
+        return found
+
+    def unit_page(
+        self,
+        instance: InstanceId,
+        branch: str | None = None,
+        after: UnitPlace | None = None,
+        limit: int = 100,
+        status: Status | None = None,
+    ) -> list[UnitRow]:
+        """The first units after a place, by branch and index; only of a branch or status, if it is told."""
+        text = _SELECT
+        values: list[int | str] = [instance]
+        if branch is not None:
+            text += "AND b.branch = %s "
+            values.append(branch)
+        if after is not None:
+            text += "AND b.branch >= %s AND (b.branch > %s OR u.unit_index > %s) "
+            values += [after.branch, after.branch, after.index]
+        if status is not None:
+            text += f"AND {_NOT_COMPLETE} " if status < Status.COMPLETE else ""
+            text += "AND u.status = %s "
+            values.append(int(status))
+        values.append(min(max(0, limit), PAGE_LIMIT))
+        return self._rows(instance, f"{text}{_ORDER} LIMIT %s", values)
+
+    def queued_units(self, instance: InstanceId) -> list[UnitRow]:
+        """What the client of a session submitted and did not end, by branch and index."""
+        status = f"AND {_NOT_COMPLETE} AND u.status = {int(Status.QUEUED)} "
+        return self._rows(instance, f"{_SELECT}{status}{_ORDER}", [instance])
+
+    def unit_counts(self, instance: InstanceId) -> UnitCounts:
+        """How many units an instance has, by status."""
+        with connections["default"].cursor() as cursor:
+            cursor.execute(_COUNTS, [instance, instance])
+            counts = dict(cursor.fetchall())
+        failed, queued = counts.get(int(Status.FAILED), 0), counts.get(int(Status.QUEUED), 0)
+        return UnitCounts(counts[None] - failed - queued, failed, queued)
+
+    def unit_blobs(self) -> set[str]:
+        """The names of the results that are not inline."""
+        rows = WorkUnitRow.objects.filter(sha256__isnull=False)
+        return {name for name in rows.values_list("sha256", flat=True).distinct() if name}
+
+    def _rows(self, instance: InstanceId, text: str, values: Sequence[int | str]) -> list[UnitRow]:
+        with connections["default"].cursor() as cursor:
+            cursor.execute(text, values)
+            return [_unit(instance, *row) for row in cursor.fetchall()]
+
+
+def _unit(instance: InstanceId, branch: str, *cells: Any) -> UnitRow:
+    """A unit from the cells of its row; the database gives cells of any type."""
+    index, status, digest, data, size, sha256, epoch, number, node, ended = cells
+    payload = bytes(data)
+    is_complete = status == int(Status.COMPLETE)
+    result = Payload(len(payload) if size is None else size, payload, sha256 or "") if is_complete else None
+    return UnitRow(
+        instance,
+        branch,
+        index,
+        Status(status),
+        bytes(digest),
+        args=payload if status == int(Status.QUEUED) else b"",
+        result=result,
+        failure=_failure(payload) if status == int(Status.FAILED) else None,
+        attempt=None if number is None else Attempt(epoch, number),
+        node=None if node is None else NodeId(node),
+        ended=ended,
+    )
+
+
+def _failure(data: bytes) -> Failure:
+    try:
+        return msgspec.msgpack.decode(data, type=Failure)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"The store holds a failure that cannot be read: {error}.") from error
