@@ -24,6 +24,15 @@ class InstanceProgressed(msgspec.Struct, frozen=True, tag=True):
     message: str | None
 
 
+class UnitsChanged(msgspec.Struct, frozen=True, tag=True):
+    """So many units of a branch were recorded as complete, and as failed."""
+
+    instance: InstanceId
+    branch: str
+    complete: int
+    failed: int
+
+
 class NodeChanged(msgspec.Struct, frozen=True, tag=True):
     """A node connected, disconnected or told news of itself."""
 
@@ -38,4 +47,4 @@ class PackageChanged(msgspec.Struct, frozen=True, tag=True):
     version: PackageVersion | None
 
 
-Event = InstanceChanged | InstanceProgressed | NodeChanged | PackageChanged
+Event = InstanceChanged | InstanceProgressed | UnitsChanged | NodeChanged | PackageChanged

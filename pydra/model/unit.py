@@ -12,12 +12,18 @@ from __future__ import annotations
 
 import msgspec
 
-from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.ids import Attempt, InstanceId, NodeId, TaskKey
 from pydra.model.instance import Failure, Payload
 from pydra.model.status import Status
 
+SESSION_TASK = TaskKey("pydra.session")
+"""The task of instances whose units come from a client."""
+
 BRANCH_LIMIT = 1024
 """Characters of a branch."""
+
+INDEX_LIMIT = 2**63 - 1
+"""The highest index of a unit."""
 
 DIGEST_SIZE = 16
 """Bytes of the digest (BLAKE2b) of a unit's arguments; those of many units are sent one after another."""

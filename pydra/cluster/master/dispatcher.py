@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pydra.cluster.interfaces import Progress, Store
 from pydra.cluster.master.rounds import Round, Rounds
+from pydra.cluster.master.unit_rounds import UnitRounds
 from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire.messages import (
@@ -29,18 +30,20 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitProgress,
 )
-from pydra.errors import InternalError, StoreError, TaskTerminated, WorkerDied
+from pydra.errors import StoreError, TaskTerminated, WorkerDied
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.changes import (
     FinishInstance,
     InsertInstance,
     MarkCancelling,
+    MarkPaused,
     RequeueInstance,
     StartAttempt,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance
 from pydra.model.status import Status
+from pydra.model.unit import SESSION_TASK
 
 REMEMBERED = 200
 """Final instances that are kept at hand: whoever waited for one asks for it in the next moment."""
@@ -73,6 +76,20 @@ class Dispatcher:
         """The instances that became final last."""
         self._outcomes: dict[Attempt, tuple[NodeId, UnitFinished]] = {}
         self._rounds = Rounds(clock, store, fatal)
+        self.units = UnitRounds(
+            clock,
+            wall_clock,
+            scheduler,
+            store,
+            self._rounds,
+            self.live,
+            lambda node, message: self._send(node, message),
+            worker_key,
+            lambda event: self._publish(event),
+            self.feed,
+        )
+        self._verdicts: dict[InstanceId, Failure] = {}
+        """How instances will have failed that are being killed."""
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
@@ -81,6 +98,7 @@ class Dispatcher:
         restored: list[inputs.Input] = []
         for instance in unfinished:
             self.live[instance.id] = instance
+            self.units.look_first(instance.id)
             slot = int(instance.worker.rpartition(":")[2]) if instance.worker else None
             restored.append(
                 inputs.Restored(
@@ -93,6 +111,7 @@ class Dispatcher:
                     index=slot if instance.status is not Status.QUEUED else None,
                     losses=instance.losses,
                     fails=instance.failure is not None,
+                    is_session=instance.task_key == SESSION_TASK,
                 )
             )
         self.feed(*restored)
@@ -112,7 +131,8 @@ class Dispatcher:
             raise StoreError("The store gave the instance another id.")
         self.live[instance.id] = instance
         self._publish(InstanceChanged(instance.id, Status.QUEUED))
-        self.feed(inputs.Submitted(instance.id, instance.priority, instance.queued))
+        is_session = instance.task_key == SESSION_TASK
+        self.feed(inputs.Submitted(instance.id, instance.priority, instance.queued, is_session))
         return instance.id, True
 
     def unit_finished(self, node: NodeId, message: UnitFinished) -> None:
@@ -121,6 +141,12 @@ class Dispatcher:
         reason = message.failure.message if message.failure else None
         self.feed(inputs.UnitFinished(message.attempt, node, inputs.Outcome(message.outcome), reason))
         self._outcomes.pop(message.attempt, None)
+
+    def node_came(self, node: NodeId) -> None:
+        """There is a new link to a node: what was sent over the last one may not have arrived."""
+        for instance in self.live.values():
+            if instance.node == node and instance.status is not Status.QUEUED:
+                self.units.look_first(instance.id)
 
     def is_held(self, node: NodeId, instance: InstanceId, attempt: Attempt) -> bool:
         """This attempt is the current one of the instance, and this node runs it."""
@@ -142,6 +168,12 @@ class Dispatcher:
             self.progress[message.instance] = Progress(message.attempt, message.percent, message.message)
             self._publish(InstanceProgressed(message.instance, message.percent, message.message))
 
+    def refuse(self, instance: InstanceId, failure: Failure) -> None:
+        """Kill a running instance because of what its worker did; it will have failed by this."""
+        if instance in self.live:
+            self._verdicts.setdefault(instance, failure)
+            self.feed(inputs.TerminateRequested(instance, kill=True, fail=True))
+
     def feed(self, *given: inputs.Input) -> Deferred[None]:
         """Feed the scheduler; the Deferred fires when all that follows is committed and sent."""
         wanted = self._scheduler.feed(self._clock.seconds(), given)
@@ -156,6 +188,7 @@ class Dispatcher:
         """Leave no timer behind and take no further step."""
         self._stopped = True
         self._rounds.stop()
+        self.units.stop()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
@@ -183,15 +216,19 @@ class Dispatcher:
             case instructions.Discard(node=node, attempt=attempt):
                 round_.steps.append(lambda: self._send(node, Recorded((attempt,))))
             case instructions.BeginCancelling(instance=instance, fails=fails):
-                failure = Failure(TaskTerminated.code, str(TaskTerminated())) if fails else None
+                terminated = Failure(TaskTerminated.code, str(TaskTerminated()))
+                failure = self._verdicts.get(instance, terminated) if fails else None
                 round_.changes.append(MarkCancelling(instance, failure))
                 self._update(round_, instance, status=Status.CANCELLING, failure=failure)
             case instructions.Requeue(instance=instance, attempt=attempt, losses=losses):
                 round_.changes.append(RequeueInstance(instance, attempt, losses))
-                self._update(round_, instance, status=Status.QUEUED, losses=losses)
+                self._change(round_, instance, lambda live: _waiting(live, losses))
                 self._acknowledge(round_, attempt)
             case instructions.Finish():
                 self._finish(instruction, round_)
+            case unit_values.Pause(instance=instance, paused=paused):
+                round_.changes.append(MarkPaused(instance, paused))
+                self._change(round_, instance, _paused if paused else _resumed)
             case (
                 unit_values.HireWorker()
                 | unit_values.ReleaseWorker()
@@ -199,9 +236,8 @@ class Dispatcher:
                 | unit_values.RecordUnits()
                 | unit_values.FailUnits()
                 | unit_values.DiscardUnits()
-                | unit_values.Pause()
             ):
-                raise InternalError("This master knows no units yet.")
+                self.units.translate(instruction, round_)
             case _:
                 assert_never(instruction)
 
@@ -209,6 +245,8 @@ class Dispatcher:
         instance, attempt, slot = dispatch.instance, dispatch.attempt, dispatch.slot
         live = self.live[instance]
         now = self._wall_clock()
+        if live.started is not None:
+            self.units.look_first(instance)
         worker = self._worker_key(slot.node, slot.index)
         round_.changes.append(StartAttempt(instance, attempt, slot.node, worker, now))
         self._update(
@@ -236,7 +274,12 @@ class Dispatcher:
         instance, attempt, status = finish.instance, finish.attempt, finish.status
         told = self._outcomes[attempt][1] if attempt in self._outcomes else None
         result = told.result if told is not None and status is Status.COMPLETE else None
-        failure = _failure(told, finish) if status is Status.FAILED else None
+        failure = None
+        if status is Status.FAILED:
+            failure = self._verdicts.get(instance)
+            if failure is None and finish.code == TaskTerminated.code:
+                failure = self.live[instance].failure
+            failure = failure or _failure(told, finish)
         now = self._wall_clock()
         round_.changes.append(FinishInstance(instance, attempt, status, now, result, failure))
         self._update(round_, instance, status=status, completed=now, result=result, failure=failure)
@@ -251,21 +294,46 @@ class Dispatcher:
 
     def _update(self, round_: Round, instance: InstanceId, *, status: Status, **changes: object) -> None:
         """After the commit, an instance has another status: show it, and tell those who wait."""
+        self._change(round_, instance, lambda live: msgspec.structs.replace(live, status=status, **changes))
+
+    def _change(self, round_: Round, instance: InstanceId, change: Callable[[Instance], Instance]) -> None:
+        """The same, if the status depends on the one before."""
 
         def update() -> None:
-            changed = msgspec.structs.replace(self.live[instance], status=status, **changes)
-            if status is not Status.CANCELLING:
+            before = self.live[instance]
+            after = change(before)
+            if after.attempt != before.attempt or after.status.is_final or after.status is Status.QUEUED:
                 self.progress.pop(instance, None)
-            if status.is_final:
+            if after.status.is_final:
                 del self.live[instance]
-                self.ended[instance] = changed
+                self.units.ended(instance)
+                self._verdicts.pop(instance, None)
+                self.ended[instance] = after
                 if len(self.ended) > REMEMBERED:
-                    self.ended.popitem(last=False)
+                    self.units.discard(self.ended.popitem(last=False)[0])
             else:
-                self.live[instance] = changed
-            self._publish(InstanceChanged(instance, status))
+                self.live[instance] = after
+            self._publish(InstanceChanged(instance, after.status))
 
         round_.steps.append(update)
+
+
+def _paused(before: Instance) -> Instance:
+    """What waited has no attempt then: so it is known for one that waits."""
+    attempt = None if before.status is Status.QUEUED else before.attempt
+    return msgspec.structs.replace(before, status=Status.PAUSED, attempt=attempt)
+
+
+def _resumed(before: Instance) -> Instance:
+    status = Status.QUEUED if before.attempt is None else Status.RUNNING
+    return msgspec.structs.replace(before, status=status)
+
+
+def _waiting(before: Instance, losses: int) -> Instance:
+    """The attempt was lost; what is paused stays so, without one."""
+    if before.status is Status.PAUSED:
+        return msgspec.structs.replace(before, attempt=None, losses=losses)
+    return msgspec.structs.replace(before, status=Status.QUEUED, losses=losses)
 
 
 def _failure(told: UnitFinished | None, finish: instructions.Finish) -> Failure:

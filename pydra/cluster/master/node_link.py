@@ -23,6 +23,7 @@ from pydra.cluster.interfaces import Bulk, BulkSink, InThread, Link
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.log_seal import LogSeal
 from pydra.cluster.master.task_logs import TaskLogs
+from pydra.cluster.master.unit_link import UnitLink
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire.messages import (
@@ -31,6 +32,8 @@ from pydra.cluster.wire.messages import (
     PROTOCOL,
     BlobWanted,
     Heartbeat,
+    HeldBatches,
+    HireWorker,
     LogStored,
     MasterHello,
     NodeHello,
@@ -52,8 +55,8 @@ from pydra.model.ids import NodeId, PackageName, PackageVersion
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.node import ISOLATIONS, Node, NodeInformation
 
-REMEMBERED = 1_000
-"""Large results that a node may have sent and not told of."""
+REMEMBERED = 20_000
+"""Large arguments and results that a node may have sent and not told of."""
 
 RESULT_LIMIT = 8 * 1024 * 1024
 """Bytes of one result; the same limit holds for a worker's answer."""
@@ -110,6 +113,7 @@ class NodeLink:
         self._bulk: Bulk | None = None
         self._greeted = False
         self._blobs: dict[str, int] = {}
+        self._units = UnitLink(node.id, surroundings.dispatcher)
         self._streams = 0
         self._lines_size = 0
         self._beat: IDelayedCall | None = None
@@ -118,8 +122,9 @@ class NodeLink:
         """Send; without a link the message is dropped, and the next hello settles what was missed."""
         if self._link is None or not self._greeted:
             return
-        if isinstance(message, RunUnit):
-            seal = self._around.seal.make(self.node.id, message.attempt, message.instance)
+        if isinstance(message, RunUnit | HireWorker):
+            attempt = message.attempt if isinstance(message, RunUnit) else message.worker
+            seal = self._around.seal.make(self.node.id, attempt, message.instance)
             message = msgspec.structs.replace(message, seal=seal)
         self._link.send(message)
 
@@ -127,6 +132,7 @@ class NodeLink:
         """The node is connected: greet it."""
         self._link, self._bulk, self._greeted = link, bulk, False
         self._blobs.clear()
+        self._units.reset()
         link.send(MasterHello(PROTOCOL, self._around.epoch, pydra.__version__))
 
     def link_down(self, reason: str) -> None:
@@ -147,6 +153,9 @@ class NodeLink:
         for message in messages:
             if isinstance(message, NodeHello):
                 self._hello(message)
+            elif isinstance(message, HeldBatches):
+                if not self._greeted:
+                    self._units.hold(message)
             elif self._greeted:
                 self._take(message)  # type: ignore[arg-type]  # the link decodes what nodes may say alone
 
@@ -162,6 +171,11 @@ class NodeLink:
         if not 1 <= hello.slots <= SLOTS_LIMIT or hello.information.isolation not in ISOLATIONS:
             link.close("The node offers no usable number of slots, or an unknown isolation.")
             return
+        try:
+            workers, batches = self._units.held(hello)
+        except WireError as fault:
+            link.close(str(fault))
+            return
         self._greeted = True
         self.log.info(
             "Node {host}:{port} is connected: {slots} slots, isolation {isolation}",
@@ -172,12 +186,15 @@ class NodeLink:
         )
         self._around.connected(self.node.id, hello.slots, hello.information)
         self._beat = self._around.clock.callLater(self._around.heartbeat_s, self._send_heartbeat)
+        self._around.dispatcher.node_came(self.node.id)
         self._around.dispatcher.feed(
             inputs.NodeReady(
                 self.node.id,
                 hello.slots,
                 hello.running,
                 hello.finished,
+                workers,
+                batches,
                 labels=frozenset(hello.information.labels),
                 resources=hello.information.resources,
                 isolation=hello.information.isolation,
@@ -213,7 +230,7 @@ class NodeLink:
             case UnitLog():
                 self._take_lines(message)
             case UnitsAsked() | UnitsForgotten() | UnitsDone() | WorkerLost():
-                raise WireError("This master knows no units yet.")
+                self._units.take(message, self._blobs)
             case PackageWanted(package=package, version=version):
                 chunks = self._around.packages.stream(package, version)
                 self._stream("package", f"{package}/{version}", chunks)

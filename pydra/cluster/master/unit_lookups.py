@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""
+Asks for units that may be recorded already: what is complete is answered from the store, the rest goes on.
+
+A look-up begins when everything is committed that the scheduler knew before it. What is recorded while it is
+under way is told by ``settled``, so no unit is computed again because its result was on its way to the disk.
+An ask whose look-up is under way is outstanding: a repeat of it does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import Store
+from pydra.cluster.scheduler.unit_values import UnitsAsked
+from pydra.model.ids import Attempt, InstanceId
+from pydra.model.status import Status
+from pydra.model.unit import DIGEST_SIZE, UnitRow
+
+SLICE = 1_000
+"""Units that are looked up at a time."""
+
+RETRY_S = 1.0
+"""Seconds until a look-up is tried again that the store refused."""
+
+
+@attrs.define(eq=False)
+class _LookUp:
+    """An ask under way; ``waiting`` are the indexes that were not answered or passed on yet."""
+
+    asked: UnitsAsked
+    waiting: set[int]
+    settled: set[int] = attrs.field(factory=set)
+    """Recorded since it began, and told to the asker."""
+    missed: set[int] = attrs.field(factory=set)
+    """Recorded since it began, but told to nobody, or to another asker: to be looked up again."""
+    is_wanted: bool = True
+    retry: IDelayedCall | None = None
+
+
+class UnitLookUps:
+    """
+    All look-ups under way.
+
+    ``after_commits`` calls a function when everything is committed that was to be; ``answer`` takes rows for
+    the asker of an ask; ``go_on`` takes what is left of one.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: Store,
+        after_commits: Callable[[Callable[[], None]], None],
+        answer: Callable[[UnitsAsked, Sequence[UnitRow]], None],
+        go_on: Callable[[UnitsAsked], None],
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._after_commits = after_commits
+        self._answer = answer
+        self._go_on = go_on
+        self._active: dict[InstanceId, list[_LookUp]] = {}
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Leave no timer behind and answer nothing more."""
+        self._stopped = True
+        for look_ups in self._active.values():
+            for look_up in look_ups:
+                look_up.is_wanted = False
+                if look_up.retry is not None and look_up.retry.active():
+                    look_up.retry.cancel()
+
+    def begin(self, asked: UnitsAsked) -> None:
+        """Look up what of this is recorded, unless that is under way."""
+        under_way: set[int] = set()
+        for other in self._of(asked.instance, asked.asker, asked.branch):
+            under_way |= other.waiting - other.settled
+        if not under_way.isdisjoint(asked.indexes):
+            asked = part_of(asked, [at for at, index in enumerate(asked.indexes) if index not in under_way])
+        if not asked.indexes:
+            return
+        look_up = _LookUp(asked, set(asked.indexes))
+        self._active.setdefault(asked.instance, []).append(look_up)
+        self._after_commits(lambda: self._start(look_up))
+
+    def outstanding(self, instance: InstanceId, asker: Attempt | None) -> tuple[int, int]:
+        """Units of an asker that are being looked up, and the bytes of their arguments."""
+        count = size = 0
+        for look_up in self._active.get(instance, ()):
+            if look_up.asked.asker == asker and look_up.is_wanted:
+                count += len(look_up.waiting)
+                size += sum(map(len, look_up.asked.args))
+        return count, size
+
+    def settled(
+        self, instance: InstanceId, asker: Attempt | None, branch: str, indexes: Collection[int]
+    ) -> None:
+        """These are about to be recorded, and then told to this asker."""
+        for look_up in self._active.get(instance, ()):
+            if look_up.asked.branch == branch:
+                told = look_up.settled if look_up.asked.asker == asker else look_up.missed
+                told.update(look_up.waiting.intersection(indexes))
+
+    def forget(self, instance: InstanceId, asker: Attempt | None, branch: str) -> None:
+        """Nobody wants the answers any more."""
+        for look_up in self._of(instance, asker, branch):
+            look_up.is_wanted = False
+
+    def end(self, instance: InstanceId) -> None:
+        """The instance is final."""
+        for look_up in self._active.pop(instance, ()):
+            look_up.is_wanted = False
+
+    def _of(self, instance: InstanceId, asker: Attempt | None, branch: str) -> Iterator[_LookUp]:
+        for look_up in self._active.get(instance, ()):
+            if look_up.is_wanted and (look_up.asked.asker, look_up.asked.branch) == (asker, branch):
+                yield look_up
+
+    def _start(self, look_up: _LookUp) -> None:
+        done = Deferred.fromCoroutine(self._run(look_up))
+        done.addErrback(lambda fault: self.log.failure("A look-up of units failed", fault))
+
+    async def _run(self, look_up: _LookUp) -> None:
+        try:
+            indexes = look_up.asked.indexes
+            for start in range(0, len(indexes), SLICE):
+                at = range(start, min(start + SLICE, len(indexes)))
+                asked = part_of(look_up.asked, at) if len(at) < len(indexes) else look_up.asked
+                rows = await self._read(look_up, asked)
+                if not look_up.is_wanted:
+                    return
+                self._pass_on(look_up, asked, rows)
+        finally:
+            active = self._active.get(look_up.asked.instance, [])
+            if look_up in active:
+                active.remove(look_up)
+                if not active:
+                    del self._active[look_up.asked.instance]
+
+    async def _read(self, look_up: _LookUp, asked: UnitsAsked) -> list[UnitRow]:
+        """The rows of these units; while the store refuses it is asked again, as long as they are wanted."""
+        while look_up.is_wanted:
+            try:
+                return await self._store.units(asked.instance, asked.branch, asked.indexes)
+            # An edge: whatever it raised, without the answer units would be computed twice.
+            except Exception as fault:  # noqa: BLE001
+                self.log.error("Units were not looked up; trying again: {fault}", fault=str(fault))
+            paused: Deferred[None] = Deferred()
+            if not self._stopped:
+                look_up.retry = self._clock.callLater(RETRY_S, paused.callback, None)
+            await paused
+        return []
+
+    def _pass_on(self, look_up: _LookUp, asked: UnitsAsked, rows: Sequence[UnitRow]) -> None:
+        digests = asked.digests
+        places = {index: DIGEST_SIZE * at for at, index in enumerate(asked.indexes)}
+        known = [
+            row
+            for row in rows
+            if row.status is Status.COMPLETE
+            and row.digest == digests[(place := places[row.index]) : place + DIGEST_SIZE]
+            and row.index not in look_up.settled
+        ]
+        answered = {row.index for row in known}
+        look_up.waiting.difference_update(asked.indexes)
+        missed = look_up.missed - answered
+        done = answered | look_up.settled
+        if known:
+            self._answer(asked, known)
+        again = _left(asked, lambda index: index in missed and index not in done)
+        if again is not None:
+            self.begin(again)
+        rest = _left(asked, lambda index: index not in missed and index not in done)
+        if rest is not None:
+            self._go_on(rest)
+
+
+def _left(asked: UnitsAsked, is_left: Callable[[int], bool]) -> UnitsAsked | None:
+    """The part of an ask; None if there is nothing in it."""
+    at = [place for place, index in enumerate(asked.indexes) if is_left(index)]
+    if not at:
+        return None
+    return asked if len(at) == len(asked.indexes) else part_of(asked, at)
+
+
+def part_of(asked: UnitsAsked, at: Sequence[int]) -> UnitsAsked:
+    """The units at these positions of an ask, in this order."""
+    digests, blobs = asked.digests, asked.blobs
+    return msgspec.structs.replace(
+        asked,
+        indexes=[asked.indexes[place] for place in at],
+        args=[asked.args[place] for place in at],
+        digests=b"".join([digests[DIGEST_SIZE * place : DIGEST_SIZE * (place + 1)] for place in at]),
+        blobs={new: blobs[place] for new, place in enumerate(at) if place in blobs} if blobs else {},
+    )

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: MIT
+"""
+Work units through the rounds of the dispatcher.
+
+Workers are hired and batches sent as soon as the scheduler says so, since they may be repeated without harm.
+Results go the way of everything else: they are committed, then acknowledged to their node, then given to the
+asker, then published. Asks of which results may be recorded already are looked up first: those of a root that
+does not run for the first time or was found running, of a nested asker, and of a root whose node was away.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import Store
+from pydra.cluster.master.rounds import Round, Rounds, Step
+from pydra.cluster.master.unit_lookups import UnitLookUps
+from pydra.cluster.master.unit_results import Results, stored_results
+from pydra.cluster.master.unit_tally import UnitsView, UnitTally
+from pydra.cluster.scheduler import inputs, unit_values
+from pydra.cluster.scheduler.machine import Scheduler
+from pydra.cluster.wire import messages
+from pydra.errors import Conflict
+from pydra.events import Event, UnitsChanged
+from pydra.model.changes import InsertUnits, RecordUnits
+from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
+from pydra.model.instance import Failure, Instance
+from pydra.model.unit import SESSION_TASK, UnitRow
+
+Told = Callable[[str, Results], None]
+"""What a session is told with: a branch, and results that are committed."""
+
+RoundInstruction = (
+    unit_values.HireWorker
+    | unit_values.ReleaseWorker
+    | unit_values.RunUnits
+    | unit_values.RecordUnits
+    | unit_values.FailUnits
+    | unit_values.DiscardUnits
+)
+
+
+class UnitRounds:
+    """The dispatcher's part for units; ``live`` holds the instances that are not final."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+        scheduler: Scheduler,
+        store: Store,
+        rounds: Rounds,
+        live: dict[InstanceId, Instance],
+        send: Callable[[NodeId, messages.ToNode], None],
+        worker_key: Callable[[NodeId, int], WorkerKey],
+        publish: Callable[[Event], int],
+        feed: Callable[[inputs.Input], object],
+    ) -> None:
+        self._wall_clock = wall_clock
+        self._scheduler = scheduler
+        self._store = store
+        self._rounds = rounds
+        self._live = live
+        self._send = send
+        self._worker_key = worker_key
+        self._publish = publish
+        self._feed = feed
+        self._looks_first: set[InstanceId] = set()
+        self._tallies: dict[InstanceId, UnitTally] = {}
+        self._listeners: dict[InstanceId, Told] = {}
+        self._look_ups = UnitLookUps(clock, store, self._after_commits, self._answer_stored, self._go_on)
+
+    def stop(self) -> None:
+        """Leave no timer behind and answer nothing more."""
+        self._look_ups.stop()
+
+    # What happens to an instance.
+
+    def look_first(self, instance: InstanceId) -> None:
+        """From now on, what this instance asks for may be recorded already."""
+        self._looks_first.add(instance)
+
+    def ended(self, instance: InstanceId) -> None:
+        """The instance is final; its counts stay until they are discarded."""
+        self._looks_first.discard(instance)
+        self._listeners.pop(instance, None)
+        self._look_ups.end(instance)
+
+    def discard(self, instance: InstanceId) -> None:
+        """Nobody asks any more how many units a final instance had."""
+        self._tallies.pop(instance, None)
+
+    def view(self, instance: InstanceId) -> UnitsView | None:
+        """How many units of an instance are where; None if it has none."""
+        queued, running = self._scheduler.units(instance)
+        tally = self._tallies.get(instance)
+        if tally is None:
+            return UnitsView(0, 0, running, queued) if queued or running else None
+        return UnitsView(tally.complete, tally.failed, running, queued)
+
+    # What the client of a session wants.
+
+    def listen(self, instance: InstanceId, told: Told) -> None:
+        """From now on, results of this session are told when they are committed, to the latest listener."""
+        self._listeners[instance] = told
+
+    def unlisten(self, instance: InstanceId, told: Told) -> None:
+        """Tell nobody, unless it is another one that listens."""
+        if self._listeners.get(instance) is told:
+            del self._listeners[instance]
+
+    async def submit(
+        self,
+        instance: InstanceId,
+        branch: str,
+        indexes: list[int],
+        args: list[bytes],
+        digests: bytes,
+        is_repeat: bool = False,
+    ) -> None:
+        """
+        Store units and have them run, which may begin before they are stored.
+
+        With ``is_repeat`` some may be known: what is complete is told to the listener again. `StoreError` if
+        they were not stored and are to be submitted again, `Conflict` if the session has ended.
+        """
+        change = InsertUnits(instance, branch, indexes, args, digests)
+        asked = unit_values.UnitsAsked(instance, None, branch, indexes, args, digests)
+        stored = Deferred.fromCoroutine(self._store.commit([change]))
+        if not is_repeat:
+            self._go_on(asked)
+        [outcome] = await stored
+        if not outcome.applied:
+            raise Conflict(f"The session {instance} has ended.")
+        if is_repeat:
+            self._look_ups.begin(asked)
+
+    def forget(self, instance: InstanceId, branch: str) -> None:
+        """What the client of a session submitted to a branch, and did not begin, is wanted no more."""
+        self._look_ups.forget(instance, None, branch)
+        self._feed(unit_values.UnitsForgotten(instance, None, branch))
+
+    async def restore(self) -> None:
+        """Take up what the store has of units of instances that are not final; once, at the start."""
+        for instance in [each for each in self._live.values() if each.started is not None]:
+            stored = await self._store.unit_counts(instance.id)
+            if stored.complete or stored.failed:
+                self._tallies.setdefault(instance.id, UnitTally()).add(stored)
+            if instance.task_key == SESSION_TASK:
+                rows = await self._store.queued_units(instance.id)
+                for branch, of_branch in itertools.groupby(rows, lambda row: row.branch):
+                    queued = list(of_branch)
+                    self._go_on(
+                        unit_values.UnitsAsked(
+                            instance.id,
+                            None,
+                            branch,
+                            [row.index for row in queued],
+                            [row.args for row in queued],
+                            b"".join([row.digest for row in queued]),
+                        )
+                    )
+
+    # What a node says; its columns were checked.
+
+    def asked(self, node: NodeId, message: messages.UnitsAsked) -> None:
+        """A worker of the node asks for units."""
+        instance = self.instance_of(node, message.asker)
+        if instance is None:
+            return
+        given = unit_values.UnitsAsked(
+            instance,
+            message.asker,
+            message.branch,
+            message.indexes,
+            message.args,
+            message.digests,
+            message.blobs,
+            message.time_limit,
+        )
+        if instance in self._looks_first or self._live[instance].attempt != message.asker:
+            self._look_ups.begin(given)
+        else:
+            self._feed(given)
+
+    def forgotten(self, node: NodeId, message: messages.UnitsForgotten) -> None:
+        """A worker of the node wants no more results of a branch."""
+        instance = self.instance_of(node, message.asker)
+        if instance is not None:
+            self._look_ups.forget(instance, message.asker, message.branch)
+            self._feed(unit_values.UnitsForgotten(instance, message.asker, message.branch))
+
+    def done(self, node: NodeId, message: messages.UnitsDone) -> None:
+        """A node tells results; stale ones are fenced by the scheduler."""
+        count = len(message.results)
+        self._feed(
+            unit_values.UnitsDone(
+                node, message.worker, message.batch, message.start, count, message.busy_s, message
+            )
+        )
+
+    def worker_lost(self, node: NodeId, message: messages.WorkerLost) -> None:
+        """A hired worker of the node ended by itself."""
+        failure = message.failure
+        self._feed(unit_values.WorkerLost(node, message.worker, failure.message, failure.code))
+
+    def instance_of(self, node: NodeId, worker: Attempt) -> InstanceId | None:
+        """The instance that a worker of this node is of, its main one or a hired one; None if it is stale."""
+        held = self._scheduler.worker(worker)
+        return held[0] if held is not None and held[1] == node and held[0] in self._live else None
+
+    # What the scheduler wants.
+
+    def translate(self, wanted: RoundInstruction, round_: Round) -> None:
+        """Carry out an instruction, now or in the round."""
+        match wanted:
+            case unit_values.RunUnits(node=node):
+                self._send_now(
+                    node,
+                    messages.RunUnits(
+                        wanted.worker,
+                        wanted.batch,
+                        wanted.branch,
+                        wanted.indexes,
+                        wanted.args,
+                        wanted.digests,
+                        dict(wanted.blobs),
+                        wanted.time_limit,
+                    ),
+                )
+            case unit_values.RecordUnits():
+                self._record(wanted, round_)
+            case unit_values.HireWorker():
+                self._hire(wanted)
+            case unit_values.ReleaseWorker(node=node, worker=worker):
+                self._send_now(node, messages.ReleaseWorker(worker))
+            case unit_values.DiscardUnits(node=node, batch=batch, count=count):
+                round_.steps.append(lambda: self._send(node, messages.UnitsRecorded(batch, count)))
+            case unit_values.FailUnits():
+                self._fail(wanted, round_)
+            case _:
+                assert_never(wanted)
+
+    def _send_now(self, node: NodeId, message: messages.ToNode) -> None:
+        try:
+            self._send(node, message)
+        # An edge: what the scheduler decided besides concerns others.
+        except Exception:  # noqa: BLE001
+            self.log.failure("A {kind} was not sent", kind=type(message).__name__)
+
+    def _hire(self, wanted: unit_values.HireWorker) -> None:
+        live, slot = self._live[wanted.instance], wanted.slot
+        key = self._worker_key(slot.node, slot.index)
+        about = (live.task_key, live.package, live.version, key, live.needs)
+        self._send_now(slot.node, messages.HireWorker(wanted.worker, wanted.instance, *about))
+
+    def _record(self, wanted: unit_values.RecordUnits, round_: Round) -> None:
+        told: messages.UnitsDone = wanted.told  # type: ignore[assignment]  # handed through as ``done`` gave it
+        change = RecordUnits(
+            wanted.instance,
+            wanted.branch,
+            wanted.indexes,
+            wanted.digests,
+            told.results,
+            told.failures,
+            told.blobs,
+            wanted.batch,
+            wanted.node,
+            self._wall_clock(),
+        )
+        recorded = messages.UnitsRecorded(wanted.batch, wanted.recorded)
+        self._settle(change, wanted.asker, round_, lambda: self._send(wanted.node, recorded))
+
+    def _fail(self, wanted: unit_values.FailUnits, round_: Round) -> None:
+        count = len(wanted.indexes)
+        change = RecordUnits(
+            wanted.instance,
+            wanted.branch,
+            wanted.indexes,
+            wanted.digests,
+            [b""] * count,
+            dict.fromkeys(range(count), Failure(wanted.code, wanted.reason)),
+            {},
+            wanted.batch,
+            None,
+            self._wall_clock(),
+        )
+        self._settle(change, wanted.asker, round_)
+
+    def _settle(
+        self, change: RecordUnits, asker: Attempt | None, round_: Round, acknowledge: Step | None = None
+    ) -> None:
+        """Commit results; then acknowledge them, give them to the asker, and tell the world."""
+        instance, branch = change.instance, change.branch
+        self._look_ups.settled(instance, asker, branch, change.indexes)
+        round_.changes.append(change)
+        if acknowledge is not None:
+            round_.steps.append(acknowledge)
+
+        def give() -> None:
+            results = Results(change.indexes, change.results, change.failures, change.blobs)
+            self._give(instance, asker, branch, results)
+
+        def tell() -> None:
+            if instance in self._live:
+                tally = self._tallies.setdefault(instance, UnitTally())
+                complete, failed = tally.recorded(branch, change.indexes, change.failures)
+                self._publish(UnitsChanged(instance, branch, complete, failed))
+
+        round_.steps += (give, tell)
+
+    def _give(self, instance: InstanceId, asker: Attempt | None, branch: str, results: Results) -> None:
+        """Send results to the node of the asker, or to the session, if there still is one."""
+        if asker is None:
+            listener = self._listeners.get(instance)
+            if listener is not None:
+                listener(branch, results)
+            return
+        held = self._scheduler.worker(asker)
+        if held is not None:
+            for message in results.messages(asker, branch):
+                self._send(held[1], message)
+
+    # Look-ups.
+
+    def _after_commits(self, step: Step) -> None:
+        self._rounds.add(Round(steps=[step]))
+
+    def _answer_stored(self, asked: unit_values.UnitsAsked, rows: Sequence[UnitRow]) -> None:
+        self._give(asked.instance, asked.asker, asked.branch, stored_results(rows))
+
+    def _go_on(self, asked: unit_values.UnitsAsked) -> None:
+        """What is not recorded is asked of the scheduler, if there still is an asker."""
+        if asked.asker is None:
+            is_there = asked.instance in self._live
+        else:
+            held = self._scheduler.worker(asked.asker)
+            is_there = held is not None and held[0] == asked.instance
+        if is_there:
+            self._feed(asked)

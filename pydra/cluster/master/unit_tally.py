@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""How many units of an instance are recorded, kept for views as batches come."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from pydra.model.unit import UnitCounts
+
+
+class UnitTally:
+    """The recorded units of one instance; one that failed and is complete later counts as complete alone."""
+
+    def __init__(self) -> None:
+        self.complete = 0
+        self.failed = 0
+        self._failed: dict[str, set[int]] = {}
+        """Those that failed since this was made."""
+
+    def add(self, stored: UnitCounts) -> None:
+        """Take what was recorded before this was made."""
+        self.complete += stored.complete
+        self.failed += stored.failed
+
+    def recorded(self, branch: str, indexes: Sequence[int], failures: Collection[int]) -> tuple[int, int]:
+        """Take a batch, of which these positions failed; how many of it are complete, and how many failed."""
+        held = self._failed.get(branch)
+        if held:
+            # Units that were tried again.
+            before = len(held)
+            held.difference_update(indexes)
+            self.failed -= before - len(held)
+        if failures:
+            held = self._failed.setdefault(branch, set())
+            held.update([indexes[position] for position in failures])
+            self.failed += len(failures)
+        complete = len(indexes) - len(failures)
+        self.complete += complete
+        return complete, len(failures)
+
+
+class UnitsView(msgspec.Struct, frozen=True):
+    """How many units of an instance are where."""
+
+    complete: int
+    failed: int
+    running: int
+    queued: int
