@@ -55,6 +55,23 @@ def percent(record: Record) -> int | None:
     return int(known) if known is not None and known >= 0 else None
 
 
+def units(record: Record) -> str | None:
+    """Return how many work units are where, in words; None if the instance has none."""
+    counts = record.get("units")
+    if not counts:
+        return None
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or None
+
+
+def done(record: Record) -> str:
+    """Return the progress as a cell: percent, and the work units that are complete."""
+    known, counts = percent(record), record.get("units")
+    cells = [] if known is None else [f"{known} %"]
+    if counts:
+        cells.append("1 unit" if counts["complete"] == 1 else f"{counts['complete']} units")
+    return ", ".join(cells)
+
+
 def arguments(record: Record) -> object:
     """Return the arguments as a value; the API gives them as JSON text."""
     given = record.get("args")
@@ -68,12 +85,12 @@ def arguments(record: Record) -> object:
 
 def row(record: Record, now: float) -> Sequence[object]:
     """Return the cells of one instance, for ``COLUMNS``; ``now`` is an instant in UTC."""
-    done, duration = percent(record), took(record, now)
+    duration = took(record, now)
     return (
         record["id"],
         record["task_key"],
         state(record),
-        "" if done is None else f"{done} %",
+        done(record),
         iso(record.get("queued")),
         "" if duration is None else f"{duration:g} s",
     )
@@ -90,6 +107,7 @@ def shape(record: Record) -> dict[str, object]:
         "queued": iso(record.get("queued")),
         "started": iso(record.get("started")),
         "completed": iso(record.get("completed")),
+        **_units(record),
     }
 
 
@@ -103,4 +121,10 @@ def outcome(answer: Record) -> dict[str, object]:
         "result": answer.get("result"),
         "error": answer.get("error"),
         "traceback": answer.get("traceback"),
+        **_units(answer),
     }
+
+
+def _units(record: Record) -> dict[str, object]:
+    """Return the counts of work units of an instance that has any."""
+    return {"units": record["units"]} if record.get("units") else {}

@@ -47,6 +47,7 @@ def _instance(controller: Controller, output: Output, instance: int) -> None:
             "task": shown["task_key"],
             "state": shown["state"],
             "progress": None if done is None else f"{done} %",
+            "units": shapes.units(answer),
             "message": shown["message"],
             "args": json.dumps(shown["args"]),
             "queued": shown["queued"],

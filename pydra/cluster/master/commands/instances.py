@@ -6,9 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pydra.cluster.interfaces import InThread, Store
-from pydra.cluster.master.commands.objects import JSON, as_json, instance_object, outcome_object, percent
+from pydra.cluster.master.commands.objects import (
+    JSON,
+    as_json,
+    instance_object,
+    outcome_object,
+    percent,
+    units_object,
+)
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.event_log import EventLog
+from pydra.cluster.master.unit_tally import UnitsView
 from pydra.cluster.scheduler.inputs import CancelRequested
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.store.blobs import Blobs
@@ -16,6 +24,7 @@ from pydra.errors import NotFound
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Instance
 from pydra.model.status import Status
+from pydra.model.unit import UnitCounts
 
 
 class InstanceCommands:
@@ -79,14 +88,20 @@ class InstanceCommands:
     async def list_recent(self, limit: int = 20) -> list[JSON]:
         """The newest instances of all tasks, whatever their status, newest first."""
         recent = await self._store.recent(limit)
-        progress = self._dispatcher.progress
+        dispatcher = self._dispatcher
         return [
-            instance_object(self._dispatcher.live.get(each.id, each), progress.get(each.id))
+            instance_object(
+                dispatcher.live.get(each.id, each),
+                dispatcher.progress.get(each.id),
+                dispatcher.units.view(each.id),
+            )
             for each in recent
         ]
 
     async def task_statuses(self) -> JSON:
-        """Status, and for what runs also the start (epoch seconds), progress and message, by instance id."""
+        """
+        Status, and for what runs also the start (epoch seconds), progress, message and units, by instance id.
+        """
         statuses: JSON = {}
         for instance in self._dispatcher.live.values():
             status: JSON = {"s": instance.status.api_code}
@@ -96,6 +111,7 @@ class InstanceCommands:
                 status["p"] = percent(instance, progress)
                 if progress is not None and progress.message is not None:
                     status["m"] = progress.message
+                status |= units_object(self._dispatcher.units.view(instance.id))
             statuses[str(instance.id)] = status
         return statuses
 
@@ -124,7 +140,17 @@ class InstanceCommands:
     async def _outcome(self, instance: Instance) -> JSON:
         latest = self._events.latest(instance.id)
         progress = self._dispatcher.progress.get(instance.id)
-        return outcome_object(instance, progress, latest, await self._result(instance))
+        units = await self._units(instance)
+        return outcome_object(instance, progress, latest, await self._result(instance), units)
+
+    async def _units(self, instance: Instance) -> UnitsView | None:
+        """How many units an instance has; of those that ended long ago the store knows it."""
+        if instance.id in self._dispatcher.live or instance.id in self._dispatcher.ended:
+            return self._dispatcher.units.view(instance.id)
+        stored = await self._store.unit_counts(instance.id)
+        if stored == UnitCounts():
+            return None
+        return UnitsView(stored.complete, stored.failed, 0, stored.queued)
 
     async def _result(self, instance: Instance) -> object:
         result = instance.result
@@ -139,4 +165,7 @@ class InstanceCommands:
         return as_json(self._blobs.read(digest))
 
     def _object(self, instance: InstanceId) -> JSON:
-        return instance_object(self._dispatcher.live[instance], self._dispatcher.progress.get(instance))
+        dispatcher = self._dispatcher
+        return instance_object(
+            dispatcher.live[instance], dispatcher.progress.get(instance), dispatcher.units.view(instance)
+        )

@@ -6,7 +6,10 @@ from __future__ import annotations
 import datetime
 import json
 
+import msgspec
+
 from pydra.cluster.interfaces import Progress
+from pydra.cluster.master.unit_tally import UnitsView
 from pydra.cluster.wire import payload
 from pydra.errors import WireError
 from pydra.model.instance import Instance, Payload
@@ -44,10 +47,18 @@ def percent(instance: Instance, progress: Progress | None) -> int:
     return 0
 
 
-def instance_object(instance: Instance, progress: Progress | None = None) -> JSON:
+def units_object(units: UnitsView | None) -> JSON:
+    """``units``, with how many of them are where, for an instance that has any."""
+    return {} if units is None else {"units": msgspec.structs.asdict(units)}
+
+
+def instance_object(
+    instance: Instance, progress: Progress | None = None, units: UnitsView | None = None
+) -> JSON:
     """An instance, as ``list_queue`` and the history show it."""
     failure = instance.failure
     return {
+        **units_object(units),
         "id": instance.id,
         "task_key": instance.task_key,
         "status": instance.status.api_code,
@@ -66,10 +77,13 @@ def instance_object(instance: Instance, progress: Progress | None = None) -> JSO
     }
 
 
-def outcome_object(instance: Instance, progress: Progress | None, seen: int, result: object) -> JSON:
+def outcome_object(
+    instance: Instance, progress: Progress | None, seen: int, result: object, units: UnitsView | None = None
+) -> JSON:
     """Where an instance stands and what came of it, for ``wait_task`` and ``task_result``."""
     failure = instance.failure
     return {
+        **units_object(units),
         "id": instance.id,
         "task_key": instance.task_key,
         "status": instance.status.api_code,
