@@ -358,3 +358,7 @@ class Units(Protocol):
     def forget(self, branch: str) -> None:
         """No more answers of this branch are wanted; none comes after this."""
         ...
+
+    def path(self, branch: str) -> str:
+        """The name of a branch for people, ``3/Sub`` or ``3/Sub:7/Other``."""
+        ...

@@ -16,9 +16,13 @@ from pydra.cluster.wire.frames import (
     LOG,
     MORE,
     PART,
+    PART_SIZE,
     PROGRESS,
+    RESULTS,
     RUN,
+    SERVE,
     STOP,
+    UNITS,
     VALIDATE,
     FrameReader,
     encode,
@@ -113,7 +117,7 @@ class Runtime:
                 7,
                 task_key,
                 package,
-                payload.pack(args if args is not None else {}),
+                self._in_parts(payload.pack(args if args is not None else {})),
                 worker_key,
                 list(dependencies),
             ]
@@ -126,6 +130,31 @@ class Runtime:
             self.send([MORE, data[:size]])
             data = data[size:]
         self.send([RUN, "1.1", 7, task_key, task_key.partition(".")[0], data])
+
+    def serve(self, task_key: str, package: str = "", dependencies: tuple[str, ...] = ()) -> None:
+        """Send SERVE."""
+        package = package or task_key.partition(".")[0]
+        self.send([SERVE, "1.2", 7, task_key, package, "host:1:0", list(dependencies)])
+
+    def units(self, batch: str, branch: str, args: dict[int, object]) -> None:
+        """Send UNITS, the arguments by index; those of a single unit may be long."""
+        packed = [payload.pack(one) for one in args.values()]
+        if len(packed) == 1:
+            packed[0] = self._in_parts(packed[0])
+        self.send([UNITS, batch, branch, list(args), packed])
+
+    def results(self, branch: str, results: dict[int, object], failures: object = None) -> None:
+        """Send RESULTS, by index; ``failures`` are by position."""
+        packed = [payload.pack(one) for one in results.values()]
+        if len(packed) == 1:
+            packed[0] = self._in_parts(packed[0])
+        self.send([RESULTS, branch, list(results), packed, failures or {}])
+
+    def _in_parts(self, data: bytes) -> bytes:
+        while len(data) > PART_SIZE:
+            self.send([MORE, data[:PART_SIZE]])
+            data = data[PART_SIZE:]
+        return data
 
     def stop(self) -> None:
         """Send STOP."""

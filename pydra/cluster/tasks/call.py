@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pydra.cluster.tasks.task import Task
 
 
+_TEXT = frozenset({str})
+
+
 def call_task(task: Task, args: bytes) -> bytes | RunFailure:
     """Run a task; whatever it does is told, only KeyboardInterrupt of the one who runs it goes through."""
     arguments = arguments_of(args)
@@ -33,7 +36,7 @@ def arguments_of(args: bytes) -> dict[str, object] | RunFailure:
         arguments = payload.unpack(args) if args else {}
     except WireError as fault:
         return RunFailure(InvalidParameters.code, f"The arguments cannot be read: {fault}")
-    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+    if not isinstance(arguments, dict) or not _TEXT.issuperset(map(type, arguments)):
         return RunFailure(InvalidParameters.code, "The arguments are not a map of names to values.")
     return arguments
 

@@ -34,6 +34,11 @@ _INTEGER_LIMIT = 1536
 """Bytes of one integer: 3,699 digits, below the 4,300 that Python is willing to read and write."""
 
 _DATETIME, _DATE, _TIME, _DECIMAL, _UUID, _INTEGER = range(1, 7)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+_TEXT = frozenset({str})
+_SHORT = 1024
+"""Bytes of a payload that announces nothing large, whatever it announces."""
+
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 _KEYS = (str, bytes, int, float, type(None))
 
@@ -45,6 +50,13 @@ def pack(value: object, name: str = "result") -> bytes:
     `TypeError` or `ValueError` names the place of what cannot travel, as in ``result['a'][3]``; ``name`` is
     what the value itself is called there.
     """
+    if _is_plain(value):
+        try:
+            plain: bytes = msgpack.packb(value)
+        except (ValueError, OverflowError):
+            pass  # a long integer, or text that is none
+        else:
+            return plain
     problem = _structure_problem(value)
     if problem is None:
         try:
@@ -62,6 +74,15 @@ def unpack(data: bytes, limit: int = SIZE_LIMIT) -> object:
     """The value that was packed; `WireError` on anything that `pack` does not make."""
     if len(data) > limit:
         raise WireError(f"A payload of {len(data)} bytes is too large; the limit is {limit}.")
+    if len(data) <= _SHORT:
+        try:
+            short: object = msgpack.unpackb(data, ext_hook=_restored, timestamp=3)
+        except Exception:  # noqa: BLE001, S110 - below it is looked at with care
+            pass
+        else:
+            # Each level takes a byte.
+            if len(data) <= DEPTH_LIMIT or _structure_problem(short) is None:
+                return short
     try:
         _check_complete(data)
         value: object = msgpack.unpackb(
@@ -119,6 +140,16 @@ def _number_text(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"
+
+
+def _is_plain(value: object) -> bool:
+    """One plain value, or a dict or list of such: most arguments and results, so this looks at C's speed."""
+    kind = type(value)
+    if kind is dict:
+        return _TEXT.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values()))  # type: ignore[call-overload, attr-defined]  # mypy does not narrow by this
+    if kind is list:
+        return _PLAIN.issuperset(map(type, value))  # type: ignore[call-overload]  # as above
+    return kind in _PLAIN
 
 
 def _structure_problem(value: object) -> str | None:

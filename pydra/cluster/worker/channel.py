@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
-from pydra.cluster.wire.frames import FrameReader, encode
+from pydra.cluster.wire.frames import PART, PART_SIZE, FrameReader, encode
 
 READ_SIZE = 256 * 1024
 
@@ -30,11 +30,11 @@ class Channel:
         self._writing = False
         self._lock = RLock()
 
-    def send(self, frame: list[object]) -> None:
-        """Write a frame whole, after those before it; `WireError` if it is too large."""
+    def send(self, *frames: list[object]) -> None:
+        """Write frames whole and with none between them; `WireError` if one is too large."""
         if os.getpid() != self._owner:
             return
-        self._pending.append(encode(frame))
+        self._pending.append(b"".join(map(encode, frames)))
         with self._lock:
             if self._writing:
                 return  # a signal handler of the task interrupted the loop below, which sends this next
@@ -66,3 +66,13 @@ class Channel:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
             os._exit(1)
+
+
+def in_parts(data: bytes) -> tuple[list[list[object]], bytes]:
+    """What has to go before an answer with a long payload, as PART frames, and the rest, which goes in it."""
+    frames: list[list[object]] = []
+    start = 0
+    while len(data) - start > PART_SIZE:
+        frames.append([PART, data[start : start + PART_SIZE]])
+        start += PART_SIZE
+    return frames, data[start:] if start else data

@@ -22,11 +22,17 @@ from pydra.errors import LoadError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
 
     from _typeshed.importlib import MetaPathFinderProtocol
 
+
+SESSION = "pydra.session"
+"""The task key of sessions."""
+
+BUILT_IN = {SESSION: "pydra.cluster.tasks.session.Session"}
+"""The classes of the tasks that are in no package."""
 
 SITE = ".site"
 """Directory of what was installed for the packages, beside them; often there is none."""
@@ -115,6 +121,10 @@ def load_module(package: str, module: str) -> ModuleType:
 
 def load_class(package: str, task_key: str) -> type[Task]:
     """The class of a task key; `CodeFault` if there is none that is a task."""
+    if task_key in BUILT_IN:
+        module, _, name = BUILT_IN[task_key].rpartition(".")
+        __import__(module)
+        return getattr(sys.modules[module], name)  # type: ignore[no-any-return]  # it is our own
     parts = task_key.split(".")
     if len(parts) < 3 or parts[0] != package or not all(parts):
         raise CodeFault(f"{task_key!r} is no task key of the package {package!r}: package.module.Class.")
@@ -127,10 +137,10 @@ def load_class(package: str, task_key: str) -> type[Task]:
     return found  # type: ignore[no-any-return]  # is_task has looked
 
 
-def make_task(task_class: type[Task], task_key: str) -> Task:
-    """A task of the class; `CodeFault` if it cannot be made without arguments."""
+def make_task(make: Callable[[], Task], task_key: str) -> Task:
+    """A task that a class, or something else of an author's, makes; `CodeFault` if that fails."""
     try:
-        task = task_class()
+        task = make()
     except BaseException as fault:  # noqa: BLE001 - user code may raise anything, SystemExit included
         raise CodeFault(f"{task_key} cannot be made: {_exit_words(fault)}", traceback_of(fault)) from None
     if not isinstance(task, Task):

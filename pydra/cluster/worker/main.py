@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from time import time  # noqa: TID251 - the worker's clock is made here
 
-from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, PRIME, READY, RUN, UNPACK, VALIDATE
+from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, PRIME, READY, RUN, SERVE, UNPACK, VALIDATE
 from pydra.cluster.worker.channel import Channel
 from pydra.cluster.worker.runner import Runner
 
@@ -38,6 +38,8 @@ def main(channel: int, packages: str) -> NoReturn:
                 os._exit(2)
         elif kind == RUN:
             (runner or Runner(line, packages, time)).run(frame, more)
+        elif kind == SERVE:
+            (runner or Runner(line, packages, time)).serve(frame)
         elif kind == PRIME:
             runner = Runner(line, packages, time)
             runner.prime(frame)

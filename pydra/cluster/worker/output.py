@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydra.cluster.worker.channel import Channel
+    from pydra.cluster.worker.surroundings import Place
 
 LINE_LIMIT = 16 * 1024
 """Bytes of one line; a longer one becomes several."""
@@ -30,12 +31,16 @@ BATCH_SIZE = 64 * 1024
 
 
 class Log:
-    """The lines that were not sent yet."""
+    """The lines that were not sent yet; those of a unit, which is at ``place``, make a frame of their own."""
 
-    def __init__(self, channel: Channel, clock: Callable[[], float]) -> None:
+    def __init__(self, channel: Channel, clock: Callable[[], float], place: Place) -> None:
         self._channel = channel
         self._clock = clock
+        self._place = place
+        self._frames: list[list[object]] = []
         self._lines: list[object] = []
+        """Those of the last frame."""
+        self._label: list[object] = []
         self._size = 0
         self._closed = False
         self._forked = False
@@ -70,8 +75,14 @@ class Log:
             self._held = False
             if self._dropped:
                 text = f"[{self._dropped} lines that came before the task were dropped]"
-                self._lines.append([self._clock(), "WARNING", "log", text])
-            if self._lines and self.wake.locked():
+                self._keep([self._clock(), "WARNING", "log", text])
+            if self._frames:
+                self.call()
+
+    def call(self) -> None:
+        """Wake whoever flushes."""
+        with self._lock:
+            if self.wake.locked():
                 self.wake.release()
 
     @property
@@ -84,9 +95,9 @@ class Log:
         if self._held:
             return
         with self._lock:
-            lines, self._lines, self._size = self._lines, [], 0
-            if lines:
-                self._channel.send([LOG, lines])
+            frames, self._frames, self._size = self._frames, [], 0
+            if frames:
+                self._channel.send(*frames)
 
     def close(self) -> None:
         """Send all lines; later ones are dropped, since nothing may follow the final answer."""
@@ -109,12 +120,21 @@ class Log:
             if self._held and self._size >= BATCH_SIZE:
                 self._dropped += 1
                 return
-            self._lines.append([self._clock(), level, stream, text])
+            is_first = not self._frames
+            self._keep([self._clock(), level, stream, text])
             self._size += len(line) + 48
             if self._size >= BATCH_SIZE:
                 self.flush()
-            elif len(self._lines) == 1 and self.wake.locked() and not self._held:
-                self.wake.release()
+            elif is_first and not self._held:
+                self.call()
+
+    def _keep(self, line: list[object]) -> None:
+        label = self._place.label()
+        if not self._frames or label != self._label:
+            self._label = label
+            self._lines = []
+            self._frames.append([LOG, self._lines, *label])
+        self._lines.append(line)
 
 
 class LineStream(io.BufferedIOBase):
@@ -127,7 +147,8 @@ class LineStream(io.BufferedIOBase):
         self._descriptor = descriptor
         self._level = level
         self._stream = stream
-        self._held = bytearray()
+        self.held = bytearray()
+        """A line that has no end yet."""
         self._lock = RLock()
         self._forked = False
 
@@ -137,14 +158,14 @@ class LineStream(io.BufferedIOBase):
         if self._forked:
             return os.write(self._descriptor, taken)
         with self._lock:
-            self._held += taken
-            if b"\n" in taken or len(self._held) > LINE_LIMIT:
-                *lines, rest = bytes(self._held).split(b"\n")
+            self.held += taken
+            if b"\n" in taken or len(self.held) > LINE_LIMIT:
+                *lines, rest = bytes(self.held).split(b"\n")
                 while len(rest) > LINE_LIMIT:
                     end = _boundary(rest)
                     lines.append(rest[:end])
                     rest = rest[end:]
-                self._held = bytearray(rest)
+                self.held[:] = rest
                 for line in lines:
                     self._log.add_bytes(self._level, self._stream, line)
         return len(taken)
@@ -152,13 +173,14 @@ class LineStream(io.BufferedIOBase):
     def end(self) -> None:
         """Nothing more is written: a last line without its end goes on too."""
         with self._lock:
-            rest, self._held = bytes(self._held), bytearray()
+            rest = bytes(self.held)
+            self.held.clear()
         if rest:
             self._log.add_bytes(self._level, self._stream, rest)
 
     def forked(self) -> None:
         """This is a process that the task forked: it writes to the descriptor, and takes no locks."""
-        self._held = bytearray()
+        self.held.clear()
         self._forked = True
 
     def writable(self) -> bool:
@@ -176,6 +198,8 @@ class Output:
     def __init__(self, log: Log) -> None:
         self._streams = (LineStream(log, 1, "INFO", "stdout"), LineStream(log, 2, "ERROR", "stderr"))
         self._texts = tuple(_text(stream) for stream in self._streams)
+        self.held = tuple(stream.held for stream in self._streams)
+        """Their lines that have no end yet."""
 
     def install(self) -> None:
         """Let Python write here; C code and other processes write to descriptors 1 and 2, as ever."""

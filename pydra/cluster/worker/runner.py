@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-One run of one task, and its one answer.
+One run of one task, and its one answer; or the service of a hired worker.
 
-``work()`` has the main thread. A thread reads the channel, for the stop flag and for its end, which ends
-the worker at once; the reporter is another. Whatever the task does, the answer is one of RESULT, FAILED
-and STOPPED, after all its lines; only a process that dies gives none.
+The task has the main thread. A thread reads the channel, for the stop flag, for units and their results, and
+for its end, which ends the worker at once; the reporter is another. Whatever the task of a RUN does, the
+answer is one of RESULT, FAILED and STOPPED, after all its lines; only a process that dies gives none.
 """
 
 from __future__ import annotations
@@ -15,10 +15,26 @@ from _thread import start_new_thread
 
 from pydra.cluster.tasks.call import arguments_of, packed_result
 from pydra.cluster.tasks.failure import RunFailure, failure_of
-from pydra.cluster.wire.frames import FAILED, PART, PART_SIZE, PRIMED, RESULT, STOP, STOPPED
+from pydra.cluster.wire.frames import (
+    ANSWER_LIMIT,
+    FAILED,
+    MORE,
+    PRIMED,
+    READY,
+    RESULT,
+    RESULTS,
+    STOP,
+    STOPPED,
+    UNITS,
+)
+from pydra.cluster.worker.asking import AskedUnits
+from pydra.cluster.worker.branches import Branches
+from pydra.cluster.worker.channel import in_parts
 from pydra.cluster.worker.loader import CodeFault, load_class, load_module, make_task, open_package
 from pydra.cluster.worker.output import Log, LoggingCapture, Output
 from pydra.cluster.worker.reporter import Reporter
+from pydra.cluster.worker.serving import Serving
+from pydra.cluster.worker.surroundings import Place, Surroundings
 from pydra.errors import TaskCancelled
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
@@ -26,31 +42,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from pydra.cluster.tasks.task import Task
     from pydra.cluster.worker.channel import Channel
 
 
-class Surroundings:
-    """The worker as a task sees it (``get_worker()``)."""
-
-    def __init__(self, worker_key: str, instance: int, attempt: str, capture: Callable[[], None]) -> None:
-        self.worker_key = worker_key
-        self.instance = instance
-        self.attempt = attempt
-        self.capture_logging = capture
-
-
 class Runner:
-    """Runs the task of one RUN frame and ends the process."""
+    """Carries out one RUN or SERVE frame and ends the process."""
 
     def __init__(self, channel: Channel, packages: str, clock: Callable[[], float]) -> None:
         self._channel = channel
         self._packages = packages
-        self._log = Log(channel, clock)
+        self._place = Place()
+        self._log = Log(channel, clock, self._place)
         self._output = Output(self._log)
         self._logging = LoggingCapture(self._log)
         self._reporter = Reporter(channel, self._log)
-        self._task: Task | None = None
+        self._units = AskedUnits(channel, self._place)
+        self._serving: Serving | None = None
         self._stopping = False
         self._process = os.getpid()
         self._is_open = False
@@ -78,7 +85,7 @@ class Runner:
         _, attempt, instance, task_key, package, args, *rest = frame
         worker_key = str(rest[0]) if rest else ""
         dependencies = rest[1] if len(rest) > 1 else ()
-        surroundings = Surroundings(worker_key, int(str(instance)), str(attempt), self._logging.capture)
+        surroundings = self._surroundings(worker_key, instance, attempt)
         start_new_thread(self._listen, ())
         try:
             self._open(str(package), dependencies)
@@ -87,6 +94,33 @@ class Runner:
         except BaseException as fault:  # noqa: BLE001 - whatever comes through, there is one answer
             answer = failure_of(fault)
         self._answer(answer)
+
+    def serve(self, frame: list[object]) -> NoReturn:
+        """Carry out a SERVE; the process ends when it is told to stop, or if the task cannot be loaded."""
+        _, worker, instance, task_key, package, worker_key, dependencies = frame
+        surroundings = self._surroundings(worker_key, instance, worker)
+        self._serving = Serving(
+            self._channel, self._log, self._output, self._place, self._units, self._logging.capture
+        )
+        start_new_thread(self._listen, ())
+        try:
+            self._open(str(package), dependencies)
+            self._log.release()
+            branches = Branches(str(package), str(task_key), surroundings)
+            self._channel.send([READY])
+            self._serving.serve(branches)
+            answer = None
+        except CodeFault as fault:
+            answer = RunFailure(fault.code, str(fault), fault.traceback)
+        except BaseException as fault:  # noqa: BLE001 - such as one that a signal handler of a task raised late
+            answer = failure_of(fault)
+        self._answer(answer)
+
+    def _surroundings(self, worker_key: object, instance: object, attempt: object) -> Surroundings:
+        self._place.instance = int(str(instance))
+        return Surroundings(
+            str(worker_key), int(str(instance)), str(attempt), self._logging.capture, self._units
+        )
 
     def _open(self, package: str, dependencies: object) -> None:
         """Make ready for user code, once."""
@@ -109,7 +143,7 @@ class Runner:
         except CodeFault as fault:
             return RunFailure(fault.code, str(fault), fault.traceback)
         task._worker = surroundings
-        self._task = task
+        self._place.task = task
         if "logging" in sys.modules:
             self._logging.capture()
         if self._stopping:
@@ -124,17 +158,29 @@ class Runner:
         return None if self._stopping else packed_result(result)
 
     def _listen(self) -> None:
-        """Take the stop flag; without a channel there is no worker."""
+        """Take what comes; without a channel there is no worker."""
+        more = b""
         try:
             while (frame := self._channel.receive()) is not None:
-                if frame[0] == STOP:
+                kind = frame[0]
+                if kind == RESULTS:
+                    self._units.received(_completed(frame, 3, more))
+                elif kind == UNITS and self._serving is not None:
+                    self._serving.received(_completed(frame, 4, more))
+                elif kind == STOP:
                     self._stop()
+                more = more + frame[1] if kind == MORE else b""  # type: ignore[operator]  # the daemon's own
+                if len(more) > ANSWER_LIMIT:
+                    break
         finally:
             os._exit(1)
 
     def _stop(self) -> None:
         self._stopping = True
-        task = self._task
+        if self._serving is not None:
+            self._serving.end()
+        self._units.stop()
+        task = self._place.task
         if task is None:
             return
         try:
@@ -149,6 +195,8 @@ class Runner:
         if os.getpid() != self._process:
             os._exit(0)  # a fork of the task came back from work(); the worker itself will answer
         self._reporter.end()
+        if self._serving is not None:
+            self._serving.flush()
         self._output.end()
         self._log.close()
         if answer is None:
@@ -162,17 +210,23 @@ class Runner:
     def _forked(self) -> None:
         """In a process that the task forked: it is not the worker."""
         self._channel.close()
+        if self._serving is not None:
+            self._serving.end()
         self._log.forked()
         self._output.forked()
 
 
 def send_answer(channel: Channel, frame: list[object], data: bytes) -> None:
     """Send ``frame`` with the payload ``data`` as its last item, in parts if it is long."""
-    start = 0
-    while len(data) - start > PART_SIZE:
-        channel.send([PART, data[start : start + PART_SIZE]])
-        start += PART_SIZE
-    channel.send([*frame, data[start:]])
+    parts, rest = in_parts(data)
+    channel.send(*parts, [*frame, rest])
+
+
+def _completed(frame: list[object], item: int, more: bytes) -> list[object]:
+    """A frame of units whose first payload, in the list at ``item``, began with ``more``."""
+    if more:
+        frame[item][0] = more + frame[item][0]  # type: ignore[index]  # from the daemon
+    return frame
 
 
 def _memory() -> int:
