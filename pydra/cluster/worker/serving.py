@@ -88,9 +88,10 @@ class Serving:
                 add(b"", found)
             return
         place.key, task = found
+        make, name = task._remade, task.get_key()
         for index, arguments in zip(indexes, args, strict=True):
             place.index = index
-            outcome = self._outcome(task, arguments)
+            outcome = self._outcome(make, name, arguments)
             if printed or complained:
                 self._output.end()
             if self._is_over:
@@ -102,12 +103,12 @@ class Serving:
             else:
                 add(b"", outcome)  # type: ignore[arg-type]  # mypy does not narrow by this
 
-    def _outcome(self, task: Task, args: bytes) -> bytes | RunFailure:
+    def _outcome(self, make: Callable[[], Task], name: str, args: bytes) -> bytes | RunFailure:
         arguments = arguments_of(args)
         if isinstance(arguments, RunFailure):
             return arguments
         try:
-            fresh = self._place.task = make_task(task._remade, task.get_key())
+            fresh = self._place.task = make_task(make, name)
         except CodeFault as fault:
             return RunFailure(fault.code, str(fault), fault.traceback)
         if self._is_over:
