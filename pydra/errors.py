@@ -23,6 +23,7 @@ The whole error tree.
     │   ├── TaskNotFoundException
     │   ├── WorkerDied
     │   ├── LimitExceeded
+    │   ├── DependencyFailed
     │   └── LoadError
     │       └── PackageRefused
     │           └── PackageChanging
@@ -173,6 +174,12 @@ class LimitExceeded(TaskError):
     """The task reached a limit."""
 
     code = "limit"
+
+
+class DependencyFailed(TaskError):
+    """The task cannot run: what it depends on did not end as it should."""
+
+    code = "dependency"
 
 
 class LoadError(TaskError):

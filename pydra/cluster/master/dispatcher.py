@@ -8,7 +8,8 @@ Each feed becomes one round: a list of changes, and a list of steps that are tak
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
@@ -16,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pydra.cluster.interfaces import Progress, Store
+from pydra.cluster.master.endings import Endings, dependencies, restored, submitted
 from pydra.cluster.master.rounds import Round, Rounds
 from pydra.cluster.master.unit_rounds import UnitRounds
 from pydra.cluster.scheduler import inputs, instructions, unit_values
@@ -30,7 +32,7 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitProgress,
 )
-from pydra.errors import StoreError, TaskTerminated, WorkerDied
+from pydra.errors import StoreError, TaskFailed, TaskTerminated, WorkerDied
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.changes import (
     FinishInstance,
@@ -38,12 +40,14 @@ from pydra.model.changes import (
     MarkCancelling,
     MarkPaused,
     RequeueInstance,
+    RetryInstance,
     StartAttempt,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
-from pydra.model.instance import Failure, Instance
+from pydra.model.instance import Ended, Failure, Instance
 from pydra.model.status import Status
-from pydra.model.unit import SESSION_TASK
+
+NO_PAST: Mapping[InstanceId, Ended] = MappingProxyType({})
 
 REMEMBERED = 200
 """Final instances that are kept at hand: whoever waited for one asks for it in the next moment."""
@@ -90,31 +94,21 @@ class Dispatcher:
         )
         self._verdicts: dict[InstanceId, Failure] = {}
         """How instances will have failed that are being killed."""
+        self.endings = Endings(scheduler, store)
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
-    def restore(self, unfinished: Sequence[Instance]) -> None:
-        """Rebuild the scheduler from what the store holds; once, before anything else."""
-        restored: list[inputs.Input] = []
+    def restore(self, unfinished: Sequence[Instance], past: Mapping[InstanceId, Ended] = NO_PAST) -> None:
+        """
+        Rebuild the scheduler from what the store holds; once, before anything else.
+
+        ``past`` is what ``past_of`` tells of them.
+        """
+        now = self._wall_clock()
         for instance in unfinished:
             self.live[instance.id] = instance
             self.units.look_first(instance.id)
-            slot = int(instance.worker.rpartition(":")[2]) if instance.worker else None
-            restored.append(
-                inputs.Restored(
-                    instance=instance.id,
-                    priority=instance.priority,
-                    queued=instance.queued,
-                    status=instance.status,
-                    attempt=instance.attempt if instance.status is not Status.QUEUED else None,
-                    node=instance.node if instance.status is not Status.QUEUED else None,
-                    index=slot if instance.status is not Status.QUEUED else None,
-                    losses=instance.losses,
-                    fails=instance.failure is not None,
-                    is_session=instance.task_key == SESSION_TASK,
-                )
-            )
-        self.feed(*restored)
+        self.feed(*(restored(instance, past, now) for instance in unfinished))
 
     async def submit(self, instance: Instance) -> tuple[InstanceId, bool]:
         """
@@ -131,15 +125,14 @@ class Dispatcher:
             raise StoreError("The store gave the instance another id.")
         self.live[instance.id] = instance
         self._publish(InstanceChanged(instance.id, Status.QUEUED))
-        is_session = instance.task_key == SESSION_TASK
-        self.feed(inputs.Submitted(instance.id, instance.priority, instance.queued, is_session))
+        self.feed(submitted(instance, await self.endings.of(dependencies(instance.options))))
         return instance.id, True
 
     def unit_finished(self, node: NodeId, message: UnitFinished) -> None:
         """A node tells an outcome."""
         self._outcomes[message.attempt] = (node, message)
-        reason = message.failure.message if message.failure else None
-        self.feed(inputs.UnitFinished(message.attempt, node, inputs.Outcome(message.outcome), reason))
+        reason, code = (message.failure.message, message.failure.code) if message.failure else (None, "")
+        self.feed(inputs.UnitFinished(message.attempt, node, inputs.Outcome(message.outcome), reason, code))
         self._outcomes.pop(message.attempt, None)
 
     def node_came(self, node: NodeId) -> None:
@@ -215,15 +208,17 @@ class Dispatcher:
                 round_.steps.append(lambda: self._send(node, KillUnit(attempt)))
             case instructions.Discard(node=node, attempt=attempt):
                 round_.steps.append(lambda: self._send(node, Recorded((attempt,))))
-            case instructions.BeginCancelling(instance=instance, fails=fails):
-                terminated = Failure(TaskTerminated.code, str(TaskTerminated()))
-                failure = self._verdicts.get(instance, terminated) if fails else None
+            case instructions.BeginCancelling(instance=instance, fails=fails, reason=reason, code=code):
+                ended = Failure(code or TaskTerminated.code, reason or str(TaskTerminated()))
+                failure = self._verdicts.get(instance, ended) if fails else None
                 round_.changes.append(MarkCancelling(instance, failure))
                 self._update(round_, instance, status=Status.CANCELLING, failure=failure)
             case instructions.Requeue(instance=instance, attempt=attempt, losses=losses):
                 round_.changes.append(RequeueInstance(instance, attempt, losses))
                 self._change(round_, instance, lambda live: _waiting(live, losses))
                 self._acknowledge(round_, attempt)
+            case instructions.Retry():
+                self._retry(instruction, round_)
             case instructions.Finish():
                 self._finish(instruction, round_)
             case unit_values.Pause(instance=instance, paused=paused):
@@ -257,6 +252,8 @@ class Dispatcher:
             node=slot.node,
             worker=worker,
             started=live.started or now,
+            not_before=None,
+            failure=None,
         )
 
         def send() -> None:
@@ -270,6 +267,16 @@ class Dispatcher:
 
         round_.steps.append(send)
 
+    def _retry(self, retry: instructions.Retry, round_: Round) -> None:
+        instance, attempt, retried = retry.instance, retry.attempt, retry.retried
+        told = self._outcomes[attempt][1].failure if attempt in self._outcomes else None
+        failure = told or Failure(TaskFailed.code, str(TaskFailed()))
+        not_before = self._wall_clock() + retry.delay_s
+        round_.changes.append(RetryInstance(instance, attempt, retried, not_before, failure))
+        changes = {"retried": retried, "not_before": not_before, "failure": failure}
+        self._update(round_, instance, status=Status.QUEUED, **changes)
+        self._acknowledge(round_, attempt)
+
     def _finish(self, finish: instructions.Finish, round_: Round) -> None:
         instance, attempt, status = finish.instance, finish.attempt, finish.status
         told = self._outcomes[attempt][1] if attempt in self._outcomes else None
@@ -282,6 +289,8 @@ class Dispatcher:
             failure = failure or _failure(told, finish)
         now = self._wall_clock()
         round_.changes.append(FinishInstance(instance, attempt, status, now, result, failure))
+        node = self._outcomes[attempt][0] if attempt in self._outcomes else self.live[instance].node
+        self.endings.note(instance, Ended(status, node))
         self._update(round_, instance, status=status, completed=now, result=result, failure=failure)
         if attempt is not None:
             self._acknowledge(round_, attempt)
@@ -308,6 +317,7 @@ class Dispatcher:
                 del self.live[instance]
                 self.units.ended(instance)
                 self._verdicts.pop(instance, None)
+                self.endings.stored(instance)
                 self.ended[instance] = after
                 if len(self.ended) > REMEMBERED:
                     self.units.discard(self.ended.popitem(last=False)[0])

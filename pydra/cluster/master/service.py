@@ -28,6 +28,7 @@ from pydra.cluster.master.commands.submissions import Submissions
 from pydra.cluster.master.commands.tasks import TaskCommands
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.event_log import EventLog
 from pydra.cluster.master.log_archive import LogArchive
 from pydra.cluster.master.log_keeping import LogKeeping
@@ -153,7 +154,8 @@ class MasterService:
         await self._make_packages(store, files)
         await self._make_logs(files, log_file)
         self._files = files
-        self._dispatcher.restore(await store.unfinished())
+        unfinished = await store.unfinished()
+        self._dispatcher.restore(unfinished, await past_of(store, unfinished))
         await self._dispatcher.units.restore()
         authentication = Authentication(reactor, self._identity, self._administrator)
         self._controller = ControllerService(

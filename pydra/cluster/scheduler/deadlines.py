@@ -14,6 +14,10 @@ class DueKind(IntEnum):
     """Nothing was heard of a node."""
     STOP = 1
     """An instance did not stop within its grace."""
+    LIMIT = 2
+    """An instance runs for as long as it may."""
+    RETRY = 3
+    """An instance that failed is run again."""
 
 
 Key = tuple[DueKind, int]

@@ -7,6 +7,7 @@ from pydra.cluster.scheduler.instructions import Dispatch
 from pydra.cluster.scheduler.lifecycle import Happening, status_after
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
 from pydra.cluster.scheduler.queue import Waiting
+from pydra.cluster.scheduler.roots import watch_limit
 from pydra.cluster.scheduler.state import State
 from pydra.model.ids import WorkerSlot
 from pydra.model.status import Status
@@ -41,6 +42,7 @@ def _dispatch(state: State, waiting: Waiting, node: NodeRecord) -> None:
         retried=waiting.retried,
     )
     node.take(assigned)
+    watch_limit(state, assigned)
     state.assigned[waiting.instance] = state.attempts[attempt] = assigned
     state.placement.reconsider(node)
     state.out.append(Dispatch(waiting.instance, attempt, WorkerSlot(node.id, index)))

@@ -10,6 +10,7 @@ import msgspec
 
 from pydra.cluster.scheduler.unit_values import BatchHeld, UnitInput, WorkerHeld
 from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.instance import Ended
 from pydra.model.options import NO_OPTIONS, RunOptions
 from pydra.model.status import Status
 
@@ -38,6 +39,8 @@ class Submitted(msgspec.Struct, frozen=True):
     options: RunOptions = NO_OPTIONS
     isolation: str = ""
     """The least that its package asks for."""
+    ended: Mapping[InstanceId, Ended] = {}
+    """Of what it depends on, all that is final; the rest is here."""
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -45,7 +48,8 @@ class Restored(msgspec.Struct, frozen=True):
     The store holds this unfinished instance; fed once for each at start, before any node is ready.
 
     One that is RUNNING or CANCELLING has an attempt and a node, and keeps its slot until its node is ready
-    and says what it still holds, or until the lease (from now) runs out. For a QUEUED one these are ignored.
+    and says what it still holds, or until the lease (from now) runs out. The node of a QUEUED one is where it
+    ran last.
     """
 
     instance: InstanceId
@@ -64,6 +68,15 @@ class Restored(msgspec.Struct, frozen=True):
     isolation: str = ""
     retried: int = 0
     """Attempts that failed and were followed by a retry."""
+    reason: str = ""
+    """Why one that ``fails`` does, with its ``code``; nothing means that a user ended it."""
+    code: str = ""
+    rest_s: float = 0.0
+    """Seconds until the retry of a QUEUED one."""
+    ran_s: float = 0.0
+    """Seconds that the attempt of a RUNNING one has been going on."""
+    ended: Mapping[InstanceId, Ended] = {}
+    """As in ``Submitted``; the rest is here, or was fed before it."""
 
 
 class NodeReady(msgspec.Struct, frozen=True):
@@ -101,6 +114,8 @@ class UnitFinished(msgspec.Struct, frozen=True):
     node: NodeId
     outcome: Outcome
     reason: str | None = None
+    code: str = ""
+    """Of its failure, if it told one."""
 
 
 class CancelRequested(msgspec.Struct, frozen=True):

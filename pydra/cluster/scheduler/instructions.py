@@ -38,6 +38,9 @@ class BeginCancelling(msgspec.Struct, frozen=True):
     instance: InstanceId
     attempt: Attempt
     fails: bool = False
+    reason: str = ""
+    """Why it will have failed, with a ``code`` of ``pydra.errors``; nothing means that a user ended it."""
+    code: str = ""
 
 
 class Requeue(msgspec.Struct, frozen=True):
@@ -46,6 +49,16 @@ class Requeue(msgspec.Struct, frozen=True):
     instance: InstanceId
     attempt: Attempt
     losses: int
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Store that the attempt failed, and that its instance is run again, the ``retried``-th time."""
+
+    instance: InstanceId
+    attempt: Attempt
+    retried: int
+    delay_s: float
+    """From now on; it is dispatched later by itself."""
 
 
 class Finish(msgspec.Struct, frozen=True):
@@ -70,4 +83,6 @@ class Discard(msgspec.Struct, frozen=True):
     attempt: Attempt
 
 
-Instruction = Dispatch | StopUnit | KillUnit | BeginCancelling | Requeue | Finish | Discard | UnitInstruction
+Instruction = (
+    Dispatch | StopUnit | KillUnit | BeginCancelling | Requeue | Retry | Finish | Discard | UnitInstruction
+)

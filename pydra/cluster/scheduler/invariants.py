@@ -6,6 +6,7 @@ from __future__ import annotations
 from pydra.cluster.scheduler.deadlines import DueKind, Key
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.state import State
+from pydra.model.ids import InstanceId
 from pydra.model.status import Status
 
 
@@ -17,6 +18,7 @@ def check(state: State) -> None:
         _check_resources(node)
     _check_placement(state)
     _check_deadlines(state)
+    _check_dependencies(state)
 
 
 def _check_instances(state: State) -> None:
@@ -29,6 +31,12 @@ def _check_instances(state: State) -> None:
         assert item.losses < state.limits.loss_limit or not item.losses, (
             f"instance {item.instance} waits after {item.losses} losses"
         )
+    waits = [*entries, *state.blocked, *state.resting]
+    assert len(set(waits)) == len(waits), f"an instance waits in two ways: {sorted(waits)}"
+    assert not set(waits) & set(state.assigned), "an instance waits for others and runs at once"
+    for instance in state.blocked:
+        assert not state.dependencies.fault(instance), f"instance {instance} waits for what cannot be"
+        assert not state.dependencies.are_met(instance), f"instance {instance} waits for nothing"
     assert len(state.attempts) == len(state.assigned), "there are more or fewer attempts than assignments"
     for instance, assigned in state.assigned.items():
         assert assigned.instance == instance, f"instance {instance} has the record of {assigned.instance}"
@@ -87,6 +95,19 @@ def _check_resources(node: NodeRecord) -> None:
     assert node.held == held, f"node {node.id} counts {node.held} as held; its workers hold {held}"
 
 
+def _check_dependencies(state: State) -> None:
+    expected: dict[InstanceId, set[InstanceId]] = {}
+    for instance in state.dependencies.holders():
+        assert state.status(instance) is not Status.UNKNOWN, f"instance {instance} is not here"
+        for condition in state.dependencies.conditions(instance):
+            for other in condition.open:
+                assert state.status(other) is not Status.UNKNOWN, f"instance {other} ended unnoticed"
+                expected.setdefault(other, set()).add(instance)
+    watched = state.dependencies.watched()
+    assert watched == expected, f"watched are {watched}; needed is {expected}"
+    assert not state.news, "somebody was not told of an end"
+
+
 def _check_deadlines(state: State) -> None:
     limits = state.limits
     expected: set[Key] = set()
@@ -101,6 +122,9 @@ def _check_deadlines(state: State) -> None:
         connected = state.nodes[assigned.node].standing.is_connected
         if assigned.status is Status.CANCELLING and connected:
             expected.add((DueKind.STOP, instance))
+        if assigned.status is Status.RUNNING and assigned.wish.options.time_limit:
+            expected.add((DueKind.LIMIT, instance))
+    expected |= {(DueKind.RETRY, instance) for instance in state.resting}
     keys = state.deadlines.keys()
     assert keys == expected, f"deadlines are kept for {sorted(keys)}; needed are {sorted(expected)}"
     earliest = min((at for key in keys if (at := state.deadlines.get(key)) is not None), default=None)

@@ -22,6 +22,7 @@ class Happening(StrEnum):
     LOST = "lost its worker"
     LOST_TOO_OFTEN = "lost its worker for the last time"
     TERMINATED = "was terminated"
+    RETRIED = "failed and is to be run again"
 
 
 TRANSITIONS: dict[Status, dict[Happening, Status]] = {
@@ -39,6 +40,7 @@ TRANSITIONS: dict[Status, dict[Happening, Status]] = {
         Happening.FAILED: Status.FAILED,
         Happening.STOPPED: Status.FAILED,
         Happening.LOST: Status.QUEUED,
+        Happening.RETRIED: Status.QUEUED,
         Happening.LOST_TOO_OFTEN: Status.FAILED,
         Happening.CANCEL_REQUESTED: Status.CANCELLING,
     },

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from pydra.cluster.scheduler import node_rules, roots, views
+from pydra.cluster.scheduler import admission, node_rules, roots, views
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.filling import fill
 from pydra.cluster.scheduler.inputs import (
@@ -63,14 +63,23 @@ class Scheduler:
         # A clock that was set back must not undo a deadline.
         state.now = max(state.now, now)
         out = state.out = []
+        state.ended.clear()
         for given in inputs:
             self._take(given)
         while (key := state.deadlines.take_due(state.now)) is not None:
             kind, number = key
-            if kind is DueKind.NODE:
-                node_rules.due(state, state.nodes[NodeId(number)])
-            else:
-                roots.stop_due(state, state.assigned[InstanceId(number)])
+            match kind:
+                case DueKind.NODE:
+                    node_rules.due(state, state.nodes[NodeId(number)])
+                case DueKind.STOP:
+                    roots.stop_due(state, state.assigned[InstanceId(number)])
+                case DueKind.LIMIT:
+                    roots.limit_due(state, state.assigned[InstanceId(number)])
+                case DueKind.RETRY:
+                    admission.rested(state, InstanceId(number))
+                case _:
+                    assert_never(kind)
+        admission.settle(state)
         fill(state)
         return out
 

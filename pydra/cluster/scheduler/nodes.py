@@ -49,6 +49,9 @@ class Assigned:
     """When the node last named the attempt, or when it was dispatched."""
     fails: bool = False
     """A CANCELLING one: it was terminated, and ends FAILED."""
+    reason: str = ""
+    """Why it ``fails``, with a ``code``; nothing means that a user ended it."""
+    code: str = ""
     is_killed: bool = False
     """A CANCELLING one: it gets no grace."""
     wish: Wish = NO_WISH

@@ -10,7 +10,7 @@ import attrs
 
 from pydra.cluster.scheduler.nodes import NodeRecord
 from pydra.cluster.scheduler.wishes import NO_WISH, Requirement, Wish
-from pydra.model.ids import InstanceId
+from pydra.model.ids import InstanceId, NodeId
 
 Order = tuple[int, float, InstanceId]
 """Priority, then age, then number: smaller runs first."""
@@ -30,6 +30,8 @@ class Waiting:
     wish: Wish = NO_WISH
     retried: int = 0
     """Attempts that failed and were followed by a retry."""
+    node: NodeId | None = None
+    """Where it ran last, if it did."""
     order: Order = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -104,7 +106,7 @@ class WaitingQueue:
         for line in self._lines.values():
             yield self._head(line)
 
-    def remove(self, instance: InstanceId) -> None:
+    def remove(self, instance: InstanceId) -> Waiting:
         """It waits no more; KeyError if it did not."""
         waiting = self._waiting.pop(instance)
         requirement = waiting.wish.requirement
@@ -117,6 +119,7 @@ class WaitingQueue:
         elif len(line.heap) > 2 * line.count + _SLACK:
             line.heap = [order for order in line.heap if self._is_alive(order)]
             heapify(line.heap)
+        return waiting
 
     def ordered(self) -> list[Waiting]:
         """All of them, first one first; O(n log n), for people."""

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from pydra.cluster.scheduler import admission
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.inputs import Outcome, Restored, Submitted, TerminateRequested, UnitFinished
 from pydra.cluster.scheduler.instructions import (
     BeginCancelling,
     Discard,
-    Finish,
     KillUnit,
     Requeue,
+    Retry,
     StopUnit,
 )
 from pydra.cluster.scheduler.lifecycle import HAPPENINGS, Happening, status_after
@@ -19,7 +20,7 @@ from pydra.cluster.scheduler.nodes import Assigned, Standing
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import wish_of
-from pydra.errors import InternalError, TaskTerminated
+from pydra.errors import InternalError, LimitExceeded, TaskTerminated
 from pydra.model.ids import InstanceId
 from pydra.model.status import Status
 
@@ -28,7 +29,8 @@ def submitted(state: State, given: Submitted) -> None:
     """It waits."""
     status_after(state.status(given.instance), Happening.SUBMITTED)
     wish = wish_of(given.options, given.isolation)
-    state.queue.add(Waiting(given.instance, given.priority, given.queued, losses=0, wish=wish))
+    waiting = Waiting(given.instance, given.priority, given.queued, losses=0, wish=wish)
+    admission.admit(state, waiting, given.ended)
 
 
 def restored(state: State, given: Restored) -> None:
@@ -37,8 +39,9 @@ def restored(state: State, given: Restored) -> None:
         raise InternalError(f"Instance {given.instance} was restored twice.")
     wish = wish_of(given.options, given.isolation)
     if given.status is Status.QUEUED:
-        waiting = Waiting(given.instance, given.priority, given.queued, given.losses, wish, given.retried)
-        state.queue.add(waiting)
+        place = (given.instance, given.priority, given.queued)
+        waiting = Waiting(*place, given.losses, wish, given.retried, given.node)
+        admission.admit(state, waiting, given.ended, given.rest_s)
         return
     if given.status not in (Status.RUNNING, Status.CANCELLING):
         raise InternalError(f"Instance {given.instance} cannot be restored as {given.status.name}.")
@@ -64,14 +67,18 @@ def restored(state: State, given: Restored) -> None:
         status=given.status,
         named=state.now,
         fails=given.fails,
+        reason=given.reason,
+        code=given.code,
         wish=wish,
         retried=given.retried,
     )
+    admission.consider(state, assigned, given.ended)
     node.hold_again(assigned)
     state.assigned[given.instance] = state.attempts[attempt] = assigned
     state.placement.reconsider(node)
     if node.standing.is_connected and assigned.status is Status.CANCELLING:
         _ask_to_stop(state, assigned)
+    watch_limit(state, assigned, given.ran_s)
 
 
 def finished(state: State, given: UnitFinished) -> None:
@@ -87,6 +94,8 @@ def finished(state: State, given: UnitFinished) -> None:
         return
     if given.outcome == Outcome.STOPPED and reason is None:
         reason = "the task stopped without being asked to"
+    if happening is Happening.FAILED and _may_be_retried(assigned, given.code):
+        happening = Happening.RETRIED
     _end(state, assigned, happening, reason)
 
 
@@ -97,11 +106,11 @@ def cancel_requested(state: State, instance: InstanceId) -> None:
     if after is before:
         return
     if before is Status.QUEUED:
-        state.queue.remove(instance)
-        state.out.append(Finish(instance, None, after))
+        admission.finish(state, instance, None, after, node=admission.withdraw(state, instance).node)
         return
     assigned = state.assigned[instance]
     assigned.status = after
+    state.deadlines.clear((DueKind.LIMIT, instance))
     state.out.append(BeginCancelling(instance, assigned.attempt))
     if state.nodes[assigned.node].standing.is_connected:
         _ask_to_stop(state, assigned)
@@ -116,6 +125,7 @@ def terminate_requested(state: State, given: TerminateRequested) -> None:
     if assigned.status is Status.RUNNING:
         assigned.status = status_after(assigned.status, Happening.CANCEL_REQUESTED)
         assigned.fails = given.fail
+        state.deadlines.clear((DueKind.LIMIT, given.instance))
         state.out.append(BeginCancelling(given.instance, assigned.attempt, given.fail))
         if is_connected and not given.kill:
             _ask_to_stop(state, assigned)
@@ -129,6 +139,26 @@ def stop_due(state: State, assigned: Assigned) -> None:
     """An instance did not stop within its grace, or gets none."""
     state.out.append(KillUnit(assigned.node, assigned.attempt))
     watch_stop(state, assigned, max(state.limits.stop_grace_s, SHORTEST_REPEAT_S))
+
+
+def limit_due(state: State, assigned: Assigned) -> None:
+    """An instance ran for as long as it may: it is ended by force, and has failed."""
+    assigned.status = status_after(assigned.status, Happening.CANCEL_REQUESTED)
+    assigned.fails = assigned.is_killed = True
+    assigned.code = LimitExceeded.code
+    assigned.reason = f"It ran for longer than its time limit of {assigned.wish.options.time_limit:g} s."
+    state.out.append(
+        BeginCancelling(assigned.instance, assigned.attempt, True, assigned.reason, assigned.code)
+    )
+    if state.nodes[assigned.node].standing.is_connected:
+        stop_due(state, assigned)
+
+
+def watch_limit(state: State, assigned: Assigned, ran_s: float = 0.0) -> None:
+    """The time limit of an attempt that runs, and began ``ran_s`` ago, if it has one."""
+    limit_s = assigned.wish.options.time_limit
+    if limit_s and assigned.status is Status.RUNNING:
+        state.deadlines.put((DueKind.LIMIT, assigned.instance), state.now + max(0.0, limit_s - ran_s))
 
 
 def watch_stop(state: State, assigned: Assigned, grace_s: float) -> None:
@@ -160,17 +190,40 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
     state.placement.reconsider(node)
     if assigned.status is Status.CANCELLING:
         state.deadlines.clear((DueKind.STOP, assigned.instance))
-    if after is Status.QUEUED:
+    state.deadlines.clear((DueKind.LIMIT, assigned.instance))
+    if happening is Happening.RETRIED and after is Status.QUEUED:
+        _retry(state, assigned)
+    elif after is Status.QUEUED:
         losses = assigned.losses + 1
-        again = (assigned.instance, assigned.priority, assigned.queued, losses)
-        state.queue.add(Waiting(*again, assigned.wish, assigned.retried))
+        state.queue.add(_again(assigned, losses, assigned.retried))
         state.out.append(Requeue(assigned.instance, assigned.attempt, losses))
     elif assigned.fails:
         cause = TaskTerminated()
-        state.out.append(Finish(assigned.instance, assigned.attempt, after, str(cause), cause.code))
+        why, code = assigned.reason or str(cause), assigned.code or cause.code
+        admission.finish(state, assigned.instance, assigned.attempt, after, why, code, assigned.node)
     else:
         told = reason if after is Status.FAILED else None
-        state.out.append(Finish(assigned.instance, assigned.attempt, after, told))
+        admission.finish(state, assigned.instance, assigned.attempt, after, told, node=assigned.node)
+
+
+def _may_be_retried(assigned: Assigned, code: str) -> bool:
+    """There is a retry left, nobody asked for the end, and it reached no limit, which it would again."""
+    is_wanted = assigned.status is Status.RUNNING and code != LimitExceeded.code
+    return is_wanted and assigned.retried < assigned.wish.options.retries
+
+
+def _retry(state: State, assigned: Assigned) -> None:
+    """It is run again after its delay."""
+    delay_s = assigned.wish.options.delay_s(assigned.retried)
+    waiting = _again(assigned, assigned.losses, assigned.retried + 1)
+    state.out.append(Retry(assigned.instance, assigned.attempt, waiting.retried, delay_s))
+    admission.rest(state, waiting, delay_s)
+
+
+def _again(assigned: Assigned, losses: int, retried: int) -> Waiting:
+    """What ran waits once more, in its place."""
+    place = (assigned.instance, assigned.priority, assigned.queued)
+    return Waiting(*place, losses, assigned.wish, retried, assigned.node)
 
 
 def _ask_to_stop(state: State, assigned: Assigned) -> None:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import attrs
 
 from pydra.cluster.scheduler.deadlines import Deadlines, DueKind
+from pydra.cluster.scheduler.dependencies import Dependencies
 from pydra.cluster.scheduler.instructions import Instruction
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.placement import Placement
 from pydra.cluster.scheduler.policies import LeastLoad, MakePolicy
-from pydra.cluster.scheduler.queue import WaitingQueue
+from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
 from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.instance import Ended
 from pydra.model.status import Status
 
 
@@ -26,6 +30,11 @@ class State:
     number: int = 0
     """Of the latest attempt of this epoch."""
     queue: WaitingQueue = attrs.Factory(WaitingQueue)
+    blocked: dict[InstanceId, Waiting] = attrs.Factory(dict)
+    """What waits for the end of others before it may stand in the queue."""
+    resting: dict[InstanceId, Waiting] = attrs.Factory(dict)
+    """What failed and waits for its retry."""
+    dependencies: Dependencies = attrs.Factory(Dependencies)
     assigned: dict[InstanceId, Assigned] = attrs.Factory(dict)
     attempts: dict[Attempt, Assigned] = attrs.Factory(dict)
     """The same by attempt; any other attempt is stale or foreign."""
@@ -37,13 +46,18 @@ class State:
     deadlines: Deadlines = attrs.Factory(Deadlines)
     out: list[Instruction] = attrs.Factory(list)
     """What the present feed wants done."""
+    ended: dict[InstanceId, Ended] = attrs.Factory(dict)
+    """What became final in the present feed."""
+    news: deque[InstanceId] = attrs.Factory(deque)
+    """Those of them whose end somebody waits for."""
 
     def status(self, instance: InstanceId) -> Status:
         """Where an instance stands; UNKNOWN if it never was here or is final."""
         assigned = self.assigned.get(instance)
         if assigned is not None:
             return assigned.status
-        return Status.QUEUED if instance in self.queue else Status.UNKNOWN
+        waits = instance in self.queue or instance in self.blocked or instance in self.resting
+        return Status.QUEUED if waits else Status.UNKNOWN
 
     def is_held_by(self, attempt: Attempt, node: NodeId) -> bool:
         """The attempt is a current one, and with this node."""

@@ -70,7 +70,10 @@ def queued(state: State) -> list[QueuedInstance]:
     """What waits, first one first."""
     return [
         QueuedInstance(waiting.instance, waiting.priority, waiting.queued, waiting.losses)
-        for waiting in state.queue.ordered()
+        for waiting in sorted(
+            [*state.queue.ordered(), *state.blocked.values(), *state.resting.values()],
+            key=lambda waiting: waiting.order,
+        )
     ]
 
 
