@@ -294,9 +294,3 @@ def test_only_tasks_are_children_and_only_once() -> None:
     for wrong in (Step, "Step", None, made, made.subtasks[0].task):
         with pytest.raises(TaskError):
             made.add_task(wrong)  # type: ignore[arg-type]
-
-
-def test_parallel_children_are_refused_in_words() -> None:
-    """What is not available says so when it is asked for."""
-    with pytest.raises(TaskError, match="sequential=False is not available"):
-        TaskContainer("parallel", sequential=False)

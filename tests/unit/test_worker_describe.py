@@ -109,6 +109,18 @@ class Run(Task):
 """
 
 
+def test_parallel_tasks_are_tasks(tmp_path: Path) -> None:
+    """An author's own are listed; the class that they derive from is not."""
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "wide.py").write_text(
+        "from pydra.cluster.tasks import ParallelTask\nclass Wide(ParallelTask): description = 'wide'\n"
+        "ParallelTask.__module__ = 'wide.wide'\n"
+    )
+    found = described("wide", tmp_path)
+    assert [task.key for task in found.tasks] == ["wide.wide.Wide"]
+    assert errors(found) == {}
+
+
 def large(directory: Path, files: int, **more: str) -> Path:
     """A package of many files without tasks, and these."""
     (directory / "large").mkdir()

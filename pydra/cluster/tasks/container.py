@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: MIT
 """
-A container runs tasks one after another on one worker.
+A container is made of tasks: they run one after another on its own worker, or all at the same time.
 
-The first child gets the container's arguments, each next one the dict that the one before returned (None is
-no arguments), and the result of the last is the result of the container. A child that fails, or that returns
-something else in the middle, fails the container with `SubtaskFailed`. A stop reaches all children; those
-that did not begin never do.
+One after another: the first child gets the container's arguments, each next one the dict that the one before
+returned (None is no arguments), and the result of the last is the result of the container. At the same time,
+as units: each child gets the container's arguments, and the result is the list of theirs, in order. A child
+that fails, or that returns something else where a dict is needed, fails the container with `SubtaskFailed`. A
+stop reaches all children; those that did not begin never do.
 """
 
 from __future__ import annotations
 
 from pydra.cluster.tasks.task import CANCELLED, COMPLETE, FAILED, RUNNING, Task
-from pydra.errors import TaskCancelled, TaskError, TaskFailed, TaskNotFoundException
+from pydra.cluster.tasks.units import units_of
+from pydra.errors import PydraError, TaskCancelled, TaskError, TaskFailed, TaskNotFoundException
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -44,11 +46,14 @@ class Subtask:
 
 class TaskContainer(Task):
     """
-    A task made of tasks that run in the order in which they were added.
+    A task made of tasks that run in the order in which they were added, or (not ``sequential``) all at once.
 
     Explicit percentages are kept and the remainder of 100 is divided equally among the others. Where all are
     explicit, or they make more than 100, they are scaled, so a finished container is always at 100.
     """
+
+    sequential: bool = True
+    """Whether a child runs after the one before it; else each runs on whatever worker is free."""
 
     subtasks: list[Subtask]
 
@@ -63,7 +68,7 @@ class TaskContainer(Task):
     def __init__(self, msg: str | None = None, sequential: bool = True) -> None:
         super().__init__(msg)
         if not sequential:
-            raise TaskError("A container with sequential=False is not available in this version of Pydra.")
+            self.sequential = False
 
     def add_task(self, task: Task, percentage: float | None = None) -> None:
         """Add a child; `TaskError` if it is none, or its percentage is not a number from 0 to 100."""
@@ -84,7 +89,9 @@ class TaskContainer(Task):
         self.subtasks.append(Subtask(task, percentage))
 
     def work(self, **kwargs: Any) -> Any:  # Any: the arguments and the result belong to the author
-        """Run the children in order; None if there are none or the container was stopped."""
+        """The result of the last child, or the list of all; None if the container was stopped."""
+        if not self.sequential:
+            return self._run_parallel(kwargs)
         result: object = None
         arguments: dict[str, object] = kwargs
         last = len(self.subtasks) - 1
@@ -107,8 +114,20 @@ class TaskContainer(Task):
             text = f"it called sys.exit({'' if ending.code is None else ending.code})"
             raise SubtaskFailed(f"Subtask {task.get_key()} failed: {text}", task.get_key()) from ending
         except Exception as fault:
-            text = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
+            text = str(fault) if isinstance(fault, PydraError) else f"{type(fault).__name__}: {fault}"
+            text = text.removesuffix(": ")
             raise SubtaskFailed(f"Subtask {task.get_key()} failed: {text}", task.get_key()) from fault
+
+    def _run_parallel(self, arguments: dict[str, object]) -> list[object] | None:
+        from pydra.cluster.tasks.children import ChildFailed, ParallelChildren  # noqa: PLC0415 - few have any
+
+        try:
+            return ParallelChildren(self, units_of(self)).run(arguments)
+        except ChildFailed as fault:
+            key = fault.child.get_key()
+            # A container inside told already which of its own children it was.
+            told = fault.words if fault.words.startswith(f"Subtask {key}.") else ""
+            raise SubtaskFailed(told or f"Subtask {key} failed: {fault.words}", key) from fault.__cause__
 
     def weights(self) -> list[float]:
         """The share of each child, in percent; they make 100 together."""
@@ -129,12 +148,17 @@ class TaskContainer(Task):
             return 100
         done = 0.0
         for share, child in zip(self.weights(), self.subtasks, strict=True):
-            complete = child.task.status() == COMPLETE
-            done += share * (100 if complete else min(100, max(0, child.task.progress()))) / 100
+            if child.task.status() == COMPLETE:
+                done += share
+            elif self.sequential:  # else it runs elsewhere, and nothing more is known of it
+                done += share * min(100, max(0, child.task.progress())) / 100
         return int(done + 1e-6)  # 80 of 100 in floats may be 79.999...
 
     def progressMessage(self) -> str | None:  # noqa: N802 - the original's name
-        """The message of the child that runs now."""
+        """The message of the child that runs now; of many, how many they are."""
+        if not self.sequential:
+            states = [child.task._status for child in self.subtasks]
+            return f"{states.count(COMPLETE)} of {len(states)} done, {states.count(RUNNING)} running"
         for child in self.subtasks:
             if child.task.status() == RUNNING:
                 return child.task.progressMessage()

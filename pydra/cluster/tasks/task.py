@@ -11,12 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, ClassVar, Protocol, Self
 
+    from pydra.cluster.interfaces import Units
     from pydra.model.status import Status
 
     class Worker(Protocol):
         """The worker that a task runs on."""
 
         worker_key: str
+        instance: int
+
+        @property
+        def units(self) -> Units:
+            """Where the task gets its units run."""
 
         def capture_logging(self) -> None:
             """Send the records of ``logging`` to the log of the instance, from now on."""
@@ -62,15 +68,15 @@ class Task:
         task.STOP_FLAG = False
         task._key = cls.__name__
         task._status = QUEUED
-        task._unit = ""
+        task._running_unit = None
         task._worker = None
         task._made_with = (args, kwargs)
         return task
 
     _key: str
     _status: int
-    _unit: str
-    """The path of the unit that this task runs, as in ``Sub:7``; empty if it runs no unit of its own."""
+    _running_unit: Task | None
+    """The unit of this task that runs in this very process, if it is one without a cluster."""
 
     _worker: Worker | None
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
@@ -123,6 +129,8 @@ class Task:
     def stop(self) -> None:
         """Set the stop flag, of everything inside the task too."""
         self.STOP_FLAG = True
+        if (unit := self._running_unit) is not None:
+            unit.stop()
 
     @property
     def logger(self) -> logging.Logger:

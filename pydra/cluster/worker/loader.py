@@ -17,6 +17,7 @@ from _frozen_importlib import ModuleSpec, module_from_spec  # importlib's own wo
 
 from pydra.cluster.tasks.container import TaskContainer
 from pydra.cluster.tasks.failure import traceback_of, words_of
+from pydra.cluster.tasks.parallel import ParallelTask
 from pydra.cluster.tasks.task import Task
 from pydra.errors import LoadError
 
@@ -163,11 +164,11 @@ def form_of(task_class: type[Task], package: str) -> object | None:
 
 
 def is_task(found: object) -> bool:
-    """True for a class of tasks that can work: not `Task`, not `TaskContainer`, nothing abstract."""
+    """True for a class of tasks that can work: none of our own classes, nothing abstract."""
     return (
         isinstance(found, type)
         and issubclass(found, Task)
-        and found not in (Task, TaskContainer)
+        and found not in (Task, TaskContainer, ParallelTask)
         and found.work is not Task.work
         and not getattr(found, "__abstractmethods__", None)
     )

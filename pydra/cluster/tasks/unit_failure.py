@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What a parallel task makes of units that failed, and of a datasource that did."""
+
+from __future__ import annotations
+
+from pydra.cluster.tasks.failure import failure_of
+from pydra.errors import TaskError, TaskFailed
+
+KINDS = 'failure_policy is "fail_fast", "collect" or ("threshold", N), N a number of units or a share'
+
+
+class UnitFailure:
+    """Why a unit failed, after its retries: the stable ``code`` of the error, and words for people."""
+
+    __slots__ = ("code", "index", "message", "path", "traceback")
+
+    def __init__(self, path: str, index: int, code: str, message: str, traceback: str) -> None:
+        self.path = path
+        self.index = index
+        self.code = code
+        self.message = message
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"Unit {self.path} failed: {self.message}"
+
+
+class UnitTraceback(Exception):
+    """The traceback of a unit, as the cause of what its failure led to."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+class UnitFailed(TaskFailed):
+    """A unit failed, and the failure policy lets the whole task fail."""
+
+    def __init__(self, failure: UnitFailure, why: str = "") -> None:
+        self.failure = failure
+        self.code = failure.code
+        self.__cause__ = UnitTraceback(failure.traceback) if failure.traceback else None
+        super().__init__(f"{failure}{why}")
+
+
+class DatasourceFailed(TaskFailed):
+    """The datasource raised, or gave something that cannot be sent."""
+
+    def __init__(self, message: str, code: str = TaskFailed.code) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+def datasource_failure(what: str, fault: Exception) -> DatasourceFailed:
+    """The failure that says what an author's datasource raised, and where."""
+    told = failure_of(fault)
+    # That the arguments of a call in here are wrong says nothing of those of the task.
+    is_call = isinstance(fault, TypeError)
+    words, code = (f"TypeError: {fault}", TaskFailed.code) if is_call else (told.message, told.code)
+    return DatasourceFailed(f"{what}: {words}", code)
+
+
+class FailurePolicy:
+    """How many units may fail: none, any, a number, or a share of all."""
+
+    __slots__ = ("_number", "_share")
+
+    def __init__(self, policy: object) -> None:
+        self._number: int | None = None
+        self._share: float | None = None
+        if policy == "fail_fast":
+            self._number = 0
+        elif policy != "collect":
+            self._set_threshold(policy)
+
+    def _set_threshold(self, policy: object) -> None:
+        if isinstance(policy, tuple | list) and len(policy) == 2 and policy[0] == "threshold":
+            limit = policy[1]
+            if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0:
+                self._number = limit
+                return
+            if isinstance(limit, float) and 0 <= limit <= 1:
+                self._share = limit
+                return
+        raise TaskError(f"{KINDS} from 0.0 to 1.0; it is {policy!r}.")
+
+    def objection(self, failed: int, total: int | None) -> str | None:
+        """What to add to the failure that was one too many; None while as many may fail."""
+        if self._number is not None and failed > self._number:
+            return f" ({failed} units failed; failure_policy allows {self._number})" if self._number else ""
+        if self._share is not None and total is not None and failed > self._share * total:
+            return f" ({failed} of {total} units failed; failure_policy allows {self._share:.0%})"
+        return None
