@@ -10,11 +10,9 @@ does not run for the first time or was found running, of a nested asker, and of 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -26,12 +24,11 @@ from pydra.cluster.master.unit_tally import UnitsView, UnitTally
 from pydra.cluster.scheduler import inputs, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire import messages
-from pydra.errors import Conflict
 from pydra.events import Event, UnitsChanged
-from pydra.model.changes import InsertUnits, RecordUnits
+from pydra.model.changes import RecordUnits
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance
-from pydra.model.unit import SESSION_TASK, UnitRow
+from pydra.model.unit import UnitRow
 
 Told = Callable[[str, Results], None]
 """What a session is told with: a branch, and results that are committed."""
@@ -106,7 +103,7 @@ class UnitRounds:
             return UnitsView(0, 0, running, queued) if queued or running else None
         return UnitsView(tally.complete, tally.failed, running, queued)
 
-    # What the client of a session wants.
+    # What the master wants besides.
 
     def listen(self, instance: InstanceId, told: Told) -> None:
         """From now on, results of this session are told when they are committed, to the latest listener."""
@@ -117,57 +114,12 @@ class UnitRounds:
         if self._listeners.get(instance) is told:
             del self._listeners[instance]
 
-    async def submit(
-        self,
-        instance: InstanceId,
-        branch: str,
-        indexes: list[int],
-        args: list[bytes],
-        digests: bytes,
-        is_repeat: bool = False,
-    ) -> None:
-        """
-        Store units and have them run, which may begin before they are stored.
-
-        With ``is_repeat`` some may be known: what is complete is told to the listener again. `StoreError` if
-        they were not stored and are to be submitted again, `Conflict` if the session has ended.
-        """
-        change = InsertUnits(instance, branch, indexes, args, digests)
-        asked = unit_values.UnitsAsked(instance, None, branch, indexes, args, digests)
-        stored = Deferred.fromCoroutine(self._store.commit([change]))
-        if not is_repeat:
-            self._go_on(asked)
-        [outcome] = await stored
-        if not outcome.applied:
-            raise Conflict(f"The session {instance} has ended.")
-        if is_repeat:
-            self._look_ups.begin(asked)
-
-    def forget(self, instance: InstanceId, branch: str) -> None:
-        """What the client of a session submitted to a branch, and did not begin, is wanted no more."""
-        self._look_ups.forget(instance, None, branch)
-        self._feed(unit_values.UnitsForgotten(instance, None, branch))
-
     async def restore(self) -> None:
-        """Take up what the store has of units of instances that are not final; once, at the start."""
-        for instance in [each for each in self._live.values() if each.started is not None]:
-            stored = await self._store.unit_counts(instance.id)
+        """Count what the store has of units of instances that are not final; once, at the start."""
+        for instance in [each.id for each in self._live.values() if each.started is not None]:
+            stored = await self._store.unit_counts(instance)
             if stored.complete or stored.failed:
-                self._tallies.setdefault(instance.id, UnitTally()).add(stored)
-            if instance.task_key == SESSION_TASK:
-                rows = await self._store.queued_units(instance.id)
-                for branch, of_branch in itertools.groupby(rows, lambda row: row.branch):
-                    queued = list(of_branch)
-                    self._go_on(
-                        unit_values.UnitsAsked(
-                            instance.id,
-                            None,
-                            branch,
-                            [row.index for row in queued],
-                            [row.args for row in queued],
-                            b"".join([row.digest for row in queued]),
-                        )
-                    )
+                self._tallies.setdefault(instance, UnitTally()).add(stored)
 
     # What a node says; its columns were checked.
 
