@@ -96,6 +96,7 @@ class CommandsBench(Heart):
             self.describer,
             self.dispatcher,
             self.blobs,
+            self.uses,
             unthreaded,
             self.wall_clock,
             InstanceId(0),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.event_log import EventLog
 from pydra.cluster.scheduler import inputs
@@ -41,6 +42,7 @@ class Heart:
         self.store = store or MemoryStore()
         self.trace: list[Any] = []
         self.fatal: list[str] = []
+        self.uses = BlobUses(self.remove_blob)
         self.events = EventLog(self.clock)
         self.scheduler = Scheduler(self.store.epoch, limits or Limits())
         self.dispatcher = Dispatcher(
@@ -52,7 +54,11 @@ class Heart:
             lambda node, index: WorkerKey(f"node{node}:11890:{index}"),
             self.publish,
             self.fatal.append,
+            self.uses,
         )
+
+    async def remove_blob(self, sha256: str) -> None:
+        """Where blobs go that nobody needs; there are none here."""
 
     def wall_clock(self) -> float:
         """UTC seconds."""

@@ -76,11 +76,16 @@ class LinkBench(Heart):
                 seal=SEAL,
                 packages=self.packages,
                 blobs=self.blobs,
+                uses=self.uses,
                 in_thread=unthreaded,
                 connected=lambda node, slots, information: self.changes.append((node, slots)),
                 disconnected=self.changes.append,
             ),
         )
+
+    async def remove_blob(self, sha256: str) -> None:
+        """Remove a blob."""
+        self.blobs.remove(sha256)
 
     def plug(self) -> list[ToNode]:
         """Connect; what the master says at once."""

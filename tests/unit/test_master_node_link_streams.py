@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.node_link import LINES_LIMIT, MESSAGE_LIMIT, RESULT_LIMIT, STREAMS_LIMIT
+from pydra.cluster.master.node_blobs import RESULT_LIMIT
+from pydra.cluster.master.node_link import LINES_LIMIT, MESSAGE_LIMIT, STREAMS_LIMIT
 from pydra.cluster.wire.messages import (
     COMPLETE,
     BlobWanted,

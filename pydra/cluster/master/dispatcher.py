@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pydra.cluster.interfaces import Progress, Store
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.endings import Endings, dependencies, restored, submitted
 from pydra.cluster.master.rounds import Round, Rounds
 from pydra.cluster.master.unit_rounds import UnitRounds
@@ -66,6 +67,7 @@ class Dispatcher:
         worker_key: Callable[[NodeId, int], WorkerKey],
         publish: Callable[[Event], int],
         fatal: Callable[[str], None],
+        uses: BlobUses,
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
@@ -74,6 +76,7 @@ class Dispatcher:
         self._send = send
         self._worker_key = worker_key
         self._publish = publish
+        self._uses = uses
         self.live: dict[InstanceId, Instance] = {}
         self.progress: dict[InstanceId, Progress] = {}
         self.ended: OrderedDict[InstanceId, Instance] = OrderedDict()
@@ -91,6 +94,7 @@ class Dispatcher:
             worker_key,
             lambda event: self._publish(event),
             self.feed,
+            uses,
         )
         self._verdicts: dict[InstanceId, Failure] = {}
         """How instances will have failed that are being killed."""
@@ -169,6 +173,9 @@ class Dispatcher:
 
     def feed(self, *given: inputs.Input) -> Deferred[None]:
         """Feed the scheduler; the Deferred fires when all that follows is committed and sent."""
+        for each in given:
+            if isinstance(each, unit_values.UnitsAsked) and each.blobs:
+                self._uses.take(each.instance, each.branch, each.indexes, each.blobs)
         wanted = self._scheduler.feed(self._clock.seconds(), given)
         round_ = Round()
         for instruction in wanted:

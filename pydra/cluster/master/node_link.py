@@ -20,12 +20,14 @@ from twisted.logger import Logger
 
 import pydra
 from pydra.cluster.interfaces import Bulk, BulkSink, InThread, Link
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.log_seal import LogSeal
+from pydra.cluster.master.node_blobs import NodeBlobs
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.master.unit_link import UnitLink
 from pydra.cluster.scheduler import inputs
-from pydra.cluster.store.blobs import Blobs, BlobWriter
+from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire.messages import (
     COMPLETE,
     FAILED,
@@ -54,12 +56,6 @@ from pydra.errors import LinkLost, PydraError, RemoteFault, WireError
 from pydra.model.ids import NodeId, PackageName, PackageVersion
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.node import ISOLATIONS, Node, NodeInformation
-
-REMEMBERED = 20_000
-"""Large arguments and results that a node may have sent and not told of."""
-
-RESULT_LIMIT = 8 * 1024 * 1024
-"""Bytes of one result; the same limit holds for a worker's answer."""
 
 SLOTS_LIMIT = 4096
 """Worker slots of one node."""
@@ -96,6 +92,7 @@ class Surroundings:
     seal: LogSeal
     packages: Packages
     blobs: Blobs
+    uses: BlobUses
     in_thread: InThread
     connected: Callable[[NodeId, int, NodeInformation], None]
     disconnected: Callable[[NodeId], None]
@@ -112,8 +109,8 @@ class NodeLink:
         self._link: Link | None = None
         self._bulk: Bulk | None = None
         self._greeted = False
-        self._blobs: dict[str, int] = {}
-        self._units = UnitLink(node.id, surroundings.dispatcher)
+        self._blobs = NodeBlobs(surroundings.blobs, surroundings.uses, surroundings.in_thread)
+        self._units = UnitLink(node.id, surroundings.dispatcher, self._blobs, surroundings.uses)
         self._streams = 0
         self._lines_size = 0
         self._beat: IDelayedCall | None = None
@@ -131,7 +128,7 @@ class NodeLink:
     def link_up(self, link: Link, bulk: Bulk) -> None:
         """The node is connected: greet it."""
         self._link, self._bulk, self._greeted = link, bulk, False
-        self._blobs.clear()
+        self._blobs.reset()
         self._units.reset()
         link.send(MasterHello(PROTOCOL, self._around.epoch, pydra.__version__))
 
@@ -230,12 +227,12 @@ class NodeLink:
             case UnitLog():
                 self._take_lines(message)
             case UnitsAsked() | UnitsForgotten() | UnitsDone() | WorkerLost():
-                self._units.take(message, self._blobs)
+                self._units.take(message)
             case PackageWanted(package=package, version=version):
                 chunks = self._around.packages.stream(package, version)
                 self._stream("package", f"{package}/{version}", chunks)
             case BlobWanted(sha256=digest):
-                self._stream("blob", digest, _blob_chunks(self._around.blobs, digest, self._around.in_thread))
+                self._stream("blob", digest, self._blobs.chunks(digest))
             case Heartbeat():
                 dispatcher.feed(inputs.HeartbeatReceived(self.node.id, message.held))
                 if not dispatcher.is_connected(self.node.id) and self._link is not None:
@@ -279,8 +276,9 @@ class NodeLink:
             return message
         if not result.sha256 and len(result.inline) <= INLINE_LIMIT:
             return _with_result(message, Payload(len(result.inline), inline=result.inline))
-        if result.sha256 in self._blobs:
-            return _with_result(message, Payload(self._blobs[result.sha256], sha256=result.sha256))
+        if (size := self._blobs.came.get(result.sha256)) is not None:
+            self._around.uses.keep(result.sha256)
+            return _with_result(message, Payload(size, sha256=result.sha256))
         failure = Failure(WireError.code, "The node told of a result that it did not send.")
         return UnitFinished(message.attempt, FAILED, failure=failure)
 
@@ -316,64 +314,11 @@ class NodeLink:
             self._streams -= 1
 
     def stream_opened(self, kind: str, detail: str) -> BulkSink:
-        """A node may send large results, named by their digest."""
+        """A node may send large arguments and results, named by their digest."""
         if kind != "blob":
             raise WireError(f"A master takes no stream of kind {kind[:40]!r}.")
-        return _BlobSink(self._around.blobs, detail, self._around.in_thread, self._blob_came)
-
-    def _blob_came(self, digest: str, size: int) -> None:
-        self._blobs[digest] = size
-        if len(self._blobs) > REMEMBERED:
-            del self._blobs[next(iter(self._blobs))]
-
-
-class _BlobSink:
-    """Writes one large result into the blobs."""
-
-    log = Logger()
-
-    def __init__(
-        self, blobs: Blobs, digest: str, in_thread: InThread, came: Callable[[str, int], None]
-    ) -> None:
-        self._blobs = blobs
-        self._digest = digest
-        self._in_thread = in_thread
-        self._came = came
-        self._writer: BlobWriter | None = None
-        self._size = 0
-
-    async def write(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > RESULT_LIMIT:
-            raise WireError(f"A result above {RESULT_LIMIT} bytes is refused.")
-        writer = await self._opened()
-        await self._in_thread(writer.write, data)
-
-    async def finish(self) -> None:
-        writer = await self._opened()
-        await self._in_thread(writer.finish, self._digest)
-        self._came(self._digest, self._size)
-
-    def abort(self, reason: str) -> None:
-        if self._writer is not None:
-            aborted = Deferred.fromCoroutine(_called(self._in_thread, self._writer.abort))
-            aborted.addErrback(lambda fault: self.log.failure("A blob was not cleared away", fault))
-
-    async def _opened(self) -> BlobWriter:
-        if self._writer is None:
-            self._writer = await self._in_thread(self._blobs.writer)
-        return self._writer
-
-
-async def _called(in_thread: InThread, function: Callable[[], None]) -> None:
-    await in_thread(function)
+        return self._blobs.open(detail)
 
 
 def _with_result(message: UnitFinished, result: Payload) -> UnitFinished:
     return UnitFinished(message.attempt, message.outcome, result, message.failure)
-
-
-async def _blob_chunks(blobs: Blobs, digest: str, in_thread: InThread) -> AsyncIterator[bytes]:
-    data: bytes = await in_thread(blobs.read, digest)
-    for start in range(0, len(data), 64 * 1024):
-        yield data[start : start + 64 * 1024]

@@ -21,6 +21,7 @@ from pydra.cluster.auth.tls import DaemonTLS
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.interfaces import Commands, InThread, LinkUser, Store
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.commands.history import HistoryCommands
 from pydra.cluster.master.commands.instances import InstanceCommands
 from pydra.cluster.master.commands.nodes import NodeCommands
@@ -138,6 +139,9 @@ class MasterService:
             store.epoch, limits, make_policy(settings.PLACEMENT, random.SystemRandom())
         )
         self._blobs = Blobs(settings.runtime / "blobs")
+        stored = await store.blobs()
+        await files(self._blobs.sweep, stored)
+        self._uses = BlobUses(functools.partial(files, self._blobs.remove), stored)
         self._roster = Roster(store, wall_clock, self._events.publish, self._dial)
         await self._roster.load(settings.NODES)
         self._dispatcher = Dispatcher(
@@ -149,8 +153,8 @@ class MasterService:
             self._roster.worker_key,
             self._events.publish,
             self._stop_broken,
+            self._uses,
         )
-        await files(self._blobs.sweep, await store.blobs())
         await self._make_packages(store, files)
         await self._make_logs(files, log_file)
         self._files = files
@@ -223,6 +227,7 @@ class MasterService:
             self._describer,
             self._dispatcher,
             self._blobs,
+            self._uses,
             files,
             self._wall_clock,
             await store.highest_instance(),
@@ -276,6 +281,7 @@ class MasterService:
                 seal=self._log_seal,
                 packages=self._library,
                 blobs=self._blobs,
+                uses=self._uses,
                 in_thread=self._files,
                 connected=self._roster.connected,
                 disconnected=self._roster.disconnected,

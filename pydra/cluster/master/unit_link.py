@@ -8,10 +8,11 @@ its asker, results that cannot be end the link.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import assert_never
 
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.node_blobs import NodeBlobs
 from pydra.cluster.master.unit_checks import ask_fault, batch_fault, checked_results
 from pydra.cluster.scheduler.unit_values import BatchHeld, WorkerHeld
 from pydra.cluster.wire.messages import (
@@ -37,9 +38,11 @@ UnitMessage = UnitsAsked | UnitsForgotten | UnitsDone | WorkerLost
 class UnitLink:
     """The part of a node's link that is about units."""
 
-    def __init__(self, node: NodeId, dispatcher: Dispatcher) -> None:
+    def __init__(self, node: NodeId, dispatcher: Dispatcher, blobs: NodeBlobs, uses: BlobUses) -> None:
         self._node = node
         self._dispatcher = dispatcher
+        self._blobs = blobs
+        self._uses = uses
         self._held: list[HeldBatch] = []
 
     def reset(self) -> None:
@@ -75,19 +78,17 @@ class UnitLink:
         )
         return workers, batches
 
-    def take(self, message: UnitMessage, came: Mapping[str, int]) -> None:
-        """Take a message; ``came`` are the blobs of this link and their sizes. `WireError` refuses it."""
+    def take(self, message: UnitMessage) -> None:
+        """Take a message of the node; `WireError` refuses it."""
         units = self._dispatcher.units
         match message:
             case UnitsDone():
-                units.done(self._node, checked_results(message, came))
+                checked = checked_results(message, self._blobs.came)
+                for blob in checked.blobs.values():
+                    self._uses.keep(blob.sha256)
+                units.done(self._node, checked)
             case UnitsAsked():
-                fault = ask_fault(message, came)
-                if not fault:
-                    units.asked(self._node, message)
-                elif (instance := units.instance_of(self._node, message.asker)) is not None:
-                    words = f"The task asked for units in a way that is refused: the ask {fault}."
-                    self._dispatcher.refuse(instance, Failure(WireError.code, words))
+                self._asked(message)
             case UnitsForgotten():
                 if len(message.branch) <= BRANCH_LIMIT:
                     units.forgotten(self._node, message)
@@ -95,3 +96,15 @@ class UnitLink:
                 units.worker_lost(self._node, message)
             case _:
                 assert_never(message)
+
+    def _asked(self, message: UnitsAsked) -> None:
+        units = self._dispatcher.units
+        if fault := ask_fault(message, self._blobs.came):
+            instance = units.instance_of(self._node, message.asker)
+            if instance is not None:
+                words = f"The task asked for units in a way that is refused: the ask {fault}."
+                self._dispatcher.refuse(instance, Failure(WireError.code, words))
+            return
+        units.asked(self._node, message)
+        if message.blobs:
+            self._blobs.named(blob.sha256 for blob in message.blobs.values())

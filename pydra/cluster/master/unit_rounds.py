@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Store
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds, Step
 from pydra.cluster.master.unit_lookups import UnitLookUps
 from pydra.cluster.master.unit_results import Results, stored_results
@@ -60,6 +61,7 @@ class UnitRounds:
         worker_key: Callable[[NodeId, int], WorkerKey],
         publish: Callable[[Event], int],
         feed: Callable[[inputs.Input], object],
+        uses: BlobUses,
     ) -> None:
         self._wall_clock = wall_clock
         self._scheduler = scheduler
@@ -70,6 +72,7 @@ class UnitRounds:
         self._worker_key = worker_key
         self._publish = publish
         self._feed = feed
+        self._uses = uses
         self._looks_first: set[InstanceId] = set()
         self._tallies: dict[InstanceId, UnitTally] = {}
         self._listeners: dict[InstanceId, Told] = {}
@@ -88,6 +91,7 @@ class UnitRounds:
     def ended(self, instance: InstanceId) -> None:
         """The instance is final; its counts stay until they are discarded."""
         self._looks_first.discard(instance)
+        self._uses.end(instance)
         self._listeners.pop(instance, None)
         self._look_ups.end(instance)
 
@@ -138,6 +142,8 @@ class UnitRounds:
             message.blobs,
             message.time_limit,
         )
+        if given.blobs:
+            self._uses.take(instance, given.branch, given.indexes, given.blobs)
         if instance in self._looks_first or self._live[instance].attempt != message.asker:
             self._look_ups.begin(given)
         else:
@@ -258,6 +264,7 @@ class UnitRounds:
             round_.steps.append(acknowledge)
 
         def give() -> None:
+            self._uses.release(instance, branch, change.indexes)
             results = Results(change.indexes, change.results, change.failures, change.blobs)
             self._give(instance, asker, branch, results)
 
@@ -287,7 +294,9 @@ class UnitRounds:
         self._rounds.add(Round(steps=[step]))
 
     def _answer_stored(self, asked: unit_values.UnitsAsked, rows: Sequence[UnitRow]) -> None:
-        self._give(asked.instance, asked.asker, asked.branch, stored_results(rows))
+        results = stored_results(rows)
+        self._uses.release(asked.instance, asked.branch, results.indexes)
+        self._give(asked.instance, asked.asker, asked.branch, results)
 
     def _go_on(self, asked: unit_values.UnitsAsked) -> None:
         """What is not recorded is asked of the scheduler, if there still is an asker."""

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from pydra.cluster.interfaces import InThread
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.commands.objects import JSON
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.dispatcher import Dispatcher
@@ -33,6 +34,7 @@ class Submissions:
         describer: Describer,
         dispatcher: Dispatcher,
         blobs: Blobs,
+        uses: BlobUses,
         in_thread: InThread,
         wall_clock: Callable[[], float],
         highest: InstanceId,
@@ -41,6 +43,7 @@ class Submissions:
         self._describer = describer
         self._dispatcher = dispatcher
         self._blobs = blobs
+        self._uses = uses
         self._in_thread = in_thread
         self._wall_clock = wall_clock
         self._highest = highest
@@ -104,5 +107,6 @@ class Submissions:
         if len(packed) <= INLINE_LIMIT:
             return Payload(len(packed), inline=packed)
         digest = hashlib.sha256(packed).hexdigest()
+        self._uses.keep(digest)
         await self._in_thread(self._blobs.put, packed)
         return Payload(len(packed), sha256=digest)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""Large arguments and results that a node sends ahead of the messages that name them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import BulkSink, InThread
+from pydra.cluster.master.blob_uses import BlobUses
+from pydra.cluster.store.blobs import Blobs, BlobWriter
+from pydra.errors import WireError
+
+REMEMBERED = 1_000
+"""Blobs that a node may have sent and not told of."""
+
+RESULT_LIMIT = 8 * 1024 * 1024
+"""Bytes of one blob; the same limit holds for a worker's answer."""
+
+
+class NodeBlobs:
+    """The blobs that came over one link, until they are named; ``came`` has their sizes."""
+
+    def __init__(self, blobs: Blobs, uses: BlobUses, in_thread: InThread) -> None:
+        self._blobs = blobs
+        self._uses = uses
+        self._in_thread = in_thread
+        self.came: dict[str, int] = {}
+
+    def reset(self) -> None:
+        """The link is gone: what came over it is sent again."""
+        self.named(list(self.came))
+
+    def open(self, digest: str) -> BulkSink:
+        """A blob of this name begins to come."""
+        return _BlobSink(self._blobs, self._uses, digest, self._in_thread, self._arrived)
+
+    def named(self, digests: Iterable[str]) -> None:
+        """These were named by a message, and are not waited with any more."""
+        for digest in digests:
+            if self.came.pop(digest, None) is not None:
+                self._uses.let_go(digest)
+
+    async def chunks(self, digest: str) -> AsyncIterator[bytes]:
+        """A blob, for the node."""
+        data: bytes = await self._in_thread(self._blobs.read, digest)
+        for start in range(0, len(data), 64 * 1024):
+            yield data[start : start + 64 * 1024]
+
+    def _arrived(self, digest: str, size: int) -> None:
+        """It is on the disk, and held by its sink, which gives that over."""
+        if digest in self.came:
+            self._uses.let_go(digest)
+        self.came[digest] = size
+        if len(self.came) > REMEMBERED:
+            self.named([next(iter(self.came))])
+
+
+class _BlobSink:
+    """Writes one blob."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        uses: BlobUses,
+        digest: str,
+        in_thread: InThread,
+        arrived: Callable[[str, int], None],
+    ) -> None:
+        self._blobs = blobs
+        self._uses = uses
+        self._digest = digest
+        self._in_thread = in_thread
+        self._arrived = arrived
+        self._writer: BlobWriter | None = None
+        self._is_held = False
+        self._size = 0
+
+    async def write(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > RESULT_LIMIT:
+            raise WireError(f"Arguments or a result above {RESULT_LIMIT} bytes are refused.")
+        writer = await self._opened()
+        await self._in_thread(writer.write, data)
+
+    async def finish(self) -> None:
+        writer = await self._opened()
+        self._is_held = True
+        try:
+            await self._uses.hold(self._digest)
+            await self._in_thread(writer.finish, self._digest)
+        except BaseException:
+            self._let_go()
+            raise
+        self._is_held = False
+        self._arrived(self._digest, self._size)
+
+    def abort(self, reason: str) -> None:
+        if self._writer is not None:
+            aborted = Deferred.fromCoroutine(_called(self._in_thread, self._writer.abort))
+            aborted.addErrback(lambda fault: self.log.failure("A blob was not cleared away", fault))
+
+    def _let_go(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._uses.let_go(self._digest)
+
+    async def _opened(self) -> BlobWriter:
+        if self._writer is None:
+            self._writer = await self._in_thread(self._blobs.writer)
+        return self._writer
+
+
+async def _called(in_thread: InThread, function: Callable[[], None]) -> None:
+    await in_thread(function)
