@@ -184,6 +184,10 @@ KEEP_VERSIONS = 5
 # Default: 1024.
 PACKAGE_CACHE_MB = 1024
 
+# Megabytes of results that a node keeps on its disk until the master has recorded them; above that it takes
+# no new work. Default: 1024.
+OUTBOX_LIMIT_MB = 1024
+
 # Whether the requirements that packages list in META are installed, by pip and from wheels alone, for
 # describing them on the master and for running their tasks on this node. Without it such packages cannot be
 # used.

@@ -114,6 +114,7 @@ class Settings(msgspec.Struct, frozen=True):
     CGROUP: GroupPath = "pydra"
     KEEP_VERSIONS: Limit = 5
     PACKAGE_CACHE_MB: Megabytes = 1024
+    OUTBOX_LIMIT_MB: Megabytes = 1024
     ALLOW_REQUIREMENTS: Switch = False
     REQUIREMENTS_INDEX: Index = ""
     REQUIREMENTS_WHEELS: OptionalPath = ""

@@ -193,6 +193,10 @@ class Link(Protocol):
         """Queue a message; all of one reactor turn leave as one batch, in order."""
         ...
 
+    def backlog(self) -> int:
+        """Bytes that wait to be sent."""
+        ...
+
     def close(self, reason: str) -> None:
         """Drop the connection; ``link_down`` follows."""
         ...

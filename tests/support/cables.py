@@ -37,6 +37,10 @@ class CableLink:
         if self.closed is None:
             self._queue.append(encoded)
 
+    def backlog(self) -> int:
+        """Bytes that wait for the cable to settle."""
+        return sum(map(len, self._queue))
+
     def close(self, reason: str) -> None:
         """Both ends are down when the cable settles; what was not settled is lost."""
         if self.closed is None:

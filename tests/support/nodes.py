@@ -11,15 +11,30 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from pydra.cluster.node.askers import Askers
+from pydra.cluster.node.delivery import Delivery
+from pydra.cluster.node.hired_workers import HiredWorkers
+from pydra.cluster.node.journal import Journal
+from pydra.cluster.node.journal_writer import JournalWriter
 from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Units
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.wire.log_records import unpack_lines
-from pydra.cluster.wire.messages import PROTOCOL, MasterHello, RunUnit, ToMaster, ToNode, UnitLog
+from pydra.cluster.wire.messages import (
+    PROTOCOL,
+    HireWorker,
+    MasterHello,
+    RunUnit,
+    RunUnits,
+    ToMaster,
+    ToNode,
+    UnitLog,
+)
 from pydra.config import Settings
 from pydra.model.ids import Attempt, InstanceId, PackageName, TaskKey, WorkerKey
 from pydra.model.instance import LogLine, Payload
@@ -35,6 +50,7 @@ HEARTBEAT_S = 5.0
 ORPHAN_GRACE_S = 600.0
 LOG_LIMIT = 1_000_000
 CACHE_LIMIT = 1_000_000
+OUTBOX_LIMIT = 20_000_000
 ARGUMENTS = Payload(1, b"\x80")
 
 
@@ -48,6 +64,24 @@ def unit(number: int = 1, **fields: Any) -> RunUnit:
         VERSION,
         ARGUMENTS,
         WorkerKey("node1:11890:0"),
+    )
+    return msgspec.structs.replace(message, **fields)
+
+
+def hire(number: int = 50, **fields: Any) -> HireWorker:
+    """The message that hires a worker for instance 1 as attempt 1.``number``."""
+    root = unit()
+    message = HireWorker(
+        Attempt(1, number), root.instance, root.task_key, root.package, root.version, root.worker
+    )
+    return msgspec.structs.replace(message, **fields)
+
+
+def batch(count: int, number: int = 100, worker: int = 50, **fields: Any) -> RunUnits:
+    """The message that gives units 0 and so on of branch ``Sub`` to worker 1.``worker``."""
+    args = [bytes([index % 128]) for index in range(count)]
+    message = RunUnits(
+        Attempt(1, worker), Attempt(1, number), "Sub", list(range(count)), args, bytes(16 * count)
     )
     return msgspec.structs.replace(message, **fields)
 
@@ -69,14 +103,17 @@ class NodeBench:
         self.clock = clock or Clock()
         self.workers = workers or ScriptedWorkers(self.clock)
         self.epochs: list[int] = []
-        self.outbox = Outbox()
         self.is_dead = False
+        self.delivery = Delivery(self.clock)
+        self.journal = Journal(directory / "outbox")
+        writer = JournalWriter(self.clock, self.journal, self.in_thread)
+        self.outbox = Outbox(writer, self.delivery, OUTBOX_LIMIT)
         self.link = MasterLink(
             self.clock,
             incarnation="incarnation",
             slots=slots,
             describe_node=lambda: INFORMATION,
-            outbox=self.outbox,
+            delivery=self.delivery,
             accept_epoch=self.accept_epoch,
             heartbeat_s=HEARTBEAT_S,
             orphan_grace_s=ORPHAN_GRACE_S,
@@ -92,24 +129,27 @@ class NodeBench:
         self.arguments = ArgumentCache(self.link.tell)
         self.logs = LogDelivery(self.clock, directory / "task_logs", self.in_thread, self.link.tell)
         result_of(Deferred.fromCoroutine(self.logs.load()))
-        self.units = Units(
+        result_of(Deferred.fromCoroutine(self.outbox.load()))
+        self.askers = Askers(self.delivery, self.arguments.fetch)
+        around = Surroundings(
             self.clock,
             self.wall_clock,
             self.workers,
             self.packages,
             self.arguments,
             self.outbox,
+            self.askers,
             self.logs,
-            self.link.tell,
-            self.link.tell_outcome,
             LOG_LIMIT,
         )
-        self.link.serve(self.units, self.packages, self.arguments, self.logs)
+        self.units = Units(around, self.link.tell)
+        self.hired = HiredWorkers(around, self.delivery)
+        self.link.serve(around, self.units, self.hired)
         self.master = Peer()
         self.cable = Cable(self.master, self.link)
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What the files of logs are used by; of a dead node they are not."""
+        """What the files of logs and of the outbox are used by; of a dead node they are not."""
         if self.is_dead:
             await Deferred()
         return function(*arguments)
@@ -119,6 +159,8 @@ class NodeBench:
         self.is_dead = True
         self.link.stop()
         self.logs.stop()
+        self.delivery.close()
+        self.journal.close()
         for worker in self.workers.taken:
             worker.is_gone = True
 
@@ -170,8 +212,11 @@ class NodeBench:
         self.link.stop()
         self.clock.advance(1)
         self.units.kill_all("The test is over.")
+        self.hired.kill_all("The test is over.")
         self.clock.advance(1)
         self.logs.stop()
+        self.delivery.close()
+        result_of(Deferred.fromCoroutine(self.outbox.close()))
         assert [] == self.clock.getDelayedCalls()
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.node.outbox import Outbox, Outcome
 from pydra.cluster.node.units import PROGRESS_S
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
@@ -220,18 +219,3 @@ def test_a_start_that_failed_ends_its_log(bench: NodeBench) -> None:
     bench.tell(unit(version="cd" * 32, losses=1))
     bench.tell(Unavailable(f"demo/{'cd' * 32}", "It is gone."), LogStored(FIRST, 1))
     assert () == bench.logs.held()
-
-
-def test_outbox() -> None:
-    """The first outcome of an attempt stays, in the order of the ends."""
-    outbox = Outbox()
-    first = Outcome(UnitFinished(SECOND, COMPLETE))
-    for outcome in (first, Outcome(UnitFinished(FIRST, LOST)), Outcome(UnitFinished(SECOND, LOST))):
-        outbox.keep(outcome)
-    assert (SECOND, FIRST) == outbox.attempts()
-    assert first is next(iter(outbox))
-    assert SECOND in outbox
-    for outcome in outbox:
-        outbox.forget(outcome.message.attempt)
-    assert () == outbox.attempts()
-    outbox.forget(FIRST)

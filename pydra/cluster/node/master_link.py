@@ -9,21 +9,23 @@ highest one seen is an old master: its link is closed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Bulk, BulkSink, Link
-from pydra.cluster.node.log_delivery import LogDelivery
-from pydra.cluster.node.outbox import Outbox, Outcome
-from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.delivery import Delivery
+from pydra.cluster.node.groups import groups
+from pydra.cluster.node.hired_workers import HiredWorkers
+from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Units
 from pydra.cluster.wire.messages import (
     PROTOCOL,
     Heartbeat,
+    HeldBatch,
+    HeldBatches,
     HireWorker,
     KillUnit,
     LogStored,
@@ -40,10 +42,8 @@ from pydra.cluster.wire.messages import (
     UnitResults,
     UnitsRecorded,
 )
-from pydra.errors import LinkLost, RemoteFault, WireError
+from pydra.errors import WireError
 from pydra.model.node import NodeInformation
-
-BLOB_CHUNK = 64 * 1024
 
 
 class MasterLink:
@@ -57,7 +57,7 @@ class MasterLink:
         incarnation: str,
         slots: int,
         describe_node: Callable[[], NodeInformation],
-        outbox: Outbox,
+        delivery: Delivery,
         accept_epoch: Callable[[int], bool],
         heartbeat_s: float,
         orphan_grace_s: float,
@@ -66,7 +66,7 @@ class MasterLink:
         self._incarnation = incarnation
         self._slots = slots
         self._describe_node = describe_node
-        self._outbox = outbox
+        self._delivery = delivery
         self._accept_epoch = accept_epoch
         self._heartbeat_s = heartbeat_s
         self._orphan_grace_s = orphan_grace_s
@@ -76,14 +76,15 @@ class MasterLink:
         self._beat: IDelayedCall | None = None
         self._orphaned: IDelayedCall | None = None
 
-    def serve(
-        self, units: Units, packages: PackageCache, arguments: ArgumentCache, logs: LogDelivery
-    ) -> None:
+    def serve(self, around: Surroundings, units: Units, hired: HiredWorkers) -> None:
         """Name those whom the master's words are for; called once, before there can be a link."""
         self._units = units
-        self._logs = logs
-        self._packages = packages
-        self._arguments = arguments
+        self._hired = hired
+        self._outbox = around.outbox
+        self._askers = around.askers
+        self._packages = around.packages
+        self._arguments = around.arguments
+        self._logs = around.logs
 
     def tell(self, message: ToMaster) -> bool:
         """Send a message; False if there is no master to send it to."""
@@ -92,35 +93,10 @@ class MasterLink:
         self._link.send(message)
         return True
 
-    def tell_outcome(self, outcome: Outcome) -> None:
-        """Send an outcome, after its large result if it has one; without a link it waits in the outbox."""
-        if self._link is None or not self._greeted:
-            return
-        if outcome.blob is None:
-            self._link.send(outcome.message)
-            return
-        sent = Deferred.fromCoroutine(self._send_with_blob(outcome, outcome.blob))
-        sent.addErrback(lambda fault: self.log.failure("An outcome could not be sent", fault))
-
-    async def _send_with_blob(self, outcome: Outcome, blob: bytes) -> None:
-        link, bulk, result = self._link, self._bulk, outcome.message.result
-        if bulk is None or link is None or result is None:
-            return
-        try:
-            await bulk.send("blob", result.sha256, _chunks(blob))
-        except LinkLost:
-            return
-        except RemoteFault as fault:
-            # The master cannot take it now (its disk may be full): the next link brings it again.
-            self.log.warn("The master refused a result: {fault}", fault=str(fault))
-            link.close("a result was refused")
-            return
-        if link is self._link:
-            link.send(outcome.message)
-
     def leave(self, reason: str) -> None:
         """Drop the link and tell nothing more: what ends from now on, the master gives again."""
         self._greeted = False
+        self._delivery.close()
         if self._link is not None:
             self._link.close(reason)
 
@@ -137,6 +113,8 @@ class MasterLink:
         self._link = self._bulk = None
         self._greeted = False
         self.stop()
+        self._delivery.close()
+        self._outbox.link_down()
         self._logs.link_down()
         self._orphaned = self._clock.callLater(self._orphan_grace_s, self._abandon)
 
@@ -149,7 +127,9 @@ class MasterLink:
 
     def _abandon(self) -> None:
         self._orphaned = None
-        self._units.kill_all(f"The node had no master for {self._orphan_grace_s:g} s.")
+        reason = f"The node had no master for {self._orphan_grace_s:g} s."
+        self._units.kill_all(reason)
+        self._hired.kill_all(reason)
 
     def messages_received(self, messages: Sequence[ToNode | ToMaster]) -> None:
         """Carry out a batch of the master."""
@@ -183,15 +163,25 @@ class MasterLink:
                 self._units.stop(message.attempt)
             case KillUnit():
                 self._units.kill(message.attempt)
+            case HireWorker():
+                self._hired.hire(message)
+            case ReleaseWorker(attempt):
+                self._hired.release(attempt)
+            case RunUnits():
+                self._hired.run(message)
+            case UnitResults():
+                self._askers.results(message)
+            case UnitsRecorded(batch, count):
+                self._outbox.recorded(batch, count)
+                self._hired.go_on()
             case Recorded():
                 for attempt in message.attempts:
                     self._outbox.forget(attempt)
+                self._hired.go_on()
             case LogStored(attempt, lines, is_wanted):
                 self._logs.stored(attempt, lines, is_wanted)
             case Heartbeat():
                 pass
-            case HireWorker() | ReleaseWorker() | RunUnits() | UnitResults() | UnitsRecorded():
-                raise WireError("This node runs no units yet.")
             case Unavailable():
                 self._packages.unavailable(message.name, message.reason)
                 self._arguments.unavailable(message.name, message.reason)
@@ -199,8 +189,8 @@ class MasterLink:
                 assert_never(message)
 
     def _greet(self, hello: MasterHello) -> None:
-        link = self._link
-        if link is None or self._greeted:
+        link, bulk = self._link, self._bulk
+        if link is None or bulk is None or self._greeted:
             return
         if hello.protocol != PROTOCOL:
             link.close(
@@ -212,6 +202,19 @@ class MasterLink:
             return
         self._greeted = True
         self.log.info("The master is connected (epoch {epoch})", epoch=hello.epoch)
+        self._say_hello(link, bulk)
+        self._logs.link_up()
+        self._outbox.link_up()
+        self._askers.ask_again()
+        self._packages.ask_again()
+        self._arguments.ask_again()
+        self._beat = self._clock.callLater(self._heartbeat_s, self._send_heartbeat)
+
+    def _say_hello(self, link: Link, bulk: Bulk) -> None:
+        held = self._outbox.batches()
+        *earlier, last = held_groups(held)
+        for batches in earlier:
+            link.send(HeldBatches(batches))
         link.send(
             NodeHello(
                 protocol=PROTOCOL,
@@ -220,17 +223,14 @@ class MasterLink:
                 information=self._describe_node(),
                 running=self._units.running(),
                 finished=self._outbox.attempts(),
+                workers=self._hired.held() + self._outbox.lost_workers(),
+                batches=last,
             )
         )
-        self._logs.link_up()
-        for outcome in self._outbox:
-            self.tell_outcome(outcome)
-        self._packages.ask_again()
-        self._arguments.ask_again()
-        self._beat = self._clock.callLater(self._heartbeat_s, self._send_heartbeat)
+        self._delivery.open(link, bulk)
 
     def _send_heartbeat(self) -> None:
-        self.tell(Heartbeat(self._units.running() + self._outbox.attempts()))
+        self.tell(Heartbeat(self._units.running() + self._hired.attempts() + self._outbox.attempts()))
         self._beat = self._clock.callLater(self._heartbeat_s, self._send_heartbeat)
 
     def stream_opened(self, kind: str, detail: str) -> BulkSink:
@@ -242,6 +242,7 @@ class MasterLink:
         raise WireError(f"A node takes no stream of kind {kind[:40]!r}.")
 
 
-async def _chunks(blob: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(blob), BLOB_CHUNK):
-        yield blob[start : start + BLOB_CHUNK]
+def held_groups(held: Sequence[HeldBatch]) -> list[tuple[HeldBatch, ...]]:
+    """Batches in as few messages as possible; at least one, which may be empty."""
+    sizes = [len(batch.indexes) * 9 + len(batch.digests) + len(batch.branch) * 4 + 200 for batch in held]
+    return [tuple(held[start:end]) for start, end in groups(sizes)] or [()]

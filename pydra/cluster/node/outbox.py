@@ -1,14 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""Outcomes that the master has not acknowledged yet."""
+"""
+What came of attempts and of units, until the master has it recorded: in memory, and in a journal.
+
+It is in the journal before it is sent, so it outlives a kill of this daemon; while there is no master it is
+synced too. On each new link everything is sent again, in the order in which it came.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections import deque
+from collections.abc import Iterator, Mapping
 
 import attrs
+import msgspec
+from twisted.logger import Logger
 
-from pydra.cluster.wire.messages import UnitFinished
+from pydra.cluster.node.delivery import Blob, Delivery
+from pydra.cluster.node.journal_writer import JournalWriter
+from pydra.cluster.wire.messages import (
+    HeldBatch,
+    HeldWorker,
+    Recorded,
+    UnitFinished,
+    UnitsDone,
+    UnitsRecorded,
+    WorkerLost,
+)
 from pydra.model.ids import Attempt
+from pydra.model.instance import Failure, Payload
 
 
 @attrs.frozen
@@ -19,26 +39,301 @@ class Outcome:
     blob: bytes | None = None
 
 
-class Outbox:
-    """Keeps each outcome until it is recorded, so that none is lost while the master is away."""
+class _BatchBegun(msgspec.Struct, frozen=True, tag="batch"):
+    """In the journal, before the first results of a batch."""
 
-    def __init__(self) -> None:
-        self._outcomes: dict[Attempt, Outcome] = {}
+    batch: HeldBatch
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(UnitFinished | _BatchBegun | UnitsDone | Recorded | UnitsRecorded)
+
+
+@attrs.define(eq=False)
+class _Kept:
+    """A message that is sent until it is acknowledged."""
+
+    source: Attempt
+    message: UnitFinished | UnitsDone | WorkerLost
+    size: int = 0
+    blobs: tuple[Blob, ...] = ()
+    is_written: bool = False
+
+
+@attrs.define(eq=False)
+class _Batch:
+    """A batch that has units to run, or results that were not acknowledged."""
+
+    held: HeldBatch
+    told: int
+    """Results that there are, acknowledged or not."""
+    recorded: int
+    size: int = 0
+    results: deque[_Kept] = attrs.Factory(deque)
+    has_ended: bool = False
+    """No more of it is run."""
+
+    @property
+    def count(self) -> int:
+        """Results that there will be."""
+        return self.told if self.has_ended else len(self.held.indexes)
+
+    def as_held(self, recorded: int) -> HeldBatch:
+        """What the master is told of it."""
+        held = self.held
+        if self.count == len(held.indexes):
+            return msgspec.structs.replace(held, recorded=recorded)
+        width = len(held.digests) // len(held.indexes)
+        return msgspec.structs.replace(
+            held,
+            indexes=held.indexes[: self.count],
+            digests=held.digests[: self.count * width],
+            recorded=recorded,
+        )
+
+
+class Outbox:
+    """Keeps what the master must not miss; ``limit`` is in bytes."""
+
+    log = Logger()
+
+    def __init__(self, writer: JournalWriter, delivery: Delivery, limit: int) -> None:
+        self._writer = writer
+        self._delivery = delivery
+        self._limit = limit
+        self._kept: dict[_Kept, None] = {}
+        """All that is to be sent, in its order."""
+        self._outcomes: dict[Attempt, _Kept] = {}
+        self._batches: dict[Attempt, _Batch] = {}
+        self._lost: dict[Attempt, HeldWorker] = {}
+        """Workers whose loss was not told."""
+        writer.live = self._live
+
+    async def load(self) -> None:
+        """Take up what an earlier daemon left; once, before there can be a link. `OSError`."""
+        for record in await self._writer.load():
+            try:
+                self._take_up(_decoder.decode(record), len(record))
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
+                self.log.warn("A record of the outbox cannot be read: {fault}", fault=str(fault))
+        for batch in list(self._batches.values()):
+            self._forget_if_done(batch)
+        await self._writer.loaded()
+        if self._kept:
+            self.log.info("{count} results of an earlier start wait for the master", count=len(self._kept))
+
+    async def close(self) -> None:
+        """Write what is not written."""
+        await self._writer.close()
+
+    # The link.
+
+    def link_up(self) -> None:
+        """There is a master: it is told everything (again)."""
+        self._writer.is_safe = False
+        for kept in list(self._kept):
+            if kept.is_written:
+                self._send(kept)
+
+    def link_down(self) -> None:
+        """There is none: a power cut must not cost what only this machine has."""
+        self._writer.is_safe = True
+        self._writer.sync()
+
+    def refusal(self) -> str:
+        """Why no new work can be taken; empty if it can."""
+        if self._writer.fault:
+            return f"The outbox of the node cannot be written: {self._writer.fault}"
+        if self._writer.size >= self._limit:
+            return f"The outbox of the node has reached its limit of {self._limit // 2**20} MiB."
+        return ""
+
+    # Attempts.
 
     def keep(self, outcome: Outcome) -> None:
-        """Hold an outcome; the first one of an attempt stays."""
-        self._outcomes.setdefault(outcome.message.attempt, outcome)
+        """Keep and send an outcome; the first one of an attempt stays."""
+        message = outcome.message
+        if message.attempt in self._outcomes:
+            return
+        blobs: dict[str, bytes] = {}
+        if outcome.blob is not None and message.result is not None:
+            blobs[message.result.sha256] = outcome.blob
+        record = _encoder.encode(message)
+        kept = self._outcomes[message.attempt] = self._keep(message.attempt, message, len(record), blobs)
+        self._writer.add(record, functools.partial(self._written, kept))
 
     def forget(self, attempt: Attempt) -> None:
         """The master has recorded it, or does not want it."""
-        self._outcomes.pop(attempt, None)
+        kept = self._outcomes.pop(attempt, None)
+        if kept is not None:
+            self._drop(kept)
+            self._writer.add_lazily(_encoder.encode(Recorded((attempt,))))
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The attempts whose outcome is held, in the order of their ends."""
         return tuple(self._outcomes)
 
-    def __iter__(self) -> Iterator[Outcome]:
-        return iter(list(self._outcomes.values()))
-
     def __contains__(self, attempt: Attempt) -> bool:
         return attempt in self._outcomes
+
+    # Units.
+
+    def begin(self, batch: HeldBatch) -> None:
+        """Units are to be run, of which results will come."""
+        self._batches[batch.batch] = _Batch(batch, 0, 0)
+
+    def keep_results(self, message: UnitsDone, blobs: Mapping[str, bytes]) -> None:
+        """Keep and send the next results of a batch; ``blobs`` are those that it names."""
+        batch = self._batches[message.batch]
+        if not batch.results:
+            begun = _encoder.encode(_BatchBegun(batch.as_held(message.start)))
+            batch.size = len(begun)
+            self._writer.needs(batch.size)
+            self._writer.add_lazily(begun)
+        record = _encoder.encode(message)
+        kept = self._keep(message.worker, message, len(record), blobs)
+        batch.results.append(kept)
+        batch.told = message.start + len(message.results)
+        self._writer.add(record, functools.partial(self._written, kept))
+
+    def recorded(self, attempt: Attempt, count: int) -> None:
+        """The first results of a batch are recorded, or not wanted."""
+        batch = self._batches.get(attempt)
+        if batch is None:
+            return
+        self._acknowledge(batch, count)
+        self._writer.add_lazily(_encoder.encode(UnitsRecorded(attempt, count)))
+        self._forget_if_done(batch)
+
+    def lost(self, worker: HeldWorker, failure: Failure) -> None:
+        """Tell that a worker ended, after all results of it."""
+        self._lost[worker.worker] = worker
+        kept = self._keep(worker.worker, WorkerLost(worker.worker, failure), 0, {})
+        self._writer.then(functools.partial(self._written, kept))
+
+    def close_batches(self, worker: Attempt) -> None:
+        """A worker runs no more; of its results the master is told all the same."""
+        for batch in [batch for batch in self._batches.values() if batch.held.worker == worker]:
+            batch.has_ended = True
+            self._forget_if_done(batch)
+
+    def lost_workers(self) -> tuple[HeldWorker, ...]:
+        """Workers whose loss the master is to be told."""
+        return tuple(self._lost.values())
+
+    def batches(self) -> list[HeldBatch]:
+        """All batches with units to run or results that were not acknowledged."""
+        return [batch.as_held(batch.recorded) for batch in self._batches.values()]
+
+    def has_batch(self, attempt: Attempt) -> bool:
+        """This batch has units to run, or results that were not acknowledged."""
+        return attempt in self._batches
+
+    # Keeping.
+
+    def _keep(
+        self,
+        source: Attempt,
+        message: UnitFinished | UnitsDone | WorkerLost,
+        size: int,
+        blobs: Mapping[str, bytes | Payload],
+    ) -> _Kept:
+        """Bytes of blobs are new; payloads are those that an earlier daemon wrote."""
+        for digest, data in blobs.items():
+            if isinstance(data, Payload):
+                self._writer.keep_blob(digest, None, data.size)
+            else:
+                self._writer.keep_blob(digest, data, len(data))
+        read = self._writer.read_blob
+        sources = tuple(Blob(digest, functools.partial(read, digest)) for digest in blobs)
+        kept = _Kept(source, message, size, sources)
+        self._kept[kept] = None
+        return kept
+
+    def _written(self, kept: _Kept) -> None:
+        kept.is_written = True
+        if kept in self._kept:
+            self._send(kept)
+
+    def _send(self, kept: _Kept) -> None:
+        sent = self._delivery.send(kept.source, kept.message, kept.blobs)
+        if sent and isinstance(kept.message, WorkerLost):
+            # It is not acknowledged: should the link break now, the next hello tells that it is gone.
+            del self._kept[kept]
+            del self._lost[kept.source]
+            self.close_batches(kept.source)
+
+    def _drop(self, kept: _Kept) -> None:
+        del self._kept[kept]
+        self._writer.dropped(kept.size)
+        for blob in kept.blobs:
+            self._writer.drop_blob(blob.digest)
+
+    def _acknowledge(self, batch: _Batch, count: int) -> None:
+        batch.recorded = max(batch.recorded, min(count, batch.told))
+        while batch.results:
+            message = batch.results[0].message
+            assert isinstance(message, UnitsDone)
+            if message.start + len(message.results) > batch.recorded:
+                return
+            self._drop(batch.results.popleft())
+        self._writer.dropped(batch.size)
+        batch.size = 0
+
+    def _forget_if_done(self, batch: _Batch) -> None:
+        if batch.recorded >= batch.count and self._batches.pop(batch.held.batch, None) is not None:
+            self._writer.dropped(batch.size)
+
+    # The journal.
+
+    def _take_up(
+        self, record: UnitFinished | _BatchBegun | UnitsDone | Recorded | UnitsRecorded, size: int
+    ) -> None:
+        """A record of an earlier daemon, whose workers died with it."""
+        match record:
+            case UnitFinished(attempt, result=result):
+                blobs = {result.sha256: result} if result is not None and result.sha256 else {}
+                if attempt not in self._outcomes and self._has_blobs(blobs):
+                    self._outcomes[attempt] = self._taken_up(attempt, record, size, blobs)
+            case _BatchBegun(held):
+                if held.batch not in self._batches:
+                    batch = self._batches[held.batch] = _Batch(
+                        held, held.recorded, held.recorded, size, has_ended=True
+                    )
+                    self._writer.needs(batch.size)
+            case UnitsDone(worker, attempt, start):
+                blobs = {payload.sha256: payload for payload in record.blobs.values()}
+                found = self._batches.get(attempt)
+                if found is not None and found.told == start and self._has_blobs(blobs):
+                    found.results.append(self._taken_up(worker, record, size, blobs))
+                    found.told = start + len(record.results)
+            case Recorded(attempts):
+                for attempt in attempts:
+                    if (kept := self._outcomes.pop(attempt, None)) is not None:
+                        self._drop(kept)
+            case UnitsRecorded(attempt, count):
+                if (found := self._batches.get(attempt)) is not None:
+                    self._acknowledge(found, count)
+
+    def _has_blobs(self, blobs: Mapping[str, Payload]) -> bool:
+        return all(self._writer.has_blob(digest, payload.size) for digest, payload in blobs.items())
+
+    def _taken_up(
+        self, source: Attempt, message: UnitFinished | UnitsDone, size: int, blobs: Mapping[str, Payload]
+    ) -> _Kept:
+        kept = self._keep(source, message, size, blobs)
+        kept.is_written = True
+        self._writer.needs(size)
+        return kept
+
+    def _live(self) -> Iterator[bytes]:
+        """The records of all that is kept."""
+        for outcome in self._outcomes.values():
+            yield _encoder.encode(outcome.message)
+        for batch in self._batches.values():
+            if batch.results:
+                first = batch.results[0].message
+                assert isinstance(first, UnitsDone)
+                yield _encoder.encode(_BatchBegun(batch.as_held(first.start)))
+                for kept in batch.results:
+                    yield _encoder.encode(kept.message)

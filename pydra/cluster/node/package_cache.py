@@ -18,7 +18,7 @@ from pydra.cluster.packages.archive import Unpacker
 from pydra.cluster.packages.environment import environment_key
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.sandbox.environments import Environments
-from pydra.cluster.wire.messages import BlobWanted, PackageWanted, RunUnit, ToMaster
+from pydra.cluster.wire.messages import BlobWanted, HireWorker, PackageWanted, RunUnit, ToMaster
 from pydra.errors import LoadError, WireError
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.instance import Payload
@@ -65,7 +65,7 @@ class PackageCache:
             self._versions.add((package, version), size)
         self._shrink()
 
-    async def fetch(self, unit: RunUnit) -> None:
+    async def fetch(self, unit: RunUnit | HireWorker) -> None:
         """
         Return when all that the unit needs is here, to stay until it is released.
 
@@ -84,7 +84,7 @@ class PackageCache:
             self._versions.touch(version)
         await self._environments.ensure(requirements, lambda: self._installed)
 
-    def release(self, unit: RunUnit) -> None:
+    def release(self, unit: RunUnit | HireWorker) -> None:
         """A unit for which ``fetch`` was called has ended."""
         for version in _versions(unit):
             self._versions.release(version)
@@ -154,7 +154,7 @@ class PackageCache:
         self._arrivals.arrived(name, None)
 
 
-def _versions(unit: RunUnit) -> tuple[Version, ...]:
+def _versions(unit: RunUnit | HireWorker) -> tuple[Version, ...]:
     return ((unit.package, unit.version), *unit.needs.dependencies)
 
 

@@ -19,12 +19,18 @@ from twisted.python.threadpool import ThreadPool
 from pydra.cluster.auth.identity import Identity
 from pydra.cluster.auth.tls import DaemonTLS
 from pydra.cluster.interfaces import InThread
+from pydra.cluster.node.askers import Askers
+from pydra.cluster.node.delivery import Delivery
 from pydra.cluster.node.epoch import EpochFile
+from pydra.cluster.node.hired_workers import HiredWorkers
 from pydra.cluster.node.information import available_cores, information, stones
+from pydra.cluster.node.journal import Journal
+from pydra.cluster.node.journal_writer import JournalWriter
 from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Tell, Units
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.sandbox.environments import Environments
@@ -58,7 +64,7 @@ class NodeService:
         primed = Budget(workers=slots, memory=settings.PRIMED_MEMORY_MB * 1024 * 1024)
         self._workers = WarmPool(reactor, launcher, isolation, slots, limits, self._launcher_lost, primed)
         self.broken = ""
-        outbox = Outbox()
+        delivery = Delivery(reactor)
         self._master_link = MasterLink(
             reactor,
             incarnation=secrets.token_hex(16),
@@ -66,7 +72,7 @@ class NodeService:
             describe_node=functools.partial(
                 information, isolation, stones(), settings.LABELS, settings.RESOURCES
             ),
-            outbox=outbox,
+            delivery=delivery,
             accept_epoch=EpochFile(settings.runtime / "epoch").accept,
             heartbeat_s=settings.HEARTBEAT_S,
             orphan_grace_s=settings.ORPHAN_GRACE_S,
@@ -75,19 +81,19 @@ class NodeService:
         self._make_packages(settings, tell)
         arguments = ArgumentCache(tell)
         self._logs = LogDelivery(reactor, settings.runtime / "task_logs", self._in_thread, tell)
-        self._units = Units(
+        self._outbox = self._make_outbox(settings, delivery)
+        around = Surroundings(
             reactor,
             time.time,  # noqa: TID251 - the one wall clock of this daemon
             self._workers,
             self._packages,
             arguments,
-            outbox,
+            self._outbox,
+            Askers(delivery, arguments.fetch),
             self._logs,
-            tell,
-            self._master_link.tell_outcome,
             settings.LOG_LIMIT,
         )
-        self._master_link.serve(self._units, self._packages, arguments, self._logs)
+        self._master_link.serve(around, Units(around, tell), HiredWorkers(around, delivery))
         self._listener = MasterListener(
             reactor,
             DaemonTLS(identity),
@@ -105,14 +111,22 @@ class NodeService:
         limit = settings.PACKAGE_CACHE_MB * 2**20
         self._packages = PackageCache(self._repository, self._in_thread, tell, limit, self._environments)
 
+    def _make_outbox(self, settings: Settings, delivery: Delivery) -> Outbox:
+        self._journalling = ThreadPool(1, 1, "outbox")
+        in_thread: InThread = functools.partial(deferToThreadPool, self._reactor, self._journalling)
+        writer = JournalWriter(self._reactor, Journal(settings.runtime / "outbox"), in_thread)
+        return Outbox(writer, delivery, settings.OUTBOX_LIMIT_MB * 2**20)
+
     async def start(self) -> int:
         """Keep workers warm and listen for the master; answers the port."""
         self._files.start()
         self._installing.start()
+        self._journalling.start()
         await self._environments.start()
         await self._in_thread(self._repository.sweep)
         await self._packages.load()
         await self._logs.load()
+        await self._outbox.load()
         await self._workers.start()
         port = self._listener.start()
         self.log.info("The node listens on port {port}", port=port)
@@ -124,6 +138,8 @@ class NodeService:
         self._master_link.stop()
         await self._workers.stop()
         self._logs.stop()
+        await self._outbox.close()
+        self._journalling.stop()
         self._environments.stop()
         self._installing.stop()
         self._files.stop()

@@ -2,44 +2,29 @@
 """
 One attempt on this node, from the master's word to its outcome.
 
-Fetch the package and the arguments, take a warm worker, send RUN, listen, and tell exactly one outcome. The
+Fetch the package and the arguments, take a warm worker, send RUN, listen, and tell exactly one outcome. What
+it asks for meanwhile, its asker gets. The
 worker is killed as soon as there is one: it is used once, and what is still alive of it is not waited for.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from pydra.cluster.interfaces import WorkerExit, WorkerProcess, Workers
+from pydra.cluster.interfaces import WorkerExit, WorkerProcess
 from pydra.cluster.node.limit_words import after
 from pydra.cluster.node.outbox import Outcome
-from pydra.cluster.node.task_log import TaskLog
+from pydra.cluster.node.surroundings import Surroundings
+from pydra.cluster.node.told import MESSAGE_LIMIT, Parts, limit_failure, told_failure
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import COMPLETE, FAILED, LOST, STOPPED, RunUnit, UnitFinished
-from pydra.errors import (
-    InvalidParameters,
-    LimitExceeded,
-    LoadError,
-    PydraError,
-    WorkerDied,
-    WorkersUnavailable,
-)
+from pydra.errors import LimitExceeded, LoadError, PydraError, WireError, WorkerDied
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
-
-PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds between two asks for a worker while none can be started; then the attempt counts as lost."""
-
-MESSAGE_LIMIT = 4 * 1024
-TRACEBACK_LIMIT = 64 * 1024
-TASK_CODES = frozenset({"failed", LoadError.code, LimitExceeded.code, InvalidParameters.code})
-"""Failure codes that a worker may claim; any other is read as ``failed``."""
 
 
 class UnitRun:
@@ -49,31 +34,24 @@ class UnitRun:
 
     def __init__(
         self,
-        clock: IReactorTime,
+        around: Surroundings,
         message: RunUnit,
-        workers: Workers,
-        fetch_package: Callable[[RunUnit], Awaitable[None]],
-        fetch_arguments: Callable[[Payload], Awaitable[bytes]],
-        log: TaskLog,
         progressed: Callable[[UnitRun, int, str | None], None],
         finished: Callable[[UnitRun, Outcome], None],
     ) -> None:
         self.message = message
-        self.log = log
-        self._clock = clock
-        self._begun = clock.seconds()
+        self.log = around.open_log(message.attempt, message.instance, message.seal)
+        self._around = around
+        self._asker = around.askers.open(message.attempt, self._send)
+        self._begun = around.clock.seconds()
         self._failure: Failure | None = None
         """What the task told, until its worker is gone: then it is known whether a limit was the reason."""
-        self._workers = workers
-        self._fetch_package = fetch_package
-        self._fetch_arguments = fetch_arguments
         self._progressed = progressed
         self._finished = finished
         self._worker: WorkerProcess | None = None
         self._ended = False
         self._stopping = False
-        self._parts: list[bytes] = []
-        self._parts_size = 0
+        self._parts = Parts()
 
     def start(self) -> Deferred[None]:
         """Begin; the Deferred fires when the worker was sent its unit, or has failed to be."""
@@ -82,11 +60,11 @@ class UnitRun:
     async def _start(self) -> None:
         message = self.message
         try:
-            await self._fetch_package(message)
-            arguments = await self._fetch_arguments(message.args)
+            await self._around.packages.fetch(message)
+            arguments = await self._around.arguments.fetch(message.args)
             if self._ended:
                 return
-            worker = await self._take()
+            worker = await self._around.take_worker(self, message, lambda: self._ended)
         except PydraError as fault:
             lost = not isinstance(fault, LoadError | LimitExceeded)
             self._end(LOST if lost else FAILED, failure=Failure(fault.code, str(fault)))
@@ -95,7 +73,7 @@ class UnitRun:
             worker.kill()
             return
         self._worker = worker
-        self._begun = self._clock.seconds()
+        self._begun = self._around.clock.seconds()
         head, rest = arguments[: frames.PART_SIZE], arguments[frames.PART_SIZE :]
         while rest:
             worker.send([frames.MORE, head])
@@ -115,21 +93,9 @@ class UnitRun:
         if self._stopping:
             worker.send([frames.STOP])
 
-    async def _take(self) -> WorkerProcess:
-        """A worker for the unit; it waits a while for one: what the machine is short of it may soon have."""
-        message = self.message
-        module = message.task_key.removeprefix(f"{message.package}.").rpartition(".")[0]
-        pauses = iter(PAUSES_S)
-        while True:
-            try:
-                return await self._workers.take(self, message.package, message.version, message.needs, module)
-            except WorkersUnavailable as fault:
-                pause_s = next(pauses, None)
-                if pause_s is None or self._ended:
-                    raise
-                attempt, why = str(message.attempt), str(fault)
-                self.log_source.warn("Attempt {attempt} waits for a worker: {why}", attempt=attempt, why=why)
-                await deferLater(self._clock, pause_s)
+    def _send(self, frame: list[object]) -> None:
+        if self._worker is not None:
+            self._worker.send(frame)
 
     def stop(self) -> None:
         """Set the task's stop flag; before it has a worker, it ends at once."""
@@ -147,25 +113,32 @@ class UnitRun:
         """What the worker says; anything that the protocol does not allow ends the attempt."""
         if self._ended or self._failure is not None:
             return
+        try:
+            self._take(frame)
+        except WireError as fault:
+            self._end(FAILED, failure=Failure(fault.code, str(fault)))
+
+    def _take(self, frame: list[object]) -> None:
         match frame:
+            case [frames.ASK, *_]:
+                self._asker.asked(frame, self._parts.take() if self._parts else b"")
+            case [frames.FORGET, *_]:
+                self._asker.forgot(frame)
             case [frames.PROGRESS, int() as percent, None | str() as text] if -1 <= percent <= 100:
                 # True is an int to Python, and none to the master.
                 self._progressed(self, int(percent), text[:MESSAGE_LIMIT] if text else text)
             case [frames.LOG, rows]:
                 self.log.lines(rows)
-            case [frames.PART, bytes() as part] if self._parts_size + len(part) <= frames.ANSWER_LIMIT:
-                self._parts.append(part)
-                self._parts_size += len(part)
-            case [frames.RESULT, bytes() as rest] if self._parts_size + len(rest) <= frames.ANSWER_LIMIT:
-                self._complete(b"".join([*self._parts, rest]))
+            case [frames.PART, bytes() as part]:
+                self._parts.add(part)
+            case [frames.RESULT, bytes() as rest]:
+                self._complete(self._parts.take(rest))
             case [frames.FAILED, str() as code, str() as text, str() as traceback]:
-                code = code if code in TASK_CODES else "failed"
-                failure = Failure(code, text[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:])
-                self._fail(failure)
+                self._fail(told_failure(code, text, traceback))
             case [frames.STOPPED] if self._stopping:
                 self._end(STOPPED)
             case _:
-                self._end(FAILED, failure=Failure("wire", "The worker broke the protocol and was ended."))
+                raise WireError("The worker broke the protocol and was ended.")
 
     def output_received(self, data: bytes) -> None:
         """Raw output of its processes; some may come after the outcome."""
@@ -176,11 +149,9 @@ class UnitRun:
         told = self._failure
         is_told = told is not None and told.code == LimitExceeded.code
         if ending.limit and not self._ended and not is_told:
-            words = after(ending.limit, self._clock.seconds() - self._begun)
-            self.log.note(words)
-            if told is not None:
-                words = f"{words} ({told.message})"
-            told = Failure(LimitExceeded.code, words[:MESSAGE_LIMIT], told.traceback if told else "")
+            seconds = self._around.clock.seconds() - self._begun
+            self.log.note(after(ending.limit, seconds))
+            told = limit_failure(ending, seconds, told)
         self.log.finish()
         if told is not None:
             self._end(FAILED, failure=told)
@@ -192,7 +163,7 @@ class UnitRun:
     def _fail(self, failure: Failure) -> None:
         """The task failed, by itself or because it reached a limit: its worker's end will tell."""
         if failure.code == LimitExceeded.code:
-            words = after(failure.message, self._clock.seconds() - self._begun)
+            words = after(failure.message, self._around.clock.seconds() - self._begun)
             self.log.note(words)
             failure = msgspec.structs.replace(failure, message=words)
         if self._worker is None:
@@ -219,7 +190,8 @@ class UnitRun:
         if self._ended:
             return
         self._ended = True
-        self._parts = []
+        self._parts.clear()
+        self._around.askers.close(self.message.attempt)
         self.log.flush()
         if self._worker is not None:
             self._worker.kill()

@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from pydra.cluster.interfaces import Workers
-from pydra.cluster.node.held_log import HeldLog
-from pydra.cluster.node.log_delivery import LogDelivery
-from pydra.cluster.node.outbox import Outbox, Outcome
-from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
-from pydra.cluster.node.task_log import TaskLog
+from pydra.cluster.node.outbox import Outcome
+from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.unit_run import UnitRun
 from pydra.cluster.wire.messages import LOST, RunUnit, ToMaster, UnitFinished, UnitProgress
 from pydra.errors import WorkerDied
 from pydra.model.ids import Attempt
-from pydra.model.instance import Failure, LogLine
+from pydra.model.instance import Failure
 
 PROGRESS_S = 0.1
 """Seconds between two progress messages of one attempt; the latest wins."""
@@ -35,27 +31,13 @@ class Units:
 
     def __init__(
         self,
-        clock: IReactorTime,
-        wall_clock: Callable[[], float],
-        workers: Workers,
-        packages: PackageCache,
-        arguments: ArgumentCache,
-        outbox: Outbox,
-        logs: LogDelivery,
+        around: Surroundings,
         tell: Tell,
-        tell_outcome: Callable[[Outcome], None],
-        log_limit: int,
     ) -> None:
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._workers = workers
-        self._packages = packages
-        self._arguments = arguments
-        self._outbox = outbox
-        self._logs = logs
+        self._around = around
+        self._clock = around.clock
+        self._outbox = around.outbox
         self._tell = tell
-        self._tell_outcome = tell_outcome
-        self._log_limit = log_limit
         self._runs: dict[Attempt, UnitRun] = {}
         self._progress: dict[Attempt, UnitProgress] = {}
         self._progress_timer: IDelayedCall | None = None
@@ -69,19 +51,9 @@ class Units:
         attempt = message.attempt
         if attempt in self._runs or attempt in self._outbox:
             return
-        task_log = self._task_log(message)
+        run = UnitRun(self._around, message, self._progressed, self._finished)
         if message.losses:
-            task_log.note(f"Attempt {message.losses + 1} begins.", "INFO")
-        run = UnitRun(
-            self._clock,
-            message,
-            self._workers,
-            self._packages.fetch,
-            self._arguments.fetch,
-            task_log,
-            self._progressed,
-            self._finished,
-        )
+            run.log.note(f"Attempt {message.losses + 1} begins.", "INFO")
         self._runs[attempt] = run
         self._watch(run.start(), run)
 
@@ -106,22 +78,6 @@ class Units:
         for attempt in list(self._runs):
             self.kill(attempt, reason)
 
-    def _task_log(self, message: RunUnit) -> TaskLog:
-        """The log of an attempt; nothing is held for it before its first line."""
-        held: HeldLog | None = None
-
-        def keep(lines: Sequence[LogLine]) -> bool:
-            nonlocal held
-            if held is None:
-                held = self._logs.open(message.attempt, message.instance, message.seal)
-            return self._logs.keep(held, lines)
-
-        def ended() -> None:
-            if held is not None:
-                self._logs.end(held)
-
-        return TaskLog(self._clock, self._wall_clock, keep, ended, self._log_limit)
-
     def _not_here(self, attempt: Attempt) -> None:
         failure = Failure(WorkerDied.code, "The node does not run this (any more).")
         self._tell(UnitFinished(attempt, LOST, failure=failure))
@@ -140,7 +96,7 @@ class Units:
     def _finished(self, run: UnitRun, outcome: Outcome) -> None:
         attempt = run.message.attempt
         del self._runs[attempt]
-        self._packages.release(run.message)
+        self._around.packages.release(run.message)
         last_progress = self._progress.pop(attempt, None)
         if last_progress is not None:
             self._tell(last_progress)
@@ -151,7 +107,6 @@ class Units:
             instance=run.message.instance,
             outcome=outcome.message.outcome,
         )
-        self._tell_outcome(outcome)
 
     def _progressed(self, run: UnitRun, percent: int, text: str | None) -> None:
         unit = run.message

@@ -98,6 +98,10 @@ class PBLink:
         else:
             self._flush_after(0.0)
 
+    def backlog(self) -> int:
+        """Bytes that wait for those before them to be acknowledged."""
+        return self._queued_bytes
+
     def close(self, reason: str) -> None:
         """End the link; what was sent in earlier turns may still arrive."""
         if not self._closed:

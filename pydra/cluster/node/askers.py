@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: MIT
+"""
+Units that workers of this node asked for, until they have the results.
+
+A worker is not trusted: what it asks for is checked and bounded. What is outstanding is asked again on each
+new link; the master ignores what it has.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from struct import iter_unpack
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pydra.cluster.node.delivery import Blob, Delivery, chunks_of
+from pydra.cluster.node.groups import groups
+from pydra.cluster.wire import frames
+from pydra.cluster.wire.messages import UnitResults, UnitsAsked, UnitsForgotten
+from pydra.errors import PydraError, WireError
+from pydra.model.ids import Attempt
+from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT
+
+LAST_INDEX = 2**63 - 1
+
+FORGOTTEN_LIMIT = 1000
+"""Branches that one worker may have forgotten while there is no master to tell."""
+
+_TOO_MUCH = (
+    f"The worker asked for more than {OUTSTANDING_LIMIT} units, or {OUTSTANDING_BYTES // 2**20} MiB of "
+    "arguments, before it had results."
+)
+
+Send = Callable[[list[object]], None]
+
+
+@attrs.define(eq=False)
+class _Branch:
+    """What is outstanding of one branch, by index."""
+
+    time_limit: float
+    args: dict[int, bytes] = attrs.Factory(dict)
+    digests: dict[int, tuple[bytes]] = attrs.Factory(dict)
+    arriving: set[int] = attrs.Factory(set)
+    """Those whose result is being fetched."""
+
+
+class Asker:
+    """What one worker asked for; ``send`` sends it a frame. Faults of the worker are a `WireError`."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        send: Send,
+        delivery: Delivery,
+        fetch_blob: Callable[[Payload], Awaitable[bytes]],
+    ) -> None:
+        self._attempt = attempt
+        self._send = send
+        self._delivery = delivery
+        self._fetch_blob = fetch_blob
+        self._branches: dict[str, _Branch] = {}
+        self._count = 0
+        self._bytes = 0
+        self._forgotten: dict[str, None] = {}
+        """Branches that the master was not told to forget."""
+        self._arriving: deque[tuple[str, int, Payload]] = deque()
+        """Large results to be fetched, one after the other."""
+        self._is_fetching = False
+
+    def asked(self, frame: Sequence[object], parts: bytes) -> None:
+        """The worker sent an ASK, after these parts."""
+        match frame:
+            case [frames.ASK, str() as branch, list() as said, list() as packed, bytes() as digests, limit]:
+                time_limit = _time_limit(limit)
+            case _:
+                raise WireError("The worker sent an ASK of another form.")
+        if parts:
+            if len(packed) != 1 or type(packed[0]) is not bytes:
+                raise WireError("The worker asked for several units with parts of arguments.")
+            packed = [parts + packed[0]]
+        indexes, args = _checked(branch, said, packed, digests)
+        held = self._branches.get(branch)
+        if held is None:
+            held = _Branch(time_limit)
+        elif not held.args.keys().isdisjoint(indexes):
+            raise WireError("The worker asked for a unit again before it had the result.")
+        self._count += len(indexes)
+        self._bytes += sum(map(len, args))
+        if self._count > OUTSTANDING_LIMIT or self._bytes > OUTSTANDING_BYTES:
+            raise WireError(_TOO_MUCH)
+        self._branches[branch] = held
+        held.time_limit = time_limit
+        held.args.update(zip(indexes, args, strict=True))
+        held.digests.update(zip(indexes, iter_unpack(f"{DIGEST_SIZE}s", digests), strict=True))
+        self._tell(branch, time_limit, indexes, args, digests)
+
+    def forgot(self, frame: Sequence[object]) -> None:
+        """The worker sent a FORGET."""
+        match frame:
+            case [frames.FORGET, str() as branch]:
+                held = self._branches.pop(branch, None)
+            case _:
+                raise WireError("The worker sent a FORGET of another form.")
+        if held is None:
+            return
+        self._count -= len(held.args)
+        self._bytes -= sum(map(len, held.args.values()))
+        if not self._delivery.send(self._attempt, UnitsForgotten(self._attempt, branch)):
+            self._forgotten[branch] = None
+            if len(self._forgotten) > FORGOTTEN_LIMIT:
+                raise WireError("The worker asks for units and forgets them again and again.")
+
+    def results(self, message: UnitResults) -> None:
+        """The master gives results; what nobody waits for is dropped."""
+        held = self._branches.get(message.branch)
+        if held is None:
+            return
+        if message.blobs:
+            self._results_with_blobs(held, message)
+            return
+        indexes, results, failures = message.indexes, message.results, message.failures
+        if not held.args.keys() >= set(indexes):
+            wanted = [number for number, index in enumerate(indexes) if index in held.args]
+            failures = {place: failures[number] for place, number in enumerate(wanted) if number in failures}
+            indexes, results = [indexes[number] for number in wanted], [results[number] for number in wanted]
+        self._give(message.branch, held, indexes, results, failures)
+
+    def ask_again(self) -> None:
+        """There is a new link."""
+        forgotten, self._forgotten = self._forgotten, {}
+        for branch in forgotten:
+            self._delivery.send(self._attempt, UnitsForgotten(self._attempt, branch))
+        for branch, held in self._branches.items():
+            indexes = list(held.args)
+            digests = b"".join(digest for (digest,) in map(held.digests.__getitem__, indexes))
+            self._tell(branch, held.time_limit, indexes, list(held.args.values()), digests)
+
+    def close(self) -> None:
+        """The worker is gone."""
+        self._branches.clear()
+        self._arriving.clear()
+
+    def _tell(
+        self, branch: str, time_limit: float, indexes: list[int], args: list[bytes], digests: bytes
+    ) -> None:
+        """Ask the master, in messages of a size that travels; large arguments go before."""
+        sizes = [min(len(arg), INLINE_LIMIT) + DIGEST_SIZE + 16 for arg in args]
+        for start, end in groups(sizes):
+            blobs: dict[int, Payload] = {}
+            sources: list[Blob] = []
+            group = args[start:end]
+            for place, arg in enumerate(group) if max(map(len, group)) > INLINE_LIMIT else ():
+                if len(arg) > INLINE_LIMIT:
+                    blobs[place] = Payload(len(arg), sha256=hashlib.sha256(arg).hexdigest())
+                    sources.append(Blob(blobs[place].sha256, functools.partial(chunks_of, arg)))
+                    group[place] = b""
+            part = digests[start * DIGEST_SIZE : end * DIGEST_SIZE]
+            message = UnitsAsked(self._attempt, branch, indexes[start:end], group, part, blobs, time_limit)
+            self._delivery.send(self._attempt, message, sources)
+
+    def _give(
+        self,
+        branch: str,
+        held: _Branch,
+        indexes: list[int],
+        results: list[bytes],
+        failures: dict[int, Failure],
+    ) -> None:
+        """Results of units that are outstanding go to the worker, and are so no more."""
+        if not indexes:
+            return
+        told = {
+            place: [failure.code, failure.message, failure.traceback] for place, failure in failures.items()
+        }
+        self._send([frames.RESULTS, branch, indexes, results, told])
+        self._count -= len(indexes)
+        self._bytes -= sum(map(len, map(held.args.pop, indexes)))
+        deque(map(held.digests.pop, indexes), 0)
+        if not held.args:
+            self._branches.pop(branch, None)
+
+    # Large results.
+
+    def _results_with_blobs(self, held: _Branch, message: UnitResults) -> None:
+        inline: list[int] = []
+        for place, index in enumerate(message.indexes):
+            if index not in held.args:
+                continue
+            if place not in message.blobs:
+                inline.append(place)
+            elif index not in held.arriving:
+                held.arriving.add(index)
+                self._arriving.append((message.branch, index, message.blobs[place]))
+        indexes, results = [message.indexes[place] for place in inline], [message.results[i] for i in inline]
+        failures = {new: message.failures[old] for new, old in enumerate(inline) if old in message.failures}
+        self._give(message.branch, held, indexes, results, failures)
+        if self._arriving and not self._is_fetching:
+            self._is_fetching = True
+            fetched = Deferred.fromCoroutine(self._fetch())
+            fetched.addErrback(lambda fault: self.log.failure("Results could not be given", fault))
+
+    async def _fetch(self) -> None:
+        try:
+            while self._arriving:
+                branch, index, payload = self._arriving.popleft()
+                failures: dict[int, Failure] = {}
+                try:
+                    result = await self._fetch_blob(payload)
+                except PydraError as fault:
+                    result, failures = b"", {0: Failure(fault.code, str(fault))}
+                held = self._branches.get(branch)
+                if held is None or index not in held.arriving:
+                    continue
+                held.arriving.discard(index)
+                if index not in held.args:
+                    continue
+                for part in in_parts(result):
+                    self._send([frames.MORE, part])
+                self._give(branch, held, [index], [last_part(result)], failures)
+        finally:
+            self._is_fetching = False
+
+
+class Askers:
+    """The workers of this node that ask for units, by attempt."""
+
+    def __init__(self, delivery: Delivery, fetch_blob: Callable[[Payload], Awaitable[bytes]]) -> None:
+        self._delivery = delivery
+        self._fetch_blob = fetch_blob
+        self._askers: dict[Attempt, Asker] = {}
+
+    def open(self, attempt: Attempt, send: Send) -> Asker:
+        """A worker that may ask."""
+        asker = self._askers[attempt] = Asker(attempt, send, self._delivery, self._fetch_blob)
+        return asker
+
+    def close(self, attempt: Attempt) -> None:
+        """It is gone."""
+        asker = self._askers.pop(attempt, None)
+        if asker is not None:
+            asker.close()
+
+    def results(self, message: UnitResults) -> None:
+        """The master gives results; those for a worker that is gone are dropped."""
+        asker = self._askers.get(message.asker)
+        if asker is not None:
+            asker.results(message)
+
+    def ask_again(self) -> None:
+        """There is a new link to the master."""
+        for asker in self._askers.values():
+            asker.ask_again()
+
+
+def in_parts(data: bytes) -> Iterable[bytes]:
+    """What goes ahead in MOREs of something that is too large for one frame."""
+    end = len(data) - len(last_part(data))
+    return (data[start : start + frames.PART_SIZE] for start in range(0, end, frames.PART_SIZE))
+
+
+def last_part(data: bytes) -> bytes:
+    """What is left for the frame after the MOREs."""
+    whole = (len(data) - 1) // frames.PART_SIZE if data else 0
+    return data[whole * frames.PART_SIZE :]
+
+
+def _checked(
+    branch: str, indexes: list[Any], args: list[Any], digests: bytes
+) -> tuple[list[int], list[bytes]]:
+    """Indexes and arguments, which may be anything before; `WireError` if these are no units."""
+    count = len(indexes)
+    if not branch or len(branch) > BRANCH_LIMIT or not branch.isprintable():
+        raise WireError("The worker asked for units of a branch that has no such name.")
+    if not count or len(args) != count or len(digests) != count * DIGEST_SIZE:
+        raise WireError("The worker asked for units in columns of different lengths.")
+    if set(map(type, indexes)) != {int} or set(map(type, args)) != {bytes}:
+        raise WireError("The worker asked for units with columns of other types.")
+    if min(indexes) < 0 or max(indexes) > LAST_INDEX:
+        raise WireError("The worker asked for a unit with an index that is none.")
+    if len(set(indexes)) != count:
+        raise WireError("The worker asked for a unit twice.")
+    return indexes, args
+
+
+def _time_limit(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and math.isfinite(value):
+        return float(value)
+    raise WireError("The worker asked for units with a time limit that is none.")

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""
+What attempts of this node tell the master: in order for each attempt, large parts before what names them.
+
+Nothing is kept here: whoever sends keeps what matters, and sends it again on a new link. A link that is far
+behind is given more only when it has caught up, so that even a gigabyte does not break it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import Bulk, Link
+from pydra.cluster.wire.messages import ToMaster
+from pydra.errors import LinkLost, RemoteFault
+from pydra.model.ids import Attempt
+
+BACKLOG_LIMIT = 16 * 1024 * 1024
+"""Bytes that may wait in a link."""
+
+LOOK_S = 0.02
+"""Seconds after which is looked whether a link has caught up."""
+
+BLOB_CHUNK = 64 * 1024
+
+
+class Blob(NamedTuple):
+    """Something too large to travel inline; ``chunks`` begins to read it, each time anew."""
+
+    digest: str
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+class _Waiting(NamedTuple):
+    source: Attempt
+    message: ToMaster
+    blobs: Sequence[Blob]
+
+
+class Delivery:
+    """Sends on the link that is open, if one is."""
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._link: Link | None = None
+        self._bulk: Bulk | None = None
+        self._waiting: deque[_Waiting] = deque()
+        """What the link has no room for."""
+        self._chains: dict[Attempt, deque[_Waiting]] = {}
+        """What waits for a blob that is under way, by source."""
+        self._look: IDelayedCall | None = None
+
+    def open(self, link: Link, bulk: Bulk) -> None:
+        """There is a master that takes what is sent from now on."""
+        self._link, self._bulk = link, bulk
+
+    def close(self) -> None:
+        """There is none any more; what was not sent is dropped."""
+        self._link = self._bulk = None
+        self._waiting.clear()
+        self._chains.clear()
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        self._look = None
+
+    def send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob] = ()) -> bool:
+        """Send after all that the same source sent before; False, and nothing is done, without a link."""
+        if self._link is None:
+            return False
+        if self._waiting or self._link.backlog() > BACKLOG_LIMIT:
+            self._waiting.append(_Waiting(source, message, blobs))
+            self._look_later()
+        else:
+            self._send(source, message, blobs)
+        return True
+
+    def _send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob]) -> None:
+        chain = self._chains.get(source)
+        if chain is not None:
+            chain.append(_Waiting(source, message, blobs))
+        elif blobs:
+            self._chains[source] = chain = deque([_Waiting(source, message, blobs)])
+            drained = Deferred.fromCoroutine(self._drain(source, chain))
+            drained.addErrback(self._failed)
+        elif self._link is not None:
+            self._link.send(message)
+
+    def _look_later(self) -> None:
+        if self._look is None:
+            self._look = self._clock.callLater(LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        while self._waiting and self._link is not None:
+            if self._link.backlog() > BACKLOG_LIMIT:
+                self._look_later()
+                return
+            self._send(*self._waiting.popleft())
+
+    async def _drain(self, source: Attempt, chain: deque[_Waiting]) -> None:
+        """Send one after the other what one source sent; ends with the link."""
+        link, bulk = self._link, self._bulk
+        if link is None or bulk is None:
+            return
+        while chain:
+            _, message, blobs = chain[0]
+            try:
+                for blob in blobs:
+                    await bulk.send("blob", blob.digest, blob.chunks())
+                    if self._link is not link:
+                        return
+                link.send(message)
+            except LinkLost:
+                return
+            except FileNotFoundError:
+                pass  # nobody needs it any more, so what names it is not needed either
+            except RemoteFault as fault:
+                # The master cannot take it now (its disk may be full): the next link brings it again.
+                self.log.warn("The master refused a blob: {fault}", fault=str(fault))
+                link.close("a blob was refused")
+                return
+            if self._link is not link:
+                return
+            chain.popleft()
+        del self._chains[source]
+
+    def _failed(self, fault: object) -> None:
+        self.log.error("What was to be told could not be sent: {fault}", fault=fault)
+        if self._link is not None:
+            self._link.close("a blob could not be read")
+
+
+async def chunks_of(data: bytes) -> AsyncIterator[bytes]:
+    """Bytes in memory as the source of a stream."""
+    for start in range(0, len(data), BLOB_CHUNK):
+        yield data[start : start + BLOB_CHUNK]

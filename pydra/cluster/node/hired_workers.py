@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""The hired workers of this node, by attempt."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pydra.cluster.node.delivery import Delivery
+from pydra.cluster.node.hired_worker import HiredWorker
+from pydra.cluster.node.surroundings import Surroundings
+from pydra.cluster.wire.messages import HeldBatch, HeldWorker, HireWorker, RunUnits, WorkerLost
+from pydra.errors import WorkerDied
+from pydra.model.ids import Attempt
+from pydra.model.instance import Failure
+
+
+class HiredWorkers:
+    """Hires, feeds and releases workers, and tells the loss of those that end by themselves."""
+
+    log = Logger()
+
+    def __init__(self, around: Surroundings, delivery: Delivery) -> None:
+        self._around = around
+        self._delivery = delivery
+        self._workers: dict[Attempt, HiredWorker] = {}
+
+    def held(self) -> tuple[HeldWorker, ...]:
+        """All that have not ended."""
+        return tuple(_held(worker.message) for worker in self._workers.values())
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Their attempts."""
+        return tuple(self._workers)
+
+    def hire(self, message: HireWorker) -> None:
+        """Begin a worker; one that is known already is left as it is."""
+        if message.worker in self._workers:
+            return
+        worker = self._workers[message.worker] = HiredWorker(self._around, message, self._lost)
+        self._watch(worker.start(), worker)
+
+    def run(self, message: RunUnits) -> None:
+        """Have a batch run; one that is known already is left as it is."""
+        if self._around.outbox.has_batch(message.batch) or not message.indexes:
+            return
+        worker = self._workers.get(message.worker)
+        if worker is None:
+            failure = Failure(WorkerDied.code, "The node does not have this worker (any more).")
+            self._delivery.send(message.worker, WorkerLost(message.worker, failure))
+            return
+        instance = worker.message.instance
+        self._around.outbox.begin(
+            HeldBatch(
+                message.batch, message.worker, instance, message.branch, message.indexes, message.digests
+            )
+        )
+        worker.run(message)
+
+    def release(self, attempt: Attempt) -> None:
+        """End a worker; the results that it told are delivered all the same."""
+        worker = self._workers.pop(attempt, None)
+        if worker is not None:
+            worker.release()
+            self._around.packages.release(worker.message)
+            self._around.outbox.close_batches(attempt)
+
+    def go_on(self) -> None:
+        """There may be room for results again."""
+        for worker in list(self._workers.values()):
+            worker.go_on()
+
+    def kill_all(self, reason: str) -> None:
+        """End all of them."""
+        for worker in list(self._workers.values()):
+            worker.kill(reason)
+
+    def _lost(self, worker: HiredWorker, failure: Failure) -> None:
+        message = worker.message
+        del self._workers[message.worker]
+        self._around.packages.release(message)
+        self.log.debug(
+            "Worker {attempt} of instance={instance} is lost: {reason}",
+            attempt=str(message.worker),
+            instance=message.instance,
+            reason=failure.message,
+        )
+        self._around.outbox.lost(_held(message), failure)
+
+    def _watch(self, started: Deferred[None], worker: HiredWorker) -> None:
+        def failed(fault: object) -> None:
+            self.log.error(
+                "Worker {attempt} could not be started: {fault}",
+                attempt=str(worker.message.worker),
+                fault=fault,
+            )
+            worker.kill("The node failed to start it; its log has the details.")
+
+        started.addErrback(failed)
+
+
+def _held(message: HireWorker) -> HeldWorker:
+    return HeldWorker(message.worker, message.instance, int(message.key.rpartition(":")[2]))

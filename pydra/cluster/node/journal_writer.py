@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""
+Writes a journal in a thread, from the reactor: what is added while a write is under way goes into the next.
+
+If the disk refuses, everything stays in memory and those who wait for it are told as if it were written:
+then a kill of this process costs what is not written yet. It is tried again until the disk takes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import InThread
+from pydra.cluster.node.delivery import BLOB_CHUNK, chunks_of
+from pydra.cluster.node.journal import Journal
+
+RETRY_S = 1.0
+"""Seconds after which a disk that refused is tried again."""
+
+SPARE = 8 * 1024 * 1024
+"""Bytes of what is not needed any more that the file may have, beyond half of what is needed."""
+
+LAZY_LIMIT = 256 * 1024
+"""Bytes of records that nobody waits for, before they are written all the same."""
+
+_READ_SIZE = 16 * BLOB_CHUNK
+
+
+@attrs.define
+class _Work:
+    """What the next turn of the thread does."""
+
+    records: list[bytes] = attrs.Factory(list)
+    written: list[Callable[[], None]] = attrs.Factory(list)
+    size: int = 0
+    blobs: dict[str, bytes | None] = attrs.Factory(dict)
+    """To be written, or (None) removed."""
+
+
+class JournalWriter:
+    """
+    A journal and who waits for it. ``live``, set by whose records they are, gives those that are needed, when
+    the file is made anew.
+
+    While ``is_safe`` is set, what is written is synced: it outlives the machine too.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, journal: Journal, in_thread: InThread) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._in_thread = in_thread
+        self.live: Callable[[], Iterable[bytes]] = tuple
+        self._next = _Work()
+        self._is_writing = False
+        self._wants_sync = False
+        self._retry: IDelayedCall | None = None
+        self._idle: Deferred[None] | None = None
+        self._blobs: Counter[str] = Counter()
+        """How often each blob is needed."""
+        self._sizes: dict[str, int] = {}
+        self._unwritten: dict[str, bytes] = {}
+        """Blobs that are in memory still."""
+        self._blob_bytes = 0
+        self._live_bytes = 0
+        self._clean = 0
+        """Bytes of the file when it was made anew."""
+        self.is_safe = True
+        self.fault = ""
+        """Why the disk takes nothing at the moment."""
+
+    async def load(self) -> list[bytes]:
+        """All records of an earlier process; once, before anything else. `OSError`."""
+        self._is_writing = True
+        records: list[bytes] = await self._in_thread(self._journal.open)
+        self._sizes = await self._in_thread(self._journal.blobs)
+        return records
+
+    async def loaded(self) -> None:
+        """All that is needed of it was told: other blobs go, and other records."""
+        for digest in [digest for digest in self._sizes if digest not in self._blobs]:
+            del self._sizes[digest]
+            self._next.blobs[digest] = None
+        await self._in_thread(self._journal.rewrite, list(self.live()), True)
+        self._clean = self._journal.size
+        self._is_writing = False
+        self._go_on()
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk, about."""
+        return self._journal.size + self._blob_bytes
+
+    def has_blob(self, digest: str, size: int) -> bool:
+        """An earlier process left this blob."""
+        return self._sizes.get(digest) == size
+
+    # Records.
+
+    def add(self, record: bytes, written: Callable[[], None]) -> None:
+        """Write a record that is needed until it is ``dropped``; ``written`` is called when it is."""
+        self.needs(len(record))
+        self._next.records.append(record)
+        self._next.written.append(written)
+        self._go_on()
+
+    def then(self, written: Callable[[], None]) -> None:
+        """Call it when all that was added before is written."""
+        self._next.written.append(written)
+        self._go_on()
+
+    def add_lazily(self, record: bytes) -> None:
+        """Write a record, with the next that somebody waits for."""
+        self._next.records.append(record)
+        self._next.size += len(record)
+        self._go_on()
+
+    def needs(self, size: int) -> None:
+        """A record of so many bytes is needed."""
+        self._live_bytes += size
+
+    def dropped(self, size: int) -> None:
+        """A record of so many bytes is not needed any more."""
+        self._live_bytes -= size
+        if self._is_wasteful():
+            self._go_on()
+
+    def sync(self) -> None:
+        """Have on the disk for good what was written up to now, and (being ``is_safe``) from now on."""
+        self._wants_sync = True
+        self._go_on()
+
+    # Blobs.
+
+    def keep_blob(self, digest: str, data: bytes | None, size: int) -> None:
+        """A blob is needed once more; its bytes are given, unless an earlier process wrote it."""
+        self._blobs[digest] += 1
+        if self._blobs[digest] > 1:
+            return
+        self._sizes[digest] = size
+        self._blob_bytes += size
+        if data is not None:
+            self._unwritten[digest] = self._next.blobs[digest] = data
+
+    def drop_blob(self, digest: str) -> None:
+        """It is needed once less."""
+        self._blobs[digest] -= 1
+        if self._blobs[digest] <= 0:
+            del self._blobs[digest]
+            self._blob_bytes -= self._sizes.pop(digest)
+            self._unwritten.pop(digest, None)
+            self._next.blobs[digest] = None
+            self._go_on()
+
+    async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
+        """The bytes of a blob that is needed. `OSError`."""
+        if digest in self._unwritten:
+            async for chunk in chunks_of(self._unwritten[digest]):
+                yield chunk
+            return
+        start = 0
+        while data := await self._in_thread(self._journal.read_blob, digest, start, _READ_SIZE):
+            async for chunk in chunks_of(data):
+                yield chunk
+            start += len(data)
+
+    # The thread.
+
+    async def close(self) -> None:
+        """Write what waits, and no more."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._is_writing:
+            self._idle = Deferred()
+            await self._idle
+        work, self._next = self._next, _Work()
+        self._is_writing = True
+        try:
+            await self._in_thread(self._write, work, True, list(self.live()) if self.fault else None)
+        except OSError as fault:
+            self.log.error("The outbox could not be written at the end: {fault}", fault=str(fault))
+        self._journal.close()
+
+    def _is_wasteful(self) -> bool:
+        size = self._journal.size
+        return size > 1.5 * self._live_bytes + SPARE and size > self._clean + SPARE
+
+    def _has_work(self) -> bool:
+        waiting = self._next
+        return bool(
+            waiting.written
+            or waiting.size > LAZY_LIMIT
+            or self._wants_sync
+            or self._is_wasteful()
+            or None in waiting.blobs.values()
+        )
+
+    def _go_on(self) -> None:
+        if self.fault:
+            self._tell_at_once()
+        elif not self._is_writing and self._has_work():
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_writing = True
+        turns = Deferred.fromCoroutine(self._turns())
+        turns.addErrback(lambda fault: self.log.failure("The outbox could not be written", fault))
+
+    async def _turns(self) -> None:
+        try:
+            await self._turn()
+            while not self.fault and self._idle is None and self._has_work():
+                await self._turn()
+        finally:
+            self._is_writing = False
+            if self._idle is not None:
+                idle, self._idle = self._idle, None
+                idle.callback(None)
+
+    async def _turn(self) -> None:
+        work, self._next = self._next, _Work()
+        sync, self._wants_sync = self.is_safe or self._wants_sync, False
+        rewrite: list[bytes] | None = None
+        if self.fault or self._is_wasteful():
+            rewrite = list(self.live())
+            work.blobs = {**self._unwritten, **work.blobs}
+        try:
+            await self._in_thread(self._write, work, sync, rewrite)
+        except OSError as fault:
+            self._refused(str(fault), work)
+            return
+        if rewrite is not None:
+            self._clean = self._journal.size
+        if self.fault:
+            self.log.info("The outbox is written again")
+            self.fault = ""
+        for digest, data in work.blobs.items():
+            if data is not None and self._unwritten.get(digest) is data:
+                del self._unwritten[digest]
+        _tell(work.written)
+
+    def _refused(self, why: str, work: _Work) -> None:
+        if not self.fault:
+            self.log.error("The outbox cannot be written, trying again: {fault}", fault=why)
+        self.fault = why
+        removed: dict[str, bytes | None] = {name: None for name, data in work.blobs.items() if data is None}
+        self._next.blobs = removed | self._next.blobs
+        self._retry = self._clock.callLater(RETRY_S, self._try_again)
+        _tell(work.written)
+        self._tell_at_once()
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._begin()
+
+    def _tell_at_once(self) -> None:
+        """All that is needed is written when the disk takes something again; nobody waits for that."""
+        self._next.records.clear()
+        self._next.size = 0
+        waiting, self._next.written = self._next.written, []
+        _tell(waiting)
+
+    def _write(self, work: _Work, sync: bool, rewrite: list[bytes] | None) -> None:
+        """In the thread: blobs before the records that name them, and removed after those that do not."""
+        journal = self._journal
+        for digest, data in work.blobs.items():
+            if data is not None:
+                journal.write_blob(digest, data, sync)
+        if rewrite is not None:
+            journal.rewrite(rewrite, sync)
+        elif work.records:
+            journal.append(work.records, sync)
+        elif sync:
+            journal.sync()
+        for digest, data in work.blobs.items():
+            if data is None:
+                journal.remove_blob(digest)
+
+
+def _tell(written: Sequence[Callable[[], None]]) -> None:
+    for tell in written:
+        tell()

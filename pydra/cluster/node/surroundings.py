@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""What everything that runs on a node needs, and how it gets a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import WorkerListener, WorkerProcess, Workers
+from pydra.cluster.node.askers import Askers
+from pydra.cluster.node.attempt_log import AttemptLog
+from pydra.cluster.node.log_delivery import LogDelivery
+from pydra.cluster.node.outbox import Outbox
+from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.wire.messages import HireWorker, RunUnit
+from pydra.errors import WorkersUnavailable
+from pydra.model.ids import Attempt, InstanceId
+
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between two asks for a worker while none can be started; then the attempt counts as lost."""
+
+_log = Logger()
+
+
+@attrs.frozen
+class Surroundings:
+    """The parts of a node."""
+
+    clock: IReactorTime
+    wall_clock: Callable[[], float]
+    workers: Workers
+    packages: PackageCache
+    arguments: ArgumentCache
+    outbox: Outbox
+    askers: Askers
+    logs: LogDelivery
+    log_limit: int
+
+    def open_log(self, attempt: Attempt, instance: InstanceId, seal: bytes) -> AttemptLog:
+        """The log of an attempt."""
+        return AttemptLog(self.clock, self.wall_clock, self.logs, self.log_limit, attempt, instance, seal)
+
+    async def take_worker(
+        self, listener: WorkerListener, message: RunUnit | HireWorker, is_ended: Callable[[], bool]
+    ) -> WorkerProcess:
+        """
+        A worker with the package of the message.
+
+        It is waited for a while: what the machine is short of it may soon have. `SandboxError`,
+        `LimitExceeded`.
+        """
+        attempt = message.attempt if isinstance(message, RunUnit) else message.worker
+        module = message.task_key.removeprefix(f"{message.package}.").rpartition(".")[0]
+        pauses = iter(PAUSES_S)
+        while True:
+            try:
+                if refusal := self.outbox.refusal():
+                    raise WorkersUnavailable(refusal)
+                return await self.workers.take(
+                    listener, message.package, message.version, message.needs, module
+                )
+            except WorkersUnavailable as fault:
+                pause_s = next(pauses, None)
+                if pause_s is None or is_ended():
+                    raise
+                _log.warn("Attempt {attempt} waits for a worker: {why}", attempt=str(attempt), why=str(fault))
+                await deferLater(self.clock, pause_s)
