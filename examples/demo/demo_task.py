@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-Two tasks to try a cluster with: one that counts, and one that is made of three of it.
+Tasks to try a cluster with: one that counts, one made of three of it, and one that does ten things at once.
 
 ``TestTask().start({"start": 0, "end": 3})`` runs without any cluster.
 """
@@ -11,7 +11,7 @@ import time
 
 from django import forms
 
-from pydra.cluster.tasks import Task, TaskContainer
+from pydra.cluster.tasks import ParallelTask, Task, TaskContainer
 
 
 class TestTaskInput(forms.Form):
@@ -65,3 +65,36 @@ class TestContainerTask(TaskContainer):
         self.add_task(TestTask("first"), 80)
         self.add_task(TestTask("second"))
         self.add_task(TestTask("third"))
+
+
+class TestParallelUnit(Task):
+    """What TestParallelTask has done for each of its items."""
+
+    __test__ = False
+
+    description = "Takes a second, and returns twice what it is given as data."
+
+    def work(self, data):
+        time.sleep(1)
+        print(f"doubled {data}")
+        return 2 * data
+
+
+class TestParallelTask(ParallelTask):
+    """Ten items, each of which takes a second."""
+
+    __test__ = False
+
+    description = "Ten items that take a second each, on as many workers as are free; returns their sum."
+    datasource = range(10)
+
+    def __init__(self, msg=None):
+        super().__init__(msg)
+        self.set_subtask(TestParallelUnit)
+        self.sum = 0
+
+    def work_unit_complete(self, data, results):
+        self.sum += results
+
+    def work_complete(self):
+        return {"sum": self.sum}

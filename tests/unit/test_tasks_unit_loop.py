@@ -89,8 +89,8 @@ def test_an_item_of_the_greatest_size_is_sent() -> None:
     [
         (object(), r"args\['data'\]: a value of type object"),
         ({"a": [1, object()]}, r"args\['data'\]\['a'\]\[1\]: a value of type object"),
-        pytest.param(2**70000, "data: an integer of 70001 bits", id="integer"),
-        pytest.param("\ud800", "data: text with half of a surrogate pair", id="text"),
+        pytest.param(2**70000, r"args\['data'\]: an integer of 70001 bits", id="integer"),
+        pytest.param("\ud800", r"args\['data'\]: text with half of a surrogate pair", id="text"),
     ],
 )
 def test_an_item_that_cannot_travel_is_named_by_its_index(item: object, words: str) -> None:

@@ -307,4 +307,5 @@ def test_the_demo_package_is_well() -> None:
         "demo.demo_task.TestTask": False,
         "demo.demo_task.TestContainerTask": False,
         "demo.library_statistics.StatisticsTask": False,
+        "demo.primes.PrimesTask": False,
     } == {task.key: task.form.needs_sandbox for task in found.tasks if task.form is not None}

@@ -57,10 +57,6 @@ LASTING = (InvalidParameters.code, TaskNotFoundException.code)
 ITEM_LIMIT = ANSWER_LIMIT
 """Bytes of the packed arguments of one unit."""
 
-_HEAD = b"\x81\xa4data"
-"""The MessagePack of ``{"data": item}`` without the item."""
-
-_PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
 _END = object()
 
 
@@ -180,10 +176,7 @@ class UnitLoop:
 
     def _packed(self, item: object) -> bytes:
         try:
-            if type(item) in _PLAIN:
-                packed = _HEAD + payload.pack(item, "data")
-            else:
-                packed = payload.pack({"data": item}, "args")
+            packed = payload.pack({"data": item}, "args")
         except (TypeError, ValueError) as fault:
             raise DatasourceFailed(f"Item {self._drawn} of the datasource cannot be sent: {fault}") from None
         if len(packed) > ITEM_LIMIT:
