@@ -273,7 +273,7 @@ def test_restored_attempts_are_not_repeated(bench: Bench) -> None:
     ("given", "words"),
     [
         (restored(status=Status.COMPLETE), "cannot be restored as COMPLETE"),
-        (restored(status=Status.PAUSED), "cannot be restored as PAUSED"),
+        (restored(status=Status.UNKNOWN), "cannot be restored as UNKNOWN"),
         (restored(attempt=None), "without attempt or node"),
         (Restored(A, 5, 0.0, Status.RUNNING, OLD), "without attempt or node"),
         (restored(attempt=Attempt(3, 1)), "cannot be of the past"),

@@ -45,6 +45,22 @@ def consider(state: State, one: Waiting | Assigned, ended: Mapping[InstanceId, E
     return True
 
 
+def hold(state: State, waiting: Waiting, ended: Mapping[InstanceId, Ended]) -> None:
+    """An instance of before waits, and is paused."""
+    consider(state, waiting, ended)
+    state.paused[waiting.instance] = waiting
+
+
+def go_on(state: State, instance: InstanceId) -> None:
+    """It is paused no more, and waits for whatever it has to wait for."""
+    waiting = state.paused.pop(instance)
+    if state.dependencies.conditions(instance):
+        _place(state, waiting)
+        _judge(state, waiting, 0.0)
+    else:
+        state.queue.add(waiting)
+
+
 def rest(state: State, waiting: Waiting, rest_s: float) -> None:
     """It stands in the queue after so many seconds."""
     if rest_s > 0:
@@ -63,6 +79,8 @@ def withdraw(state: State, instance: InstanceId) -> Waiting:
     """What waits, for whatever, waits no more."""
     if (waiting := state.resting.pop(instance, None)) is not None:
         state.deadlines.clear((DueKind.RETRY, instance))
+        return waiting
+    if (waiting := state.paused.pop(instance, None)) is not None:
         return waiting
     return state.blocked.pop(instance, None) or state.queue.remove(instance)
 

@@ -18,6 +18,10 @@ class DueKind(IntEnum):
     """An instance runs for as long as it may."""
     RETRY = 3
     """An instance that failed is run again."""
+    IDLE = 4
+    """Hired workers of an instance had nothing to do for long enough."""
+    EXPECTED = 5
+    """Nodes did not come back after a restart of the master."""
 
 
 Key = tuple[DueKind, int]

@@ -44,7 +44,7 @@ class BeginCancelling(msgspec.Struct, frozen=True):
 
 
 class Requeue(msgspec.Struct, frozen=True):
-    """Store that the attempt was lost, the ``losses``-th of its instance, which waits again."""
+    """Store that an attempt was lost, the ``losses``-th of its instance, which waits or stays paused."""
 
     instance: InstanceId
     attempt: Attempt

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pydra.cluster.scheduler.deadlines import DueKind, Key
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.unit_invariants import check_units
 from pydra.model.ids import InstanceId
 from pydra.model.status import Status
 
@@ -19,10 +20,15 @@ def check(state: State) -> None:
     _check_placement(state)
     _check_deadlines(state)
     _check_dependencies(state)
+    check_units(state)
 
 
 def _check_instances(state: State) -> None:
-    both = [instance for instance in state.assigned if instance in state.queue]
+    both = [
+        instance
+        for instance in (*state.assigned, *state.paused)
+        if instance in state.queue or (instance in state.assigned and instance in state.paused)
+    ]
     assert not both, f"instances {both} wait and run at once"
     entries = sorted(state.queue.living_entries())
     waiting = sorted(item.instance for item in state.queue.ordered())
@@ -40,7 +46,7 @@ def _check_instances(state: State) -> None:
     assert len(state.attempts) == len(state.assigned), "there are more or fewer attempts than assignments"
     for instance, assigned in state.assigned.items():
         assert assigned.instance == instance, f"instance {instance} has the record of {assigned.instance}"
-        assert assigned.status in (Status.RUNNING, Status.CANCELLING), (
+        assert assigned.status in (Status.RUNNING, Status.CANCELLING, Status.PAUSED), (
             f"instance {instance} is with a node, but {assigned.status.name}"
         )
         attempt = assigned.attempt
@@ -50,9 +56,14 @@ def _check_instances(state: State) -> None:
         )
         node = state.nodes.get(assigned.node)
         assert node is not None, f"instance {instance} is with node {assigned.node}, which is not known"
-        assert node.holders.get(assigned.index) is assigned, (
-            f"instance {instance} does not hold slot {assigned.index} of node {node.id}"
+        assert node.roots.get(instance) is assigned, f"instance {instance} is not with node {node.id}"
+        assert (node.holders.get(assigned.index) is assigned) == assigned.has_slot, (
+            f"instance {instance} does not hold slot {assigned.index} of node {node.id}, or does"
         )
+        if assigned.status is Status.RUNNING:
+            assert assigned.has_slot != (instance in state.resuming), f"instance {instance} has no slot"
+        else:
+            assert instance not in state.resuming, f"instance {instance} wants a slot for nothing"
         assert node.standing is not Standing.GONE, (
             f"instance {instance} is with node {node.id}, which is gone"
         )
@@ -60,10 +71,9 @@ def _check_instances(state: State) -> None:
 
 def _check_slots(state: State, node: NodeRecord) -> None:
     name = f"node {node.id}"
-    for index, assigned in node.holders.items():
-        assert state.assigned.get(assigned.instance) is assigned, (
-            f"slot {index} of {name} is held by instance {assigned.instance}, which is not there"
-        )
+    for index, holder in node.holders.items():
+        known = (state.assigned.get(holder.instance), state.hired.get(holder.attempt))
+        assert holder in known, f"slot {index} of {name} is held by {holder.attempt}, which is not there"
     returned = set(node.returned)
     assert len(returned) == len(node.returned), f"a slot of {name} is free twice"
     assert 0 <= node.unused <= node.offered, f"{name} has used {node.unused} of {node.offered} slots"
@@ -125,6 +135,14 @@ def _check_deadlines(state: State) -> None:
         if assigned.status is Status.RUNNING and assigned.wish.options.time_limit:
             expected.add((DueKind.LIMIT, instance))
     expected |= {(DueKind.RETRY, instance) for instance in state.resting}
+    for instance, crew in state.crews.items():
+        if crew.idle:
+            expected.add((DueKind.IDLE, instance))
+            due = min(crew.idle.values()) + limits.hold_s
+            at = state.deadlines.get((DueKind.IDLE, instance))
+            assert at == due, f"workers of instance {instance} are released at {at}, not at {due}"
+    if state.expected:
+        expected.add((DueKind.EXPECTED, 0))
     keys = state.deadlines.keys()
     assert keys == expected, f"deadlines are kept for {sorted(keys)}; needed are {sorted(expected)}"
     earliest = min((at for key in keys if (at := state.deadlines.get(key)) is not None), default=None)

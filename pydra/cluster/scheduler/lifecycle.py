@@ -23,6 +23,8 @@ class Happening(StrEnum):
     LOST_TOO_OFTEN = "lost its worker for the last time"
     TERMINATED = "was terminated"
     RETRIED = "failed and is to be run again"
+    PAUSED = "was paused"
+    RESUMED = "was resumed"
 
 
 TRANSITIONS: dict[Status, dict[Happening, Status]] = {
@@ -33,6 +35,7 @@ TRANSITIONS: dict[Status, dict[Happening, Status]] = {
     },
     Status.QUEUED: {
         Happening.DISPATCHED: Status.RUNNING,
+        Happening.PAUSED: Status.PAUSED,
         Happening.CANCEL_REQUESTED: Status.CANCELLED,
     },
     Status.RUNNING: {
@@ -43,6 +46,7 @@ TRANSITIONS: dict[Status, dict[Happening, Status]] = {
         Happening.RETRIED: Status.QUEUED,
         Happening.LOST_TOO_OFTEN: Status.FAILED,
         Happening.CANCEL_REQUESTED: Status.CANCELLING,
+        Happening.PAUSED: Status.PAUSED,
     },
     # Cancel is final: whatever its worker answers, there is no result after it. TERMINATED is the end of one
     # that is to fail.
@@ -58,7 +62,17 @@ TRANSITIONS: dict[Status, dict[Happening, Status]] = {
     Status.CANCELLED: {Happening.CANCEL_REQUESTED: Status.CANCELLED},
     Status.FAILED: {Happening.CANCEL_REQUESTED: Status.FAILED},
     Status.COMPLETE: {Happening.CANCEL_REQUESTED: Status.COMPLETE},
-    Status.PAUSED: {},
+    # A root that is paused with a node may end by itself; one that is lost waits, and is paused there.
+    Status.PAUSED: {
+        Happening.COMPLETED: Status.COMPLETE,
+        Happening.FAILED: Status.FAILED,
+        Happening.STOPPED: Status.FAILED,
+        Happening.LOST: Status.QUEUED,
+        Happening.LOST_TOO_OFTEN: Status.FAILED,
+        Happening.RETRIED: Status.QUEUED,
+        Happening.CANCEL_REQUESTED: Status.CANCELLING,
+        Happening.RESUMED: Status.RUNNING,
+    },
 }
 """The status after a happening, by the status before it; what is not listed cannot happen."""
 

@@ -16,7 +16,11 @@ class Limits(msgspec.Struct, frozen=True):
     stop_grace_s: float = 10.0
     """From the stop flag to the kill, and from one kill to the next."""
     loss_limit: int = 3
-    """An instance that lost so many attempts has failed."""
+    """An instance that lost so many attempts has failed; so has a unit."""
+    hold_s: float = 2.0
+    """A hired worker that had nothing to do for so long is released."""
+    return_s: float = 10.0
+    """After a restart, units wait so long for nodes that may hold some of them."""
 
 
 MOST_SLOTS = 65_536

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from pydra.cluster.scheduler import admission, node_rules, roots, views
+from pydra.cluster.scheduler import admission, node_rules, pausing, roots, serving, unit_rules, views
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.filling import fill
 from pydra.cluster.scheduler.inputs import (
@@ -28,7 +28,7 @@ from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.policies import LeastLoad, MakePolicy
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import (
-    DiscardUnits,
+    NodesExpected,
     PauseRequested,
     ResumeRequested,
     UnitsAsked,
@@ -36,7 +36,6 @@ from pydra.cluster.scheduler.unit_values import (
     UnitsForgotten,
     WorkerLost,
 )
-from pydra.errors import InternalError
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status
 
@@ -77,6 +76,10 @@ class Scheduler:
                     roots.limit_due(state, state.assigned[InstanceId(number)])
                 case DueKind.RETRY:
                     admission.rested(state, InstanceId(number))
+                case DueKind.IDLE:
+                    serving.idle_due(state, InstanceId(number))
+                case DueKind.EXPECTED:
+                    node_rules.expected_due(state)
                 case _:
                     assert_never(kind)
         admission.settle(state)
@@ -116,16 +119,28 @@ class Scheduler:
         return views.assignment(self.state, instance)
 
     def holder(self, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
-        """The instance and the node of a current attempt; None if it is stale or was never ours."""
+        """The instance and the node of the main worker that this attempt names; None if it is not current."""
         return views.holder(self.state, attempt)
 
     def worker(self, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
         """The instance and the node of a main worker, or of a hired one; None if it is stale or foreign."""
-        return views.holder(self.state, attempt)
+        return views.worker(self.state, attempt)
+
+    def is_current_batch(self, batch: Attempt) -> bool:
+        """Results of this batch are wanted."""
+        return batch in self.state.batches
 
     def units(self, instance: InstanceId) -> tuple[int, int]:
         """How many units of an instance wait, and how many are with a hired worker."""
         return views.units(self.state, instance)
+
+    def outstanding(self, instance: InstanceId, asker: Attempt | None) -> tuple[int, int]:
+        """How many units a worker (None: the client of a session) waits for, and bytes of arguments."""
+        return views.outstanding(self.state, instance, asker)
+
+    def may_pause(self, instance: InstanceId) -> bool:
+        """True if ``PauseRequested`` would do something, or did: it waits, or it asked for units."""
+        return pausing.may_pause(self.state, instance)
 
     def is_connected(self, node: NodeId) -> bool:
         """True if messages can be sent to the node: it was ready, and is neither silent nor gone."""
@@ -156,9 +171,19 @@ class Scheduler:
                 roots.restored(self.state, given)
             case TimePassed():
                 pass
-            case UnitsDone(node=node, batch=batch, start=start, count=count):
-                self.state.out.append(DiscardUnits(node, batch, start + count))
-            case UnitsAsked() | UnitsForgotten() | WorkerLost() | PauseRequested() | ResumeRequested():
-                raise InternalError("This scheduler knows no units yet.")
+            case UnitsDone():
+                unit_rules.done(self.state, given)
+            case UnitsAsked():
+                unit_rules.asked(self.state, given)
+            case UnitsForgotten():
+                unit_rules.forgotten(self.state, given)
+            case WorkerLost():
+                unit_rules.worker_lost(self.state, given)
+            case PauseRequested():
+                pausing.pause(self.state, given.instance)
+            case ResumeRequested():
+                pausing.resume(self.state, given.instance)
+            case NodesExpected():
+                node_rules.expect(self.state, given.nodes)
             case _:
                 assert_never(given)

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from pydra.cluster.scheduler.adoption import adopt, lose_unnamed
 from pydra.cluster.scheduler.deadlines import DueKind
+from pydra.cluster.scheduler.hiring import lose, sort, stir, wait
 from pydra.cluster.scheduler.inputs import HeartbeatReceived, NodeReady
 from pydra.cluster.scheduler.instructions import Discard, KillUnit, StopUnit
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.roots import lost, watch_stop
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import amounts
+from pydra.errors import WorkerDied
 from pydra.model.ids import NodeId
 from pydra.model.status import Status
 
@@ -27,10 +30,13 @@ def ready(state: State, given: NodeReady) -> None:
             kept.append(assigned)
         else:
             lost(state, assigned, "the node came back without it")
+    lose_unnamed(state, node, given)
     node.offer(given.slots)
     node.labels, node.isolation = given.labels, given.isolation
     node.resources = dict(amounts(given.resources))
     state.placement.reconsider(node)
+    adopt(state, node, given)
+    _wake(state, node)
     for attempt in dict.fromkeys(given.running):
         if not state.is_held_by(attempt, node.id):
             state.out.append(KillUnit(node.id, attempt))
@@ -53,7 +59,7 @@ def silent(state: State, identity: NodeId) -> None:
     node.standing = Standing.SILENT
     state.watch_node(node)
     state.placement.reconsider(node)
-    for assigned in node.holders.values():
+    for assigned in node.roots.values():
         state.deadlines.clear((DueKind.STOP, assigned.instance))
 
 
@@ -66,17 +72,28 @@ def heartbeat(state: State, given: HeartbeatReceived) -> None:
     if node.standing is Standing.SUSPECT:
         node.standing = Standing.READY
         state.placement.reconsider(node)
+        _wake(state, node)
     state.watch_node(node)
     held = set(given.held)
     lease_s = state.limits.lease_s
     overdue = []
-    for assigned in node.holders.values():
+    for assigned in node.roots.values():
         if assigned.attempt in held:
             assigned.named = state.now
         elif assigned.named + lease_s <= state.now:
             overdue.append(assigned)
-    for assigned in sorted(overdue, key=lambda assigned: assigned.index):
-        lost(state, assigned, f"its node did not have it for {lease_s:g} s")
+    missing = []
+    for worker in node.hired.values():
+        if worker.attempt in held and not worker.is_gone:
+            worker.named = state.now
+        elif worker.named + lease_s <= state.now:
+            missing.append(worker)
+    reason = f"its node did not have it for {lease_s:g} s"
+    for assigned in sorted(overdue, key=lambda assigned: (assigned.index, assigned.attempt)):
+        lost(state, assigned, reason)
+    for worker in sorted(missing, key=lambda worker: worker.attempt):
+        if worker.attempt in state.hired:
+            lose(state, worker, reason, WorkerDied.code)
 
 
 def due(state: State, node: NodeRecord) -> None:
@@ -88,5 +105,44 @@ def due(state: State, node: NodeRecord) -> None:
         return
     node.standing = Standing.GONE
     state.placement.reconsider(node)
+    reason = f"its node was not heard of for {state.limits.lease_s:g} s"
     for assigned in node.by_slot():
-        lost(state, assigned, f"its node was not heard of for {state.limits.lease_s:g} s")
+        lost(state, assigned, reason)
+    for worker in sorted(node.hired.values(), key=lambda worker: worker.attempt):
+        lose(state, worker, reason, WorkerDied.code)
+
+
+def expect(state: State, nodes: tuple[NodeId, ...]) -> None:
+    """Units of what was restored wait until these nodes are ready, but not for long."""
+    state.expected.update(node for node in nodes if node not in state.nodes or not _is_up(state, node))
+    if state.expected:
+        state.deadlines.put((DueKind.EXPECTED, 0), state.now + state.limits.return_s)
+
+
+def expected_due(state: State) -> None:
+    """Those that did not come back are not waited for any more."""
+    state.expected.clear()
+    for crew in state.crews.values():
+        stir(state, crew)
+
+
+def _is_up(state: State, node: NodeId) -> bool:
+    return state.nodes[node].standing.is_connected
+
+
+def _wake(state: State, node: NodeRecord) -> None:
+    """It takes work again, and so do those that are on it."""
+    for worker in node.hired.values():
+        sort(state, worker)
+        wait(state, worker)
+        stir(state, worker.crew)
+    for assigned in node.roots.values():
+        crew = state.crews.get(assigned.instance)
+        if crew is not None:
+            wait(state, crew.main)
+            stir(state, crew)
+    if node.id in state.expected:
+        state.expected.discard(node.id)
+        if not state.expected:
+            state.deadlines.clear((DueKind.EXPECTED, 0))
+            expected_due(state)

@@ -8,6 +8,7 @@ from heapq import heapify, heappop, heappush
 
 import attrs
 
+from pydra.cluster.scheduler.crews import Hired
 from pydra.cluster.scheduler.limits import MOST_SLOTS
 from pydra.cluster.scheduler.wishes import ANYWHERE, NO_WISH, Amounts, Requirement, Wish
 from pydra.model.ids import Attempt, InstanceId, NodeId
@@ -34,7 +35,7 @@ class Standing(Enum):
 
 @attrs.define(eq=False)
 class Assigned:
-    """An instance whose unit is with a node; it occupies a slot of it."""
+    """An instance whose root is with a node; it occupies a slot of it, unless it is paused."""
 
     instance: InstanceId
     priority: int
@@ -44,7 +45,7 @@ class Assigned:
     node: NodeId
     index: int
     status: Status
-    """RUNNING or CANCELLING."""
+    """RUNNING, CANCELLING or PAUSED."""
     named: float
     """When the node last named the attempt, or when it was dispatched."""
     fails: bool = False
@@ -57,6 +58,9 @@ class Assigned:
     wish: Wish = NO_WISH
     retried: int = 0
     """Attempts that failed and were followed by a retry."""
+    has_slot: bool = True
+    left_s: float | None = None
+    """Of its time limit, while it is paused; None for all of it."""
 
 
 @attrs.define(eq=False)
@@ -73,7 +77,11 @@ class NodeRecord:
     standing: Standing
     heard: float
     offered: int = 0
-    holders: dict[int, Assigned] = attrs.Factory(dict)
+    holders: dict[int, Assigned | Hired] = attrs.Factory(dict)
+    roots: dict[InstanceId, Assigned] = attrs.Factory(dict)
+    """The main workers that are here, paused ones too."""
+    hired: dict[Attempt, Hired] = attrs.Factory(dict)
+    """The hired workers that are here, on lent slots too, and those of which results are to come."""
     returned: list[int] = attrs.Factory(list)
     unused: int = 0
     labels: frozenset[str] = frozenset()
@@ -107,6 +115,15 @@ class NodeRecord:
     def meets(self, requirement: Requirement) -> bool:
         """True if a worker with this requirement may go here, as far as slots do not matter."""
         return self.suits(requirement) and not self.short_of(requirement.resources)
+
+    def would_meet(self, requirement: Requirement, without: Amounts) -> bool:
+        """True if a worker with this requirement could go here once such resources were given back."""
+        if not self.suits(requirement):
+            return False
+        self.let_go(without)
+        is_met = not self.short_of(requirement.resources)
+        self.hold(without)
+        return is_met
 
     def short_of(self, resources: Amounts) -> list[str]:
         """The names of those resources of which it has not so much left."""
@@ -147,11 +164,11 @@ class NodeRecord:
         self.returned = [index for index in range(self.unused) if index not in self.holders]
         heapify(self.returned)
 
-    def take(self, assigned: Assigned) -> None:
+    def take(self, holder: Assigned | Hired) -> None:
         """A new worker takes its slot, which ``next_index`` told, and what it needs."""
-        self.holders[assigned.index] = assigned
-        self.hold(assigned.wish.requirement.resources)
-        self.latest = assigned.attempt.number
+        self.holders[holder.index] = holder
+        self.hold(holder.wish.requirement.resources)
+        self.latest = holder.attempt.number
 
     def next_index(self) -> int:
         """The lowest free slot, which is free no more; there must be one."""
@@ -160,15 +177,17 @@ class NodeRecord:
         self.unused += 1
         return self.unused - 1
 
-    def hold_again(self, assigned: Assigned) -> None:
-        """An assignment of before takes its slot, or the lowest one if another has it."""
-        if assigned.index < 0 or assigned.index in self.holders:
-            assigned.index = next(
-                index for index in range(len(self.holders) + 1) if index not in self.holders
-            )
-        self.holders[assigned.index] = assigned
-        self.hold(assigned.wish.requirement.resources)
+    def hold_again(self, holder: Assigned | Hired) -> None:
+        """A worker of before takes its slot, or the lowest one if another has it."""
+        if holder.index < 0 or holder.index in self.holders:
+            holder.index = next(index for index in range(len(self.holders) + 1) if index not in self.holders)
+        self.holders[holder.index] = holder
+        self.hold(holder.wish.requirement.resources)
         self.offer(self.offered)
+
+    def hand_over(self, index: int, heir: Hired) -> None:
+        """The slot, and what its worker held, is that of another worker of the same instance."""
+        self.holders[index] = heir
 
     def release(self, index: int) -> None:
         """The slot is free again, and what its worker held."""
@@ -177,5 +196,5 @@ class NodeRecord:
             heappush(self.returned, index)
 
     def by_slot(self) -> list[Assigned]:
-        """Its assignments in the order of slots."""
-        return [assigned for _, assigned in sorted(self.holders.items())]
+        """Its main workers in the order of slots."""
+        return sorted(self.roots.values(), key=lambda assigned: (assigned.index, assigned.attempt))

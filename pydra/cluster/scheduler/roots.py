@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from pydra.cluster.scheduler import admission
+from pydra.cluster.scheduler.crews import Crew
 from pydra.cluster.scheduler.deadlines import DueKind
+from pydra.cluster.scheduler.hiring import dismiss, vacate
 from pydra.cluster.scheduler.inputs import Outcome, Restored, Submitted, TerminateRequested, UnitFinished
 from pydra.cluster.scheduler.instructions import (
     BeginCancelling,
@@ -30,6 +32,8 @@ def submitted(state: State, given: Submitted) -> None:
     status_after(state.status(given.instance), Happening.SUBMITTED)
     wish = wish_of(given.options, given.isolation)
     waiting = Waiting(given.instance, given.priority, given.queued, losses=0, wish=wish)
+    if given.is_session:
+        _open(state, given)
     admission.admit(state, waiting, given.ended)
 
 
@@ -38,12 +42,17 @@ def restored(state: State, given: Restored) -> None:
     if state.status(given.instance) is not Status.UNKNOWN:
         raise InternalError(f"Instance {given.instance} was restored twice.")
     wish = wish_of(given.options, given.isolation)
-    if given.status is Status.QUEUED:
+    if given.is_session:
+        _open(state, given)
+    if given.status is Status.QUEUED or (given.status is Status.PAUSED and given.attempt is None):
         place = (given.instance, given.priority, given.queued)
         waiting = Waiting(*place, given.losses, wish, given.retried, given.node)
-        admission.admit(state, waiting, given.ended, given.rest_s)
+        if given.status is Status.PAUSED:
+            admission.hold(state, waiting, given.ended)
+        else:
+            admission.admit(state, waiting, given.ended, given.rest_s)
         return
-    if given.status not in (Status.RUNNING, Status.CANCELLING):
+    if given.status not in (Status.RUNNING, Status.CANCELLING, Status.PAUSED):
         raise InternalError(f"Instance {given.instance} cannot be restored as {given.status.name}.")
     attempt = given.attempt
     if attempt is None or given.node is None:
@@ -73,7 +82,11 @@ def restored(state: State, given: Restored) -> None:
         retried=given.retried,
     )
     admission.consider(state, assigned, given.ended)
-    node.hold_again(assigned)
+    if given.status is Status.PAUSED:
+        assigned.has_slot = False
+    else:
+        node.hold_again(assigned)
+    node.roots[given.instance] = assigned
     state.assigned[given.instance] = state.attempts[attempt] = assigned
     state.placement.reconsider(node)
     if node.standing.is_connected and assigned.status is Status.CANCELLING:
@@ -105,12 +118,13 @@ def cancel_requested(state: State, instance: InstanceId) -> None:
     after = status_after(before, Happening.CANCEL_REQUESTED)
     if after is before:
         return
-    if before is Status.QUEUED:
-        admission.finish(state, instance, None, after, node=admission.withdraw(state, instance).node)
+    if instance not in state.assigned:
+        dismiss(state, instance, is_final=True)
+        node = admission.withdraw(state, instance).node
+        admission.finish(state, instance, None, Status.CANCELLED, node=node)
         return
     assigned = state.assigned[instance]
-    assigned.status = after
-    state.deadlines.clear((DueKind.LIMIT, instance))
+    _begin_to_end(state, assigned)
     state.out.append(BeginCancelling(instance, assigned.attempt))
     if state.nodes[assigned.node].standing.is_connected:
         _ask_to_stop(state, assigned)
@@ -122,10 +136,9 @@ def terminate_requested(state: State, given: TerminateRequested) -> None:
     if assigned is None:
         return
     is_connected = state.nodes[assigned.node].standing.is_connected
-    if assigned.status is Status.RUNNING:
-        assigned.status = status_after(assigned.status, Happening.CANCEL_REQUESTED)
+    if assigned.status is not Status.CANCELLING:
+        _begin_to_end(state, assigned)
         assigned.fails = given.fail
-        state.deadlines.clear((DueKind.LIMIT, given.instance))
         state.out.append(BeginCancelling(given.instance, assigned.attempt, given.fail))
         if is_connected and not given.kill:
             _ask_to_stop(state, assigned)
@@ -143,7 +156,7 @@ def stop_due(state: State, assigned: Assigned) -> None:
 
 def limit_due(state: State, assigned: Assigned) -> None:
     """An instance ran for as long as it may: it is ended by force, and has failed."""
-    assigned.status = status_after(assigned.status, Happening.CANCEL_REQUESTED)
+    _begin_to_end(state, assigned)
     assigned.fails = assigned.is_killed = True
     assigned.code = LimitExceeded.code
     assigned.reason = f"It ran for longer than its time limit of {assigned.wish.options.time_limit:g} s."
@@ -184,10 +197,12 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
     if assigned.fails:
         happening = Happening.TERMINATED
     after = status_after(assigned.status, happening)
-    node = state.nodes[assigned.node]
+    dismiss(state, assigned.instance, after.is_final)
+    if assigned.has_slot:
+        vacate(state, assigned)
     del state.assigned[assigned.instance], state.attempts[assigned.attempt]
-    node.release(assigned.index)
-    state.placement.reconsider(node)
+    del state.nodes[assigned.node].roots[assigned.instance]
+    state.resuming.pop(assigned.instance, None)
     if assigned.status is Status.CANCELLING:
         state.deadlines.clear((DueKind.STOP, assigned.instance))
     state.deadlines.clear((DueKind.LIMIT, assigned.instance))
@@ -195,8 +210,12 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
         _retry(state, assigned)
     elif after is Status.QUEUED:
         losses = assigned.losses + 1
-        state.queue.add(_again(assigned, losses, assigned.retried))
+        waiting = _again(assigned, losses, assigned.retried)
         state.out.append(Requeue(assigned.instance, assigned.attempt, losses))
+        if assigned.status is Status.PAUSED:
+            state.paused[assigned.instance] = waiting
+        else:
+            state.queue.add(waiting)
     elif assigned.fails:
         cause = TaskTerminated()
         why, code = assigned.reason or str(cause), assigned.code or cause.code
@@ -208,7 +227,7 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
 
 def _may_be_retried(assigned: Assigned, code: str) -> bool:
     """There is a retry left, nobody asked for the end, and it reached no limit, which it would again."""
-    is_wanted = assigned.status is Status.RUNNING and code != LimitExceeded.code
+    is_wanted = assigned.status is not Status.CANCELLING and code != LimitExceeded.code
     return is_wanted and assigned.retried < assigned.wish.options.retries
 
 
@@ -217,13 +236,29 @@ def _retry(state: State, assigned: Assigned) -> None:
     delay_s = assigned.wish.options.delay_s(assigned.retried)
     waiting = _again(assigned, assigned.losses, assigned.retried + 1)
     state.out.append(Retry(assigned.instance, assigned.attempt, waiting.retried, delay_s))
-    admission.rest(state, waiting, delay_s)
+    if assigned.status is Status.PAUSED:
+        state.paused[assigned.instance] = waiting
+    else:
+        admission.rest(state, waiting, delay_s)
 
 
 def _again(assigned: Assigned, losses: int, retried: int) -> Waiting:
     """What ran waits once more, in its place."""
     place = (assigned.instance, assigned.priority, assigned.queued)
     return Waiting(*place, losses, assigned.wish, retried, assigned.node)
+
+
+def _begin_to_end(state: State, assigned: Assigned) -> None:
+    """It is asked to end: nothing of it goes on but its root."""
+    assigned.status = status_after(assigned.status, Happening.CANCEL_REQUESTED)
+    state.resuming.pop(assigned.instance, None)
+    state.deadlines.clear((DueKind.LIMIT, assigned.instance))
+    dismiss(state, assigned.instance, is_final=True)
+
+
+def _open(state: State, given: Submitted | Restored) -> None:
+    """The client of a session may ask for units from now on."""
+    state.crews[given.instance] = Crew(given.instance, given.priority, given.queued, is_session=True)
 
 
 def _ask_to_stop(state: State, assigned: Assigned) -> None:

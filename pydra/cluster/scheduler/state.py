@@ -7,8 +7,10 @@ from collections import deque
 
 import attrs
 
+from pydra.cluster.scheduler.crews import Batch, Crew, Hired
 from pydra.cluster.scheduler.deadlines import Deadlines, DueKind
 from pydra.cluster.scheduler.dependencies import Dependencies
+from pydra.cluster.scheduler.hungry import Hungry
 from pydra.cluster.scheduler.instructions import Instruction
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
@@ -43,6 +45,24 @@ class State:
     placement: Placement = attrs.field(
         default=attrs.Factory(lambda self: Placement(self.make_policy, self.queue.has_line), takes_self=True)
     )
+    paused: dict[InstanceId, Waiting] = attrs.Factory(dict)
+    """What would wait in the queue if it were not paused."""
+    resuming: dict[InstanceId, Assigned] = attrs.Factory(dict)
+    """What goes on as soon as its node has a slot for it."""
+    crews: dict[InstanceId, Crew] = attrs.Factory(dict)
+    """Of all sessions, and of instances that asked for units."""
+    hired: dict[Attempt, Hired] = attrs.Factory(dict)
+    batches: dict[Attempt, Batch] = attrs.Factory(dict)
+    stirred: dict[Crew, None] = attrs.Factory(dict)
+    """Crews to which something happened in this feed."""
+    hungry: Hungry = attrs.Factory(Hungry)
+    """Crews that want a further worker on a slot of its own."""
+    spare: dict[Hired, None] = attrs.Factory(dict)
+    """Hired workers on slots of their own where nobody has a batch."""
+    expected: set[NodeId] = attrs.Factory(set)
+    """Nodes that were not ready since the start, and may hold units of what was restored."""
+    adopted: set[Attempt] = attrs.Factory(set)
+    """Hired workers and batches of earlier masters that were taken over, once and never again."""
     deadlines: Deadlines = attrs.Factory(Deadlines)
     out: list[Instruction] = attrs.Factory(list)
     """What the present feed wants done."""
@@ -56,6 +76,8 @@ class State:
         assigned = self.assigned.get(instance)
         if assigned is not None:
             return assigned.status
+        if instance in self.paused:
+            return Status.PAUSED
         waits = instance in self.queue or instance in self.blocked or instance in self.resting
         return Status.QUEUED if waits else Status.UNKNOWN
 

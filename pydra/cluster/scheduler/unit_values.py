@@ -88,6 +88,17 @@ class PauseRequested(msgspec.Struct, frozen=True):
     instance: InstanceId
 
 
+class NodesExpected(msgspec.Struct, frozen=True):
+    """
+    Nodes that may hold workers and batches of what was restored; fed once at start, after all of that.
+
+    Units of these instances wait until all of the nodes were ready, or for ``Limits.return_s``: what runs
+    there already is not given out once more.
+    """
+
+    nodes: tuple[NodeId, ...]
+
+
 class ResumeRequested(msgspec.Struct, frozen=True):
     """A paused instance goes on."""
 
@@ -129,7 +140,8 @@ class RecordUnits(msgspec.Struct, frozen=True):
     Store results, then acknowledge them to the node, then give them to the asker.
 
     ``indexes`` and ``digests`` are those of the results in ``told``, from ``start`` on; ``recorded`` results
-    of the batch are stored then. ``asker`` is None for a session, or if nobody waits for them any more.
+    of the batch are stored then. Some of them may have been recorded before, if a node tells them once more.
+    ``asker`` is None for a session, or if nobody waits for them any more.
     """
 
     node: NodeId
@@ -171,5 +183,7 @@ class Pause(msgspec.Struct, frozen=True):
     paused: bool
 
 
-UnitInput = UnitsAsked | UnitsForgotten | UnitsDone | WorkerLost | PauseRequested | ResumeRequested
+UnitInput = (
+    UnitsAsked | UnitsForgotten | UnitsDone | WorkerLost | NodesExpected | PauseRequested | ResumeRequested
+)
 UnitInstruction = HireWorker | ReleaseWorker | RunUnits | RecordUnits | FailUnits | DiscardUnits | Pause

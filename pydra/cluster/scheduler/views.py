@@ -26,7 +26,7 @@ class QueuedInstance(msgspec.Struct, frozen=True):
 
 
 class RunningInstance(msgspec.Struct, frozen=True):
-    """An instance that is with a node; ``status`` is RUNNING or CANCELLING."""
+    """An instance that is with a node; ``status`` is RUNNING, CANCELLING or PAUSED."""
 
     instance: InstanceId
     status: Status
@@ -119,9 +119,31 @@ def holder(state: State, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
     return None if assigned is None else (assigned.instance, assigned.node)
 
 
+def worker(state: State, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
+    """The instance and the node of a worker."""
+    hired = state.hired.get(attempt)
+    return holder(state, attempt) if hired is None else (hired.instance, hired.node)
+
+
 def units(state: State, instance: InstanceId) -> tuple[int, int]:
     """How many units of an instance wait, and how many are with a hired worker."""
-    return 0, 0
+    crew = state.crews.get(instance)
+    if crew is None:
+        return 0, 0
+    running = sum(
+        len(batch.indexes) - batch.done for worker in crew.workers.values() for batch in worker.batches
+    )
+    return crew.queued, running
+
+
+def outstanding(state: State, instance: InstanceId, asker: Attempt | None) -> tuple[int, int]:
+    """How many units a worker or client waits for, and how many bytes their arguments have."""
+    crew = state.crews.get(instance)
+    if crew is None:
+        return 0, 0
+    hired = crew.workers.get(asker) if asker is not None else None
+    who = crew.main if hired is None and crew.main.attempt == asker else hired
+    return (who.units, who.size) if who is not None else (0, 0)
 
 
 def explain(state: State, instance: InstanceId) -> Explanation:
@@ -129,10 +151,17 @@ def explain(state: State, instance: InstanceId) -> Explanation:
     waiting = state.queue.get(instance)
     if waiting is not None:
         return _explain_waiting(state, waiting)
+    if instance in state.paused:
+        return Explanation(instance, Status.PAUSED, "It is paused; once it is resumed, it waits for a slot.")
     assigned = state.assigned.get(instance)
     if assigned is None:
         return Explanation(instance, Status.UNKNOWN, "It is not in the queue: it ended, or never was here.")
-    text = f"It is on node {assigned.node}, slot {assigned.index}, as attempt {assigned.attempt}."
+    if assigned.has_slot:
+        text = f"It is on node {assigned.node}, slot {assigned.index}, as attempt {assigned.attempt}."
+    elif assigned.status is Status.PAUSED:
+        text = f"It is paused on node {assigned.node}, as attempt {assigned.attempt}."
+    else:
+        text = f"It waits until node {assigned.node}, where its main worker is, has a free slot."
     return Explanation(instance, assigned.status, text)
 
 

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""What is true of units, batches and hired workers after every feed."""
+
+from __future__ import annotations
+
+from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
+from pydra.cluster.scheduler.nodes import NodeRecord, Standing
+from pydra.cluster.scheduler.serving import is_active
+from pydra.cluster.scheduler.state import State
+from pydra.model.ids import Attempt
+from pydra.model.status import Status
+from pydra.model.unit import DIGEST_SIZE
+
+
+def check_units(state: State) -> None:
+    """AssertionError, in words, if the tables of units contradict each other or the other tables."""
+    assert not state.stirred, "a crew was stirred and not looked at"
+    for crew in state.crews.values():
+        _check_crew(state, crew)
+    for attempt, worker in state.hired.items():
+        assert attempt == worker.attempt
+        assert attempt not in state.attempts, f"attempt {attempt} is a root and a hired worker"
+        assert state.crews.get(worker.instance) is worker.crew, f"worker {attempt} is of nobody"
+        assert worker.crew.workers.get(attempt) is worker, f"worker {attempt} is not of its crew"
+        assert state.nodes[worker.node].hired.get(attempt) is worker, f"worker {attempt} is not on its node"
+        _check_seat(state, worker)
+    for attempt, batch in state.batches.items():
+        assert attempt == batch.attempt
+        assert state.hired.get(batch.worker.attempt) is batch.worker, f"batch {attempt} has no worker"
+        assert batch in batch.worker.batches, f"batch {attempt} is not with its worker"
+        assert _is_past(state, attempt)
+    for node in state.nodes.values():
+        _check_node(state, node)
+    _check_spare(state)
+
+
+def _check_node(state: State, node: NodeRecord) -> None:
+    for instance, assigned in node.roots.items():
+        assert state.assigned.get(instance) is assigned
+        assert assigned.node == node.id
+    for attempt, worker in node.hired.items():
+        assert state.hired.get(attempt) is worker, f"node {node.id} has worker {attempt}, who is nowhere"
+        assert node.standing is not Standing.GONE, f"worker {attempt} is with node {node.id}, which is gone"
+
+
+def _check_crew(state: State, crew: Crew) -> None:
+    name = f"instance {crew.instance}"
+    status = state.status(crew.instance)
+    assert status not in (Status.UNKNOWN, Status.CANCELLING), f"{name} has a crew, but is {status.name}"
+    root = state.assigned.get(crew.instance)
+    if not crew.is_session:
+        assert root is not None, f"{name} has a crew, but no root"
+        assert crew.main.attempt == root.attempt, f"{name} has the crew of another attempt"
+    if root is None:
+        assert not crew.workers, f"{name} has hired workers, but no root"
+    if status is Status.PAUSED:
+        assert not crew.idle, f"{name} is paused, and has workers without a batch"
+    branches = set(crew.branches.values()) | {
+        batch.branch for worker in crew.workers.values() for batch in worker.batches
+    }
+    assert crew.queued == sum(branch.queued for branch in branches), f"{name} counts what is queued wrong"
+    for branch in branches:
+        _check_branch(crew, branch)
+    for asker in (crew.main, *crew.workers.values()):
+        _check_asker(asker)
+    for worker in crew.workers.values():
+        assert state.hired.get(worker.attempt) is worker
+        assert len(worker.batches) <= 2 or worker.attempt in state.adopted, f"{worker.attempt} has much to do"
+        for batch in worker.batches:
+            assert state.batches.get(batch.attempt) is batch
+        is_idle = not worker.batches and not worker.is_gone
+        assert (worker in crew.idle) == is_idle, f"worker {worker.attempt} is wrongly idle or not"
+    times = list(crew.idle.values())
+    assert times == sorted(times)
+    _check_fed(state, crew)
+
+
+def _check_branch(crew: Crew, branch: Branch) -> None:
+    name = f"branch {branch.name} of instance {crew.instance}"
+    queued = [index for chunk in branch.chunks for index in chunk.indexes[chunk.at :]]
+    held = [index for batch in branch.batches.values() for index in batch.indexes[batch.done :]]
+    assert branch.queued == len(queued), f"{name} counts what is queued wrong"
+    assert sorted(queued + held) == sorted(branch.outstanding), f"{name} has units that are twice or nowhere"
+    assert branch.outstanding or branch.asker is None or branch.batches, f"{name} has nothing, and is there"
+    assert not queued or branch.asker is not None, f"{name} has queued units that nobody waits for"
+    assert (branch in crew.ready) == bool(queued), f"{name} is wrongly ready or not"
+    sizes = [len(one) for chunk in branch.chunks for one in chunk.args[chunk.at :]]
+    sizes += [batch.size for batch in branch.batches.values()]
+    assert branch.size == sum(sizes), f"{name} has arguments of {sum(sizes)} bytes, and counts {branch.size}"
+    assert branch.losses.keys() <= branch.outstanding, f"{name} remembers losses of what is not there"
+    if branch.asker is not None:
+        assert branch.asker.branches.get(branch.name) is branch
+        assert crew.branches.get(branch.name) is branch
+    for chunk in branch.chunks:
+        assert 0 <= chunk.at < len(chunk.indexes), f"{name} has an empty chunk"
+        assert len(chunk.indexes) == len(chunk.args) == len(chunk.digests) // DIGEST_SIZE
+    for batch in branch.batches.values():
+        _check_batch(branch, batch)
+
+
+def _check_batch(branch: Branch, batch: Batch) -> None:
+    assert batch.branch is branch
+    assert 0 <= batch.done < len(batch.indexes), f"batch {batch.attempt} is over"
+    assert len(batch.indexes) == len(batch.args) == len(batch.digests) // DIGEST_SIZE
+    assert all(0 <= place < len(batch.indexes) for place in (*batch.lacking, *batch.blobs))
+
+
+def _check_asker(asker: Asker) -> None:
+    branches = asker.branches.values()
+    units = sum(len(branch.outstanding) for branch in branches)
+    assert asker.units == units, f"{asker.attempt} waits for {units} units, and counts {asker.units}"
+    assert asker.size == sum(branch.size for branch in branches)
+    assert all(branch.asker is asker for branch in branches)
+    if asker.lendee is not None:
+        assert asker.lendee.lender is asker, f"{asker.attempt} lends its slot to somebody else"
+
+
+def _check_seat(state: State, worker: Hired) -> None:
+    name, node = f"worker {worker.attempt}", state.nodes[worker.node]
+    assert _is_past(state, worker.attempt)
+    lender = worker.lender
+    if worker.is_gone:
+        assert worker.batches, f"{name} is gone, and nothing of it is to come"
+        assert lender is None, f"{name} is gone, and on the slot of another"
+        assert not worker.branches
+        assert worker not in node.holders.values(), f"{name} is gone, and has a slot"
+    elif lender is None:
+        assert node.holders.get(worker.index) is worker, f"{name} has no slot"
+    else:
+        assert lender.lendee is worker, f"{name} is on a slot that is not lent to it"
+        assert lender.crew is worker.crew, f"{name} is on the slot of another instance"
+        if isinstance(lender, Hired):
+            assert state.hired.get(lender.attempt) is lender, f"{name} is on the slot of nobody"
+            place = (lender.node, lender.index)
+        else:
+            root = state.assigned[worker.instance]
+            assert root.has_slot, f"{name} is on a slot that was given up"
+            place = (root.node, root.index)
+        assert place == (worker.node, worker.index), f"{name} is not where its lender is"
+
+
+def _check_fed(state: State, crew: Crew) -> None:
+    """What could be given out was."""
+    depth = crew.ready.highest()
+    if depth is None or not is_active(state, crew):
+        assert crew not in state.hungry, f"instance {crew.instance} wants workers for nothing"
+        return
+    for worker in crew.workers.values():
+        may_work = (
+            not worker.batches
+            and not worker.is_gone
+            and not worker.units
+            and state.nodes[worker.node].standing is Standing.READY
+            and worker.level <= depth
+            and all_wait(worker.lender)
+        )
+        assert not may_work, f"worker {worker.attempt} has nothing to do, though units wait that it may run"
+    for asker in (crew.main, *crew.workers.values()):
+        if asker.units and asker.lendee is None and asker.depth < depth and all_wait(asker.upper):
+            node = asker.node if isinstance(asker, Hired) else state.assigned[crew.instance].node
+            assert state.nodes[node].standing is not Standing.READY, f"{asker.attempt} does not lend its slot"
+
+
+def _check_spare(state: State) -> None:
+    expected = set()
+    for worker in state.hired.values():
+        if worker.is_on_own_slot:
+            chain: list[Hired] = [worker]
+            while chain[-1].lendee is not None:
+                chain.append(chain[-1].lendee)
+            if not any(each.batches for each in chain):
+                expected.add(worker)
+    assert set(state.spare) == expected, "other slots could be given back than are known for it"
+
+
+def all_wait(asker: Asker | None) -> bool:
+    """True if all who lend a slot wait for units."""
+    while asker is not None:
+        if not asker.units:
+            return False
+        asker = asker.upper
+    return True
+
+
+def _is_past(state: State, attempt: Attempt) -> bool:
+    return attempt.epoch < state.epoch or attempt.number <= state.number

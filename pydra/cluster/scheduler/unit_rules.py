@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""What happens to units: they are asked for, forgotten, done, or lose their worker."""
+
+from __future__ import annotations
+
+from pydra.cluster.scheduler import branches
+from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew
+from pydra.cluster.scheduler.hiring import answer, forget, lose, rest, sort, stir, wait
+from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.unit_values import (
+    DiscardUnits,
+    RecordUnits,
+    ReleaseWorker,
+    UnitsAsked,
+    UnitsDone,
+    UnitsForgotten,
+    WorkerLost,
+)
+from pydra.errors import WireError
+from pydra.model.ids import Attempt, InstanceId
+from pydra.model.status import Status
+
+NEWEST = 0.3
+"""The part that the latest batch has in the moving average."""
+
+
+def asked(state: State, given: UnitsAsked) -> None:
+    """They are queued, unless they are outstanding already; what is stale is ignored."""
+    asker = _asker(state, given.instance, given.asker, is_made=True)
+    if asker is None or not given.indexes:
+        return
+    crew = asker.crew
+    crew.has_asked = True
+    was_waiting = bool(asker.units)
+    branch = crew.branches.get(given.branch)
+    if branch is not None and branch.asker is not asker:
+        branches.part(branch)
+        branch = crew.branches.get(given.branch)
+        if branch is not None:
+            branches.part_with_others(branch, given)
+            branches.join(branch, asker)
+    if branch is None:
+        branch = Branch(crew, given.branch, None, 1, unit_s=crew.paces.get(given.branch))
+        crew.branches[given.branch] = branch
+        branches.join(branch, asker)
+    branches.add(asker, branch, given)
+    if not was_waiting:
+        wait(state, asker)
+    stir(state, crew)
+
+
+def forgotten(state: State, given: UnitsForgotten) -> None:
+    """What is queued of them never runs, and what is in batches runs for nobody."""
+    asker = _asker(state, given.instance, given.asker, is_made=False)
+    if asker is not None:
+        forget(state, asker, given.branch)
+
+
+def done(state: State, given: UnitsDone) -> None:
+    """A node told results, which may be stale."""
+    batch, end = state.batches.get(given.batch), given.start + given.count
+    if batch is None or (batch.worker.attempt, batch.worker.node) != (given.worker, given.node):
+        state.out.append(DiscardUnits(given.node, given.batch, end))
+        return
+    if end <= batch.done:
+        # They are recorded already, or will be before this reaches the node.
+        state.out.append(DiscardUnits(given.node, given.batch, batch.done))
+        return
+    worker, branch = batch.worker, batch.branch
+    if not 0 <= given.start <= batch.done or end > len(batch.indexes) or worker.batches[0] is not batch:
+        _refuse(state, given, batch)
+        return
+    _record(state, given, batch, end)
+    if given.busy_s >= 0.0:
+        _measure(branch, given.busy_s / given.count)
+    if end == len(batch.indexes):
+        worker.batches.popleft()
+        del state.batches[batch.attempt], branch.batches[batch.attempt]
+        branches.shrink(branch, batch.size)
+        branches.clear(branch)
+        if worker.is_gone:
+            if not worker.batches:
+                lose(state, worker, "", "")
+        elif worker.batches:
+            sort(state, worker)
+        else:
+            rest(state, worker)
+    stir(state, worker.crew)
+
+
+def worker_lost(state: State, given: WorkerLost) -> None:
+    """A hired worker ended by itself."""
+    worker = state.hired.get(given.worker)
+    if worker is not None and worker.node == given.node:
+        lose(state, worker, given.reason, given.code)
+
+
+def _record(state: State, given: UnitsDone, batch: Batch, end: int) -> None:
+    branch = batch.branch
+    if given.start == 0 and end == len(batch.indexes):
+        indexes, digests = batch.indexes, batch.digests
+    else:
+        indexes, digests = batch.columns(given.start, end)
+    state.out.append(
+        RecordUnits(
+            given.node,
+            batch.attempt,
+            branch.crew.instance,
+            branch.asker.attempt if branch.asker is not None else None,
+            branch.name,
+            indexes,
+            digests,
+            end,
+            given.told,
+        )
+    )
+    fresh = indexes if given.start == batch.done else batch.indexes[batch.done : end]
+    batch.done = end
+    answer(state, branch, fresh)
+
+
+def _refuse(state: State, given: UnitsDone, batch: Batch) -> None:
+    """These results cannot be of this batch: the worker that told them is given up."""
+    worker = batch.worker
+    if not worker.is_gone:
+        state.out.append(ReleaseWorker(worker.node, worker.attempt))
+    state.out.append(DiscardUnits(given.node, given.batch, given.start + given.count))
+    lose(state, worker, "its worker told results of units that it did not have", WireError.code)
+
+
+def _measure(branch: Branch, unit_s: float) -> None:
+    old = branch.unit_s
+    branch.unit_s = unit_s if old is None else old + NEWEST * (unit_s - old)
+
+
+def _asker(state: State, instance: InstanceId, attempt: Attempt | None, *, is_made: bool) -> Asker | None:
+    """Who this is, if it may ask for units now."""
+    crew = state.crews.get(instance)
+    if attempt is None:
+        is_live = crew is not None and state.status(instance) is not Status.CANCELLING
+        return crew.main if crew is not None and crew.is_session and is_live else None
+    hired = state.hired.get(attempt)
+    if hired is not None:
+        # Without a batch it has no unit that could ask.
+        return hired if hired.crew is crew and hired.batches and not hired.is_gone else None
+    root = state.assigned.get(instance)
+    if root is None or root.attempt != attempt or root.status is Status.CANCELLING:
+        return None
+    if crew is None:
+        if not is_made:
+            return None
+        crew = state.crews[instance] = Crew(instance, root.priority, root.queued)
+        crew.main.attempt = attempt
+    return None if crew.is_session else crew.main
