@@ -24,6 +24,7 @@ from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.log_seal import LogSeal
 from pydra.cluster.master.node_blobs import NodeBlobs
+from pydra.cluster.master.result_delivery import ResultDelivery
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.master.unit_link import UnitLink
 from pydra.cluster.scheduler import inputs
@@ -47,6 +48,7 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitLog,
     UnitProgress,
+    UnitResults,
     UnitsAsked,
     UnitsDone,
     UnitsForgotten,
@@ -111,6 +113,7 @@ class NodeLink:
         self._greeted = False
         self._blobs = NodeBlobs(surroundings.blobs, surroundings.uses, surroundings.in_thread)
         self._units = UnitLink(node.id, surroundings.dispatcher, self._blobs, surroundings.uses)
+        self._results = ResultDelivery(surroundings.clock)
         self._streams = 0
         self._lines_size = 0
         self._beat: IDelayedCall | None = None
@@ -123,7 +126,10 @@ class NodeLink:
             attempt = message.attempt if isinstance(message, RunUnit) else message.worker
             seal = self._around.seal.make(self.node.id, attempt, message.instance)
             message = msgspec.structs.replace(message, seal=seal)
-        self._link.send(message)
+        if isinstance(message, UnitResults):
+            self._results.send(self._link, message)
+        else:
+            self._link.send(message)
 
     def link_up(self, link: Link, bulk: Bulk) -> None:
         """The node is connected: greet it."""
@@ -139,6 +145,7 @@ class NodeLink:
         )
         greeted, self._greeted = self._greeted, False
         self._link = self._bulk = None
+        self._results.reset()
         if self._beat is not None and self._beat.active():
             self._beat.cancel()
         if greeted:
