@@ -280,8 +280,10 @@ class Socket(Protocol):
     address: str
     """Of the client, for people."""
 
-    is_blocked: bool
-    """What was sent waits for the client to read; whoever sends much waits for ``unblocked``."""
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be sent now; if not, ``unblocked`` tells when, and who sends on is cut off."""
+        ...
 
     def send(self, message: bytes | str) -> None:
         """Send a message, binary or text; once the socket is closed this does nothing."""

@@ -47,7 +47,7 @@ class WebSocket:
         self._limits = limits
         self._admits = admits
         self.address = channel.address
-        self.is_blocked = False
+        self._is_blocked = False
         self._connection = Connection(ConnectionType.SERVER)
         self._speaker: Speaker | None = None
         self._bytes = bytearray()
@@ -70,11 +70,16 @@ class WebSocket:
 
     # What the speaker asks.
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be sent now; a little waits here for a client that is about to read."""
+        return not self._is_blocked or self._unsent < self._limits.unsent // 4
+
     def send(self, message: bytes | str) -> None:
         """Send a message; a peer that lets too much wait is told to go."""
         if self._is_over:
             return
-        if self.is_blocked:
+        if self._is_blocked:
             if self._unsent > self._limits.unsent:
                 self.close(POLICY, "You read too slowly.")
                 return
@@ -126,7 +131,7 @@ class WebSocket:
 
     def write_blocked(self, blocked: bool) -> None:
         """What was sent waits for the peer to read, or (not ``blocked``) is on its way."""
-        self.is_blocked = blocked
+        self._is_blocked = blocked
         if blocked or self._is_over:
             return
         self._unsent = self._unanswered = 0
@@ -211,7 +216,7 @@ class WebSocket:
         self._tell_lost()
 
     def _answer_ping(self, payload: bytes) -> None:
-        if self.is_blocked:
+        if self._is_blocked:
             self._owed_pong = payload  # the latest is enough
         else:
             self._channel.write(bytes(self._connection.send(Pong(payload))))
@@ -228,8 +233,8 @@ class WebSocket:
             self._tell_lost()
         else:
             # While we do not read, no answer is seen; but a peer that is gone shows when it is written to.
-            self._unanswered += self.is_blocked or not self._is_paused
-            if not self.is_blocked:
+            self._unanswered += self._is_blocked or not self._is_paused
+            if not self._is_blocked:
                 self._channel.write(bytes(self._connection.send(Ping())))
             self._set_timer(self._limits.ping_s, self._ping)
 
