@@ -164,6 +164,12 @@ STOP_GRACE_S = 10.0
 # Seconds that a node lets its workers go on while it does not hear of its master. Default: 600.0.
 ORPHAN_GRACE_S = 600.0
 
+# Seconds that the workers of a session wait for a client that is gone. Default: 60.0.
+SESSION_GRACE_S = 60.0
+
+# Seconds after which such a session, without workers since then, is cancelled. Default: 600.0.
+SESSION_KEEP_S = 600.0
+
 # How often an instance may lose its worker or its node before it fails for good. Default: 3.
 LOSS_LIMIT = 3
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from pydra.errors import InvalidParameters
+from pydra.errors import InvalidParameters, RequestError
 
 LARGEST_INTEGER: Final = 2**63 - 1
 """Ids and numbers beyond it name nothing, and no database column holds them."""
@@ -104,6 +104,13 @@ class Function(msgspec.Struct, frozen=True):
     waits: bool = False
     keyed: bool = False
     collects: str = ""
+
+
+def checked_request_key(key: str) -> str:
+    """A key that a submission may have; `RequestError` if it is none."""
+    if not key.isascii() or not 16 <= len(key) <= 128 or not key.replace("-", "").replace("_", "").isalnum():
+        raise RequestError("A request key is 16 to 128 letters, digits, '-' or '_'.")
+    return key
 
 
 def bind(function: Function, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:

@@ -19,7 +19,9 @@ from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT
 SUBPROTOCOL: Final = "pydra.session.1"
 """What is named in ``Sec-WebSocket-Protocol``; another number would be another protocol."""
 
-Index = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+LARGEST_INDEX: Final = 2**53 - 1
+
+Index = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INDEX)]
 """Of a unit; the client chooses it, and never twice in a session."""
 
 Instance = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -87,7 +89,7 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag=18):
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=19):
-    """Something is not done: a code of ``pydra.errors``, a sentence, and the units that it is about, if any."""
+    """Something is not done: a code of ``pydra.errors``, a sentence, and the units that it is about."""
 
     code: str
     message: str
@@ -121,14 +123,16 @@ def encode(message: ToSession | ToClient) -> bytes:
 def decode_to_session(data: bytes) -> ToSession:
     """What a client sent; `WireError` if it is not that."""
     try:
-        return _to_session.decode(data)
+        message: ToSession = _to_session.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
         raise WireError(f"This is no message of a session: {fault}") from None
+    return message
 
 
 def decode_to_client(data: bytes) -> ToClient:
     """What a master sent; `WireError` if it is not that."""
     try:
-        return _to_client.decode(data)
+        message: ToClient = _to_client.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
         raise WireError(f"This is no message of a session: {fault}") from None
+    return message

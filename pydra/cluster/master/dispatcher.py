@@ -45,7 +45,7 @@ from pydra.model.changes import (
     StartAttempt,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
-from pydra.model.instance import Ended, Failure, Instance
+from pydra.model.instance import Ended, Failure, Instance, Payload
 from pydra.model.status import Status
 
 NO_PAST: Mapping[InstanceId, Ended] = MappingProxyType({})
@@ -98,6 +98,8 @@ class Dispatcher:
         )
         self._verdicts: dict[InstanceId, Failure] = {}
         """How instances will have failed that are being killed."""
+        self._completed: dict[InstanceId, Payload] = {}
+        """The results of instances that will have been complete, though they are being stopped."""
         self.endings = Endings(scheduler, store)
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -164,6 +166,13 @@ class Dispatcher:
         if self.is_held(node, message.instance, message.attempt):
             self.progress[message.instance] = Progress(message.attempt, message.percent, message.message)
             self._publish(InstanceProgressed(message.instance, message.percent, message.message))
+
+    def complete(self, instance: InstanceId, result: Payload) -> None:
+        """Stop an instance; unless it was asked to stop before, it will be complete, with this result."""
+        live = self.live.get(instance)
+        if live is not None and live.status is not Status.CANCELLING:
+            self._completed.setdefault(instance, result)
+            self.feed(inputs.CancelRequested(instance))
 
     def refuse(self, instance: InstanceId, failure: Failure) -> None:
         """Kill a running instance because of what its worker did; it will have failed by this."""
@@ -288,6 +297,9 @@ class Dispatcher:
         instance, attempt, status = finish.instance, finish.attempt, finish.status
         told = self._outcomes[attempt][1] if attempt in self._outcomes else None
         result = told.result if told is not None and status is Status.COMPLETE else None
+        completed = self._completed.pop(instance, None)
+        if completed is not None and status is Status.CANCELLED:
+            status, result = Status.COMPLETE, completed
         failure = None
         if status is Status.FAILED:
             failure = self._verdicts.get(instance)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -25,6 +26,11 @@ class EventLog:
         self._number = 0
         self._latest: dict[InstanceId, int] = {}
         self._waiters: dict[InstanceId, list[Deferred[None]]] = {}
+        self._followers: list[Callable[[int, Event], None]] = []
+
+    def follow(self, follower: Callable[[int, Event], None]) -> None:
+        """Call this with each event and its number, from now on."""
+        self._followers.append(follower)
 
     def publish(self, event: Event) -> int:
         """Number an event and wake those who wait for its instance."""
@@ -37,7 +43,10 @@ class EventLog:
             number, old = self._ring.popleft()
             if isinstance(old, InstanceChanged | InstanceProgressed) and self._latest[old.instance] == number:
                 del self._latest[old.instance]
-        return self._number
+        number = self._number
+        for follower in self._followers:
+            follower(number, event)
+        return number
 
     def latest(self, instance: InstanceId) -> int:
         """Number of the newest kept event of an instance; 0 if there is none."""

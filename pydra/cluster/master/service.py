@@ -18,6 +18,7 @@ from twisted.python.threadpool import ThreadPool
 
 from pydra.cluster.auth.identity import Identity
 from pydra.cluster.auth.tls import DaemonTLS
+from pydra.cluster.controller.session_messages import SUBPROTOCOL
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.interfaces import Commands, InThread, LinkUser, Store
@@ -38,6 +39,7 @@ from pydra.cluster.master.node_link import NodeLink, Surroundings
 from pydra.cluster.master.old_versions import OldVersions
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.master.roster import Dialer, Roster
+from pydra.cluster.master.sessions import Sessions
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.master.unpacking import Unpacking
 from pydra.cluster.master.uploads import Uploads
@@ -99,6 +101,7 @@ class MasterService:
         stops.push_async_callback(self._store.close)
         await self._make(self._store)
         stops.callback(self._dispatcher.stop)
+        stops.callback(self._sessions.stop)
         await self._workers.start()
         stops.push_async_callback(self._workers.stop)
         self._library.start()
@@ -161,15 +164,19 @@ class MasterService:
         unfinished = await store.unfinished()
         self._dispatcher.restore(unfinished, await past_of(store, unfinished))
         await self._dispatcher.units.restore()
+        commands = await self._commands(store, files)
+        self._events.follow(self._sessions.published)
+        await self._sessions.restore()
         authentication = Authentication(reactor, self._identity, self._administrator)
         self._controller = ControllerService(
             reactor,
             self._identity,
             settings.HOST,
             settings.CONTROLLER_PORT,
-            await self._commands(store, files),
+            commands,
             authentication,
             open_upload=self._uploads.open,
+            speakers={SUBPROTOCOL: self._sessions.connect},
         )
 
     async def _make_packages(self, store: Store, files: InThread) -> None:
@@ -231,6 +238,16 @@ class MasterService:
             files,
             self._wall_clock,
             await store.highest_instance(),
+        )
+        self._sessions = Sessions(
+            self._reactor,
+            self._dispatcher,
+            store,
+            self._blobs,
+            files,
+            submissions.open_session,
+            self._settings.SESSION_GRACE_S,
+            self._settings.SESSION_KEEP_S,
         )
         instances = InstanceCommands(
             self._dispatcher, self._scheduler, store, self._events, self._blobs, files, seconds

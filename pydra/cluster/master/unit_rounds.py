@@ -113,11 +113,6 @@ class UnitRounds:
         """From now on, results of this session are told when they are committed, to the latest listener."""
         self._listeners[instance] = told
 
-    def unlisten(self, instance: InstanceId, told: Told) -> None:
-        """Tell nobody, unless it is another one that listens."""
-        if self._listeners.get(instance) is told:
-            del self._listeners[instance]
-
     async def restore(self) -> None:
         """Count what the store has of units of instances that are not final; once, at the start."""
         for instance in [each.id for each in self._live.values() if each.started is not None]:

@@ -21,7 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pydra.cluster.controller.functions import FUNCTIONS, Function, bind
+from pydra.cluster.controller.functions import FUNCTIONS, Function, bind, checked_request_key
 from pydra.cluster.controller.web import health, strict_json
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.limits import Limits
@@ -267,9 +267,7 @@ def _request_key(request: ControllerRequest, argument: object) -> object:
     if argument is None and not request.requestHeaders.hasHeader(b"Idempotency-Key"):
         return None
     key = str(argument) if argument is not None else request.header(b"Idempotency-Key") or ""
-    if not key.isascii() or not 16 <= len(key) <= 128 or not key.replace("-", "").replace("_", "").isalnum():
-        raise RequestError("A request key is 16 to 128 letters, digits, '-' or '_'.")
-    return key
+    return checked_request_key(key)
 
 
 def _arguments(request: ControllerRequest) -> tuple[list[object], dict[str, object]] | None:

@@ -23,6 +23,10 @@ from pydra.model.ids import InstanceId, TaskKey
 from pydra.model.instance import INLINE_LIMIT, Instance, Payload
 from pydra.model.package import PackageDescription, TaskDescription
 from pydra.model.status import Status
+from pydra.model.unit import SESSION_TASK
+
+LONGEST_UNIT_S = 365 * 86_400.0
+"""Seconds that a unit may be given at most."""
 
 
 class Submissions:
@@ -65,6 +69,16 @@ class Submissions:
         instance, _ = await self._submit(task_key, args or {}, request_key or "")
         return instance
 
+    async def open_session(
+        self, task_key: str, options: Mapping[str, object], request_key: str
+    ) -> InstanceId:
+        """The id of a new instance whose units come from a client, or of the one that has the request key."""
+        description, _ = self._library.find(task_key)
+        args = {"task": task_key} | _session_options(options)
+        return await self._accept(
+            SESSION_TASK, description, payload.pack(args), request_key, self._wall_clock()
+        )
+
     async def _submit(
         self, task_key: str, args: Mapping[str, object], request_key: str
     ) -> tuple[InstanceId, float]:
@@ -74,20 +88,31 @@ class Submissions:
             packed = payload.pack(cleaned)
         except (TypeError, ValueError) as fault:
             raise InvalidParameters(str(fault)) from None
+        queued = self._wall_clock()
+        return await self._accept(TaskKey(task_key), description, packed, request_key, queued), queued
+
+    async def _accept(
+        self,
+        task_key: TaskKey,
+        description: PackageDescription,
+        packed: bytes,
+        request_key: str,
+        queued: float,
+    ) -> InstanceId:
         self._highest = InstanceId(self._highest + 1)
         instance = Instance(
             id=self._highest,
-            task_key=TaskKey(task_key),
+            task_key=task_key,
             package=description.package,
             version=description.version,
             args=await self._kept(packed),
             status=Status.QUEUED,
-            queued=self._wall_clock(),
+            queued=queued,
             request_key=request_key,
             needs=description.needs,
         )
         accepted, _ = await self._dispatcher.submit(instance)
-        return accepted, instance.queued
+        return accepted
 
     async def _clean(
         self, description: PackageDescription, task: TaskDescription, args: dict[str, object]
@@ -110,3 +135,14 @@ class Submissions:
         self._uses.keep(digest)
         await self._in_thread(self._blobs.put, packed)
         return Payload(len(packed), sha256=digest)
+
+
+def _session_options(options: Mapping[str, object]) -> dict[str, object]:
+    """What a session may be opened with; `InvalidParameters` says what is wrong with it."""
+    errors = {name[:100]: ["there is no such option."] for name in options if name != "unit_time_limit"}
+    limit = options.get("unit_time_limit", 0.0)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0.0 <= limit <= LONGEST_UNIT_S:
+        errors["unit_time_limit"] = [f"a number of seconds from 0 to {LONGEST_UNIT_S:.0f} is needed."]
+    if errors:
+        raise InvalidParameters(errors=errors)
+    return {"unit_time_limit": float(limit)} if limit else {}  # type: ignore[arg-type]  # it was looked at

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""
+The units of one session, on their way into the store and the scheduler, and back out of the store.
+
+Units are stored before they are acknowledged, and run while that is under way. Whoever runs them, their
+results end in the store; here are only the numbers of those that do not have one yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import repeat
+from typing import TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from pydra.cluster.interfaces import InThread, Store
+from pydra.cluster.scheduler.unit_values import UnitInput, UnitsAsked, UnitsForgotten
+from pydra.cluster.store.blobs import Blobs
+from pydra.errors import StoreError
+from pydra.model.changes import InsertUnits
+from pydra.model.ids import InstanceId
+from pydra.model.instance import INLINE_LIMIT, Payload
+from pydra.model.status import Status
+from pydra.model.unit import DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
+
+RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
+"""Seconds between tries while the store refuses, doubling from the first to the last."""
+
+AT_ONCE = 200
+"""Units that are read at once; with the largest inline results they are 12 MiB."""
+
+T = TypeVar("T")
+
+
+class Persistent:
+    """Asks the store again and again while it refuses."""
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._timers: set[IDelayedCall] = set()
+        self._is_stopped = False
+
+    async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the store answers at last; after ``stop`` nothing comes any more."""
+        retry_s = RETRY_FIRST_S
+        while True:
+            try:
+                return await ask()
+            except StoreError as fault:
+                self.log.error(
+                    "The store refused a session; trying again in {s} s: {fault}", s=retry_s, fault=str(fault)
+                )
+            await self._pause(retry_s)
+            retry_s = min(retry_s * 2, RETRY_LAST_S)
+
+    async def _pause(self, seconds: float) -> None:
+        paused: Deferred[None] = Deferred()
+        if not self._is_stopped:
+            timer = self._clock.callLater(seconds, paused.callback, None)
+            self._timers.add(timer)
+            paused.addCallback(lambda _: self._timers.discard(timer))
+        await paused
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._is_stopped = True
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+
+
+@attrs.frozen
+class SessionAround:
+    """What all sessions share; ``is_live`` tells whether an instance is not final."""
+
+    clock: IReactorTime
+    store: Store
+    blobs: Blobs
+    in_thread: InThread
+    feed: Callable[[UnitInput], object]
+    is_live: Callable[[InstanceId], bool]
+    persistent: Persistent
+
+
+@attrs.frozen
+class Known:
+    """Which units of a message were known before: those that have ended, and those with other arguments."""
+
+    ended: list[int] = attrs.field(factory=list)
+    others: list[int] = attrs.field(factory=list)
+
+
+class Over(Exception):
+    """The instance is final; nothing of it is stored any more."""
+
+
+class SessionUnits:
+    """
+    The units of one session.
+
+    The indexes of a new session grow in most cases, so that units are new is seen without asking the store.
+    """
+
+    def __init__(
+        self, around: SessionAround, instance: InstanceId, branch: str, time_limit: float, is_new: bool
+    ) -> None:
+        self._around = around
+        self._instance = instance
+        self.branch = branch
+        self._time_limit = time_limit
+        self._highest: int | None = -1 if is_new else None
+        """No unit above it was ever seen; None if that is not known."""
+        self._running: dict[int, int] = {}
+        """Units that the scheduler has, and the size of their arguments."""
+        self._bytes = 0
+        self._looking = self._looking_bytes = 0
+
+    def has_room(self, count: int, size: int, owed: int) -> bool:
+        """Whether so many more units with so many bytes of arguments are within the limits."""
+        units = len(self._running) + self._looking + owed + count
+        return units <= OUTSTANDING_LIMIT and self._bytes + self._looking_bytes + size <= OUTSTANDING_BYTES
+
+    async def add(self, indexes: Sequence[int], args: Sequence[bytes]) -> Known:
+        """Store and run units; returns when they are stored, and raises `Over` if they never are."""
+        digests = digests_of(args)
+        highest = self._highest
+        if highest is not None:
+            self._highest = max(highest, *indexes)
+        if highest is not None and min(indexes) > highest:
+            await self._store_and_run(indexes, args, digests, range(len(indexes)))
+            return Known()
+        size = sum(map(len, args))
+        self._looking += len(indexes)
+        self._looking_bytes += size
+        was_running = self._running.keys() & set(indexes)
+        rows = {row.index: row for row in await self.rows(indexes)}
+        self._looking -= len(indexes)
+        self._looking_bytes -= size
+        known = Known()
+        missing: list[int] = []
+        runs: list[int] = []
+        for at, index in enumerate(indexes):
+            row = rows.get(index)
+            if row is not None and row.digest != digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)]:
+                known.others.append(index)
+            elif row is not None and row.status is not Status.QUEUED:
+                known.ended.append(index)
+            else:
+                if index not in was_running:
+                    runs.append(len(missing))
+                missing.append(at)
+        if missing:
+            await self._store_and_run(
+                [indexes[at] for at in missing],
+                [args[at] for at in missing],
+                b"".join([digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)] for at in missing]),
+                runs,
+            )
+        return known
+
+    def recorded(self, indexes: Collection[int]) -> None:
+        """The results of these units are stored."""
+        self._bytes -= sum(map(self._running.pop, indexes, repeat(0)))
+
+    def forget(self) -> None:
+        """What did not begin does not begin, until ``refill``."""
+        self._running.clear()
+        self._bytes = 0
+        self._around.feed(UnitsForgotten(self._instance, None, self.branch))
+
+    async def refill(self) -> None:
+        """Run what the store has without a result."""
+        rows = await self._around.persistent.insist(lambda: self._around.store.queued_units(self._instance))
+        rows = [row for row in rows if row.branch == self.branch and row.index not in self._running]
+        if rows:
+            args = [row.args for row in rows]
+            await self._run([row.index for row in rows], args, b"".join([row.digest for row in rows]))
+
+    async def look_up(self, indexes: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Which of these units have ended, and which never came."""
+        asked = [index for index in dict.fromkeys(indexes) if index not in self._running]
+        ended: list[int] = []
+        found: set[int] = set()
+        for start in range(0, len(asked), AT_ONCE):
+            rows = await self.rows(asked[start : start + AT_ONCE])
+            found.update(row.index for row in rows)
+            ended += [row.index for row in rows if row.status is not Status.QUEUED]
+        return ended, [index for index in asked if index not in found and index not in self._running]
+
+    async def rows(self, indexes: Collection[int]) -> list[UnitRow]:
+        """Those of these units that are stored."""
+        around = self._around
+        return await around.persistent.insist(
+            lambda: around.store.units(self._instance, self.branch, indexes)
+        )
+
+    async def _store_and_run(
+        self, indexes: Sequence[int], args: Sequence[bytes], digests: bytes, runs: Sequence[int]
+    ) -> None:
+        """Store these units, and run those at some positions of them; returns when they are stored."""
+        around = self._around
+        change = InsertUnits(self._instance, self.branch, indexes, args, digests)
+        stored = Deferred.fromCoroutine(around.persistent.insist(lambda: around.store.commit([change])))
+        if len(runs) == len(indexes):
+            await self._run(indexes, args, digests)
+        elif runs:
+            own = b"".join([digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)] for at in runs])
+            await self._run([indexes[at] for at in runs], [args[at] for at in runs], own)
+        [committed] = await stored
+        if not committed.applied:
+            raise Over
+
+    async def _run(self, indexes: Sequence[int], args: Sequence[bytes], digests: bytes) -> None:
+        around = self._around
+        sizes = list(map(len, args))
+        self._running.update(zip(indexes, sizes, strict=True))
+        self._bytes += sum(sizes)
+        blobs: dict[int, Payload] = {}
+        sent = list(args)
+        if max(sizes) > INLINE_LIMIT:
+            for at, size in enumerate(sizes):
+                if size > INLINE_LIMIT:
+                    blobs[at] = Payload(size, sha256=await around.in_thread(around.blobs.put, args[at]))
+                    sent[at] = b""
+        if around.is_live(self._instance):
+            asked = (self._instance, None, self.branch, list(indexes), sent, digests, blobs, self._time_limit)
+            around.feed(UnitsAsked(*asked))
+
+
+def digests_of(args: Sequence[bytes]) -> bytes:
+    """The digests of the arguments of units, one after another."""
+    return b"".join([hashlib.blake2b(each, digest_size=DIGEST_SIZE).digest() for each in args])
