@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.controller.session_messages import Open, Opened, Units, decode_to_client, encode
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.session_units import digests_of
 from pydra.cluster.master.sessions import Sessions
 from pydra.cluster.master.unit_results import Results as Told
@@ -151,6 +153,7 @@ class SessionsBench:
         self.store = store or SlowStore()
         self.dispatcher = PlayedDispatcher()
         self.blobs = Blobs(directory / "blobs")
+        self.uses = BlobUses(functools.partial(unthreaded, self.blobs.remove))
         self.sessions = self._made()
         self._highest = 0
 
@@ -160,6 +163,7 @@ class SessionsBench:
             self.dispatcher,  # type: ignore[arg-type]
             self.store,
             self.blobs,
+            self.uses,
             unthreaded,
             self._open,
             GRACE_S,
@@ -230,6 +234,7 @@ class SessionsBench:
             5.0,
         )
         result_of(Deferred.fromCoroutine(self.store.commit([change])))
+        self.uses.release(InstanceId(instance), TASK, indexes)
         listener = self.dispatcher.units.listeners.get(InstanceId(instance))
         if listener is not None:
             listener(TASK, told)

@@ -137,3 +137,13 @@ def test_news_and_time_at_once(bench: Bench) -> None:
     bench.log.publish(CHANGED)
     bench.clock.advance(0)
     assert result_of(waiting) is None
+
+
+def test_followers_hear_of_every_event(bench: Bench) -> None:
+    """Each event with its number, after those who wait for it can see it."""
+    heard: list[tuple[int, Event]] = []
+    bench.log.follow(lambda number, event: heard.append((number, event)))
+    bench.log.publish(CHANGED)
+    bench.log.publish(NodeChanged(NodeId(1), connected=True))
+
+    assert [(1, CHANGED), (2, NodeChanged(NodeId(1), connected=True))] == heard

@@ -102,6 +102,8 @@ def test_large_arguments_travel_as_blobs(bench: SessionsBench) -> None:
     assert large == bench.blobs.read(fed.blobs[1].sha256)
     (change,) = [each for each in bench.store.committed if isinstance(each, InsertUnits)]
     assert [b"small", large] == list(change.args)
+    bench.record(1, args=[large])
+    assert not bench.blobs.has(fed.blobs[1].sha256)
 
 
 def test_large_results_are_read_for_the_client(bench: SessionsBench) -> None:

@@ -244,6 +244,7 @@ class MasterService:
             self._dispatcher,
             store,
             self._blobs,
+            self._uses,
             files,
             submissions.open_session,
             self._settings.SESSION_GRACE_S,

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread, Store
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.scheduler.unit_values import UnitInput, UnitsAsked, UnitsForgotten
 from pydra.cluster.store.blobs import Blobs
 from pydra.errors import StoreError
@@ -83,6 +84,7 @@ class SessionAround:
     clock: IReactorTime
     store: Store
     blobs: Blobs
+    uses: BlobUses
     in_thread: InThread
     feed: Callable[[UnitInput], object]
     is_live: Callable[[InstanceId], bool]
@@ -227,11 +229,21 @@ class SessionUnits:
         if max(sizes) > INLINE_LIMIT:
             for at, size in enumerate(sizes):
                 if size > INLINE_LIMIT:
-                    blobs[at] = Payload(size, sha256=await around.in_thread(around.blobs.put, args[at]))
+                    blobs[at] = await self._kept(args[at])
                     sent[at] = b""
         if around.is_live(self._instance):
+            around.uses.take(self._instance, self.branch, indexes, blobs)
             asked = (self._instance, None, self.branch, list(indexes), sent, digests, blobs, self._time_limit)
             around.feed(UnitsAsked(*asked))
+        for blob in blobs.values():
+            around.uses.let_go(blob.sha256)
+
+    async def _kept(self, data: bytes) -> Payload:
+        """The blob of large arguments, for the nodes; it is held."""
+        around, digest = self._around, hashlib.sha256(data).hexdigest()
+        await around.uses.hold(digest)
+        await around.persistent.insist(lambda: around.in_thread(around.blobs.put, data))
+        return Payload(len(data), sha256=digest)
 
 
 def digests_of(args: Sequence[bytes]) -> bytes:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from pydra.cluster.controller.functions import checked_request_key
 from pydra.cluster.controller.session_messages import Attach, Ended, Open
 from pydra.cluster.interfaces import InThread, Socket, Store
+from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.held_session import HeldSession, SessionEnds, farewell
 from pydra.cluster.master.session_speaker import SessionSpeaker
@@ -42,6 +43,7 @@ class Sessions:
         dispatcher: Dispatcher,
         store: Store,
         blobs: Blobs,
+        uses: BlobUses,
         in_thread: InThread,
         open_session: OpenSession,
         grace_s: float,
@@ -55,6 +57,7 @@ class Sessions:
             clock,
             store,
             blobs,
+            uses,
             in_thread,
             dispatcher.feed,
             dispatcher.live.__contains__,
