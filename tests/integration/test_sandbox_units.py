@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pydra.cluster.wire.messages import STOPPED, StopUnit
+from pydra.cluster.wire import payload
+from pydra.cluster.wire.messages import STOPPED, UnitsAsked
 from pydra.model.instance import Failure
 from tests.support.runtimes import PACKAGES
 from tests.support.sandboxed_nodes import ROOT, SandboxedNode, sandboxed_node
@@ -43,6 +44,28 @@ def test_units_that_have_units(node: SandboxedNode) -> None:
     rows = {f"Row:{row}/Cell" for row in range(4)}
     assert {"Row"} | rows == {asked.branch for asked in node.asked}
     node.until(lambda: len([line for line in node.lines if line.text.startswith("cell")]) == 12)
+
+
+def test_children_of_a_container_at_the_same_time(node: SandboxedNode) -> None:
+    """Each is a branch of its own, and may have units."""
+    node.run("spread.spread_tasks.Together", 2, count=10)
+    assert [{"count": 10}, {"total": 285}, {"count": 10}] == node.result()
+    branches = {"0.Answer", "1.Squares", "2.Answer", "1.Squares:0/Square"}
+    assert branches == {asked.branch for asked in node.asked}
+
+
+def test_a_session(node: SandboxedNode) -> None:
+    """Its root lasts until it is stopped; its workers run units of the task that each branch names."""
+    key = "spread.spread_tasks.Square"
+    node.run("pydra.session", 1, task=key)
+    args = [payload.pack({"data": number}) for number in range(3)]
+    node.feed(UnitsAsked(ROOT, key, [0, 1, 2], args, bytes(48)))
+    node.until(lambda: sum(node.busy.values()) == 3)
+    assert [0, 1, 4] == [payload.unpack(result) for done in node.done for result in done.results]
+    assert [] == node.finished
+    node.stop()
+    node.until(lambda: node.finished)
+    assert STOPPED == node.finished[0].outcome
 
 
 def test_long_arguments_and_results(node: SandboxedNode) -> None:
@@ -84,6 +107,6 @@ def test_a_stop_reaches_a_root_that_waits(node: SandboxedNode) -> None:
     """It ends at once, though its unit goes on."""
     node.run("spread.spread_tasks.Lasting", 1)
     node.until(lambda: node.asked)
-    node.node.cable.master.send(StopUnit(ROOT))
+    node.stop()
     node.until(lambda: node.finished)
     assert STOPPED == node.finished[0].outcome

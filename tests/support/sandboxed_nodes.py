@@ -17,6 +17,7 @@ from pydra.cluster.wire.messages import (
     HireWorker,
     RunUnit,
     RunUnits,
+    StopUnit,
     ToMaster,
     UnitFinished,
     UnitLog,
@@ -53,6 +54,7 @@ class SandboxedNode:
         (directory / "packages" / package.name).mkdir(parents=True, exist_ok=True)
         shutil.copytree(package, directory / "packages" / package.name / VERSION)
         self.node = NodeBench(directory, bench.reactor, bench.pool)  # type: ignore[arg-type]
+        self.package = PackageName(package.name)
         self.task_key = TaskKey("")
         self.batches: dict[Attempt, tuple[Attempt, UnitsAsked, int]] = {}
         """Asker, what it asked, and the position of the first in that."""
@@ -62,6 +64,7 @@ class SandboxedNode:
         self.lost: list[WorkerLost] = []
         self.asked: list[UnitsAsked] = []
         self.lines: list[Any] = []
+        self.done: list[UnitsDone] = []
         self.busy: dict[Attempt, int] = {}
         """Units that each hired worker has done."""
         self._number = 1
@@ -73,12 +76,11 @@ class SandboxedNode:
         for _ in range(workers):
             self.hire()
         packed = payload.pack(arguments)
-        package = PackageName(task_key.partition(".")[0])
         run = RunUnit(
             ROOT,
             INSTANCE,
             self.task_key,
-            package,
+            self.package,
             VERSION,
             Payload(len(packed), packed),
             WorkerKey("node:1:0"),
@@ -89,9 +91,12 @@ class SandboxedNode:
         """One more worker."""
         worker = self._attempt()
         self.loads[worker] = self.busy[worker] = 0
-        package = PackageName(self.task_key.partition(".")[0])
-        self._tell(HireWorker(worker, INSTANCE, self.task_key, package, VERSION, WorkerKey("node:1:1")))
+        self._tell(HireWorker(worker, INSTANCE, self.task_key, self.package, VERSION, WorkerKey("node:1:1")))
         return worker
+
+    def stop(self) -> None:
+        """Set the stop flag of the root."""
+        self._tell(StopUnit(ROOT))
 
     def result(self, limit_s: float = 60.0) -> object:
         """What the root returned, when it has; or its failure."""
@@ -141,8 +146,9 @@ class SandboxedNode:
         match message:
             case UnitsAsked():
                 self.asked.append(message)
-                self._feed(message)
+                self.feed(message)
             case UnitsDone():
+                self.done.append(message)
                 self._done(message)
             case UnitFinished():
                 self.finished.append(message)
@@ -156,7 +162,8 @@ class SandboxedNode:
             case UnitLog():
                 self.lines += lines([message])
 
-    def _feed(self, asked: UnitsAsked) -> None:
+    def feed(self, asked: UnitsAsked) -> None:
+        """Give units to workers."""
         for start in range(0, len(asked.indexes), BATCH):
             end = min(start + BATCH, len(asked.indexes))
             busy = {asker for asker, *_ in self.batches.values()} | {asked.asker}

@@ -54,7 +54,10 @@ class Surroundings:
         `LimitExceeded`.
         """
         attempt = message.attempt if isinstance(message, RunUnit) else message.worker
-        module = message.task_key.removeprefix(f"{message.package}.").rpartition(".")[0]
+        own = f"{message.package}."
+        # A built-in task is in no package.
+        name = message.task_key.removeprefix(own) if message.task_key.startswith(own) else ""
+        module = name.rpartition(".")[0]
         pauses = iter(PAUSES_S)
         while True:
             try:

@@ -85,6 +85,15 @@ class Answer(Task):
         return arguments
 
 
+class Together(TaskContainer):
+    """A container whose children run at the same time."""
+
+    def __init__(self):
+        super().__init__(sequential=False)
+        for child in (Answer(), Squares(), Answer()):
+            self.add_task(child)
+
+
 class Large(ParallelTask):
     """Long arguments and long results."""
 
