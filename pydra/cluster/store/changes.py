@@ -136,21 +136,18 @@ def apply_changes(cursor: Cursor, units: UnitChanges, changes: Sequence[Change])
     for position, change in enumerate(changes):
         if isinstance(change, InsertUnits | RecordUnits):
             if change.instance in touched:
-                _run_all(cursor, waiting, outcomes)
+                _run_all(cursor, units, waiting, outcomes)
                 touched = {}
-                units.instances_changed()
             outcomes[position] = units.apply(change)
             continue
         sql, cells = _statement(change)
         instance = instance_of(change)
         if instance is not None and touched.setdefault(instance, sql) != sql:
             # Something else was to happen to this instance before.
-            _run_all(cursor, waiting, outcomes)
+            _run_all(cursor, units, waiting, outcomes)
             touched = {instance: sql}
-            units.instances_changed()
         waiting.setdefault(sql, []).append((position, change, cells))
-    _run_all(cursor, waiting, outcomes)
-    units.instances_changed()
+    _run_all(cursor, units, waiting, outcomes)
     return [outcomes[position] for position in range(len(changes))]
 
 
@@ -169,7 +166,10 @@ _OfRows = (
 """Changes that are one statement, and about one row."""
 
 
-def _run_all(cursor: Cursor, waiting: dict[str, list[_Member]], outcomes: dict[int, Committed]) -> None:
+def _run_all(
+    cursor: Cursor, units: UnitChanges, waiting: dict[str, list[_Member]], outcomes: dict[int, Committed]
+) -> None:
+    units.flush()
     for sql, members in waiting.items():
         if not _run_together(cursor, sql, members, outcomes):
             for position, change, cells in members:

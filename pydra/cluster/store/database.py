@@ -22,6 +22,12 @@ LABEL = "pydra_store"
 MARK = "?"
 """What stands for a value in the text of a statement that goes to the driver as it is."""
 
+SWITCH_S = 0.001
+"""
+Seconds after which the reactor's thread gives the interpreter away if a thread of the store wants it: each
+statement needs it again, and by Python's default of five milliseconds a busy reactor would starve the writer.
+"""
+
 DirectCursor = sqlite3.Cursor
 """A cursor of the driver's own."""
 

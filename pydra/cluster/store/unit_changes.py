@@ -4,15 +4,14 @@ The SQL by which work units become rows.
 
 Tens of thousands are written a second, by a thread that shares the interpreter with the reactor's: each
 statement that it runs may cost it a turn of waiting. So one statement inserts many rows, of a few fixed
-numbers of rows, which SQLite has compiled already; and it goes to the driver as it is, without Django's
-rewriting of its text. What all rows of a statement have in common is bound once.
+numbers of rows, which SQLite has compiled already, of many changes together; and it goes to the driver as it
+is, without Django's rewriting of its text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -21,7 +20,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pydra.cluster.store.database import MARK, direct_cursor
 from pydra.model.changes import Change, Committed, InsertUnits, RecordUnits
 from pydra.model.ids import InstanceId
-from pydra.model.instance import Payload
 from pydra.model.status import Status
 from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE
 
@@ -42,9 +40,7 @@ _BRANCH = f"SELECT id FROM pydra_branch WHERE instance = {MARK} AND branch = {MA
 _NEW_BRANCH = f"INSERT INTO pydra_branch (instance, branch) VALUES ({MARK}, {MARK})"  # noqa: S608
 
 _Columns = Sequence[Sequence[Any]]
-"""What the rows of a statement have of their own, one sequence a column; values of any type."""
-_Own = tuple[Sequence[int], list[bytearray], list[bytearray]]
-"""Index, digest and payload."""
+"""Rows, one sequence a column; values of any type."""
 
 
 def weight(change: Change) -> int:
@@ -59,7 +55,8 @@ class UnitChanges:
     """
     Makes the changes that are about units, in the open transaction of a writing connection.
 
-    It remembers the ids of branches, which are true once they are committed: it is to be told of the end of
+    Their rows are written by ``flush``, at the latest; until then only changes about units may be made. It
+    remembers the ids of branches, which are true once they are committed: it is to be told of the end of
     the transaction, and of each savepoint that is rolled back.
     """
 
@@ -69,6 +66,8 @@ class UnitChanges:
         self._branches: dict[tuple[InstanceId, str], int] = {}
         self._new_branches: dict[tuple[InstanceId, str], int] = {}
         self._takes_units: tuple[InstanceId, bool] | None = None
+        self._status = Status.COMPLETE
+        self._columns: list[list[Any]] = []
 
     def committed(self) -> None:
         """The transaction was committed."""
@@ -77,68 +76,78 @@ class UnitChanges:
                 self._branches.clear()
             self._branches.update(self._new_branches)
             self._new_branches.clear()
-        self.instances_changed()
+        self._takes_units = None
 
     def rolled_back(self) -> None:
         """The transaction, or a part of it, was rolled back."""
         self._new_branches.clear()
-        self.instances_changed()
-
-    def instances_changed(self) -> None:
-        """Any instance may have another status than before."""
+        self._columns = []
         self._takes_units = None
 
     def apply(self, change: InsertUnits | RecordUnits) -> Committed:
         """Make one change; it is applied unless its instance is final, or unknown."""
-        instance, count = change.instance, len(change.indexes)
+        count = len(change.indexes)
         if len(change.digests) != DIGEST_SIZE * count:
             raise ValueError(f"{count} units have {len(change.digests)} bytes of digests")
         if len(change.branch) > BRANCH_LIMIT:
             raise ValueError(f"the branch has {len(change.branch)} characters")
         with self._errors_as_django_has_them:
-            if not self._instance_takes_units(instance):
-                return Committed(False, instance)
-            self._write(change, count)
-        return Committed(True, instance)
+            if not self._instance_takes_units(change.instance):
+                return Committed(False, change.instance)
+            branch = [self._branch(change.instance, change.branch)] * count
+            # The driver binds a bytearray at once, and looks for an adapter for each value that is bytes.
+            data = bytearray(change.digests)
+            digests = [data[at : at + DIGEST_SIZE] for at in range(0, len(data), DIGEST_SIZE)]
+            if isinstance(change, InsertUnits):
+                self._add(Status.QUEUED, (branch, change.indexes, digests, _payloads(change.args, count)))
+            else:
+                own = (change.indexes, digests, _payloads(change.results, count))
+                told = (change.attempt.epoch, change.attempt.number, change.node, change.at)
+                columns: _Columns = (branch, *own, *([value] * count for value in told))
+                if change.failures or change.blobs:
+                    columns = self._write_special(columns, change)
+                self._add(Status.COMPLETE, columns)
+        return Committed(True, change.instance)
 
-    def _write(self, change: InsertUnits | RecordUnits, count: int) -> None:
-        branch = self._branch(change.instance, change.branch)
-        # The driver binds a bytearray at once, and looks for an adapter for each value that is bytes.
-        data = bytearray(change.digests)
-        digests = [data[at : at + DIGEST_SIZE] for at in range(0, len(data), DIGEST_SIZE)]
-        if isinstance(change, InsertUnits):
-            columns = (change.indexes, digests, _payloads(change.args, count))
-            self._insert(Status.QUEUED, (branch, None, None, None, None), columns)
+    def flush(self) -> None:
+        """Write all rows; then any instance may get another status."""
+        if self._columns:
+            columns, self._columns = self._columns, []
+            with self._errors_as_django_has_them:
+                self._write(self._status, columns)
+        self._takes_units = None
+
+    def _add(self, status: Status, columns: _Columns) -> None:
+        """Have rows written, with those that come after them."""
+        if self._columns and self._status is status:
+            for column, more in zip(self._columns, columns, strict=True):
+                column += more
             return
-        attempt = change.attempt
-        shared = (branch, attempt.epoch, attempt.number, change.node, change.at)
-        columns = (change.indexes, digests, _payloads(change.results, count))
-        if change.failures or change.blobs:
-            columns = self._record_special(shared, columns, change)
-        self._insert(Status.COMPLETE, shared, columns)
+        self._write(self._status, self._columns)
+        self._status, self._columns = status, [list(column) for column in columns]
 
-    def _record_special(self, shared: tuple[Any, ...], columns: _Own, change: RecordUnits) -> _Own:
-        """Insert the units that failed, and those with a blob; the columns of the others."""
-        indexes, digests, results = columns
-        failures, blobs = change.failures, _without(change.blobs, change.failures)
-        if failures:
-            of_failed = ([column[at] for at in failures] for column in (indexes, digests))
-            encoded = [bytearray(msgspec.msgpack.encode(failure)) for failure in failures.values()]
-            self._insert(Status.FAILED, shared, (*of_failed, encoded))
-        if blobs:
-            of_blobs = ([column[at] for at in blobs] for column in (indexes, digests))
-            payloads = [bytearray(blob.inline) for blob in blobs.values()]
-            sizes, names = zip(*((blob.size, blob.sha256) for blob in blobs.values()), strict=True)
-            self._insert(Status.COMPLETE, shared, (*of_blobs, payloads, sizes, names))
-        others = [at for at in range(len(indexes)) if at not in failures and at not in blobs]
-        return [indexes[at] for at in others], [digests[at] for at in others], [results[at] for at in others]
+    def _write_special(self, columns: _Columns, change: RecordUnits) -> _Columns:
+        """Write the units that failed and those with a blob; the rows of the others."""
+        self._write(self._status, self._columns)
+        self._columns = []
+        indexes, failures, blobs = change.indexes, change.failures, change.blobs
+        failed = _chosen(columns, list(failures))
+        failed[3] = [bytearray(msgspec.msgpack.encode(failure)) for failure in failures.values()]
+        self._write(Status.FAILED, failed)
+        with_blobs = [at for at in blobs if at not in failures]
+        payloads = [blobs[at] for at in with_blobs]
+        large = _chosen(columns, with_blobs)
+        large[3] = [bytearray(payload.inline) for payload in payloads]
+        names = ([payload.size for payload in payloads], [payload.sha256 for payload in payloads])
+        self._write(Status.COMPLETE, [*large, *names])
+        return _chosen(columns, [at for at in range(len(indexes)) if at not in failures and at not in blobs])
 
-    def _insert(self, status: Status, shared: tuple[Any, ...], columns: _Columns) -> None:
-        """Insert rows of this status; those that have an earlier one take its place, if they may."""
+    def _write(self, status: Status, columns: _Columns) -> None:
+        """Insert rows of this status; where there is one of before, they take its place, if they may."""
         width = len(columns)
-        for start, rows in parts(len(columns[0])):
-            cells = [*shared, *repeat(None, width * rows)]
-            for at, column in enumerate(columns, len(shared)):
+        for start, rows in parts(len(columns[0]) if columns else 0):
+            cells: list[Any] = [None] * (width * rows)
+            for at, column in enumerate(columns):
                 cells[at::width] = column[start : start + rows]
             self._cursor.execute(_insertion(status, width, rows), cells)
 
@@ -181,25 +190,28 @@ def _payloads(payloads: Sequence[bytes], count: int) -> list[bytearray]:
     return list(map(bytearray, payloads))
 
 
-def _without(blobs: Mapping[int, Payload], failures: Mapping[int, object]) -> Mapping[int, Payload]:
-    return {at: blob for at, blob in blobs.items() if at not in failures} if failures else blobs
+def _chosen(columns: _Columns, positions: Sequence[int]) -> list[Sequence[Any]]:
+    """Some of the rows."""
+    return [[column[at] for at in positions] for column in columns]
+
+
+_COLUMNS = (
+    *("branch", "unit_index", "digest", "payload"),
+    *("attempt_epoch", "attempt_number", "node", "ended"),
+    *("size", "sha256"),
+)
+"""The first four are those of a queued unit, the first eight of one that ended without a blob."""
 
 
 @cache
 def _insertion(status: Status, width: int, rows: int) -> str:
-    """The statement that inserts so many rows of so many values each: 3, or 5 if they have a blob."""
-    blob = "column4, column5" if width == 5 else "NULL, NULL"
-    row = f"({', '.join([MARK] * width)})"
+    """The statement that inserts so many rows of so many of the columns."""
+    row = f"({', '.join([MARK] * width)}, {int(status)})"
+    overwritten = ", ".join(f"{name} = excluded.{name}" for name in ("status", *_COLUMNS[2:]))
     # What ended takes the place of what did not complete; what waits, only of what failed.
     yields = f"= {int(Status.FAILED)}" if status is Status.QUEUED else f"<> {int(Status.COMPLETE)}"
     return (
-        "INSERT INTO pydra_unit (branch, attempt_epoch, attempt_number, node, ended, "  # noqa: S608
-        "unit_index, digest, status, payload, size, sha256) "
-        f"SELECT {', '.join([MARK] * 5)}, column1, column2, {int(status)}, column3, {blob} "
-        f"FROM (VALUES {', '.join([row] * rows)}) AS units WHERE true "
-        "ON CONFLICT (branch, unit_index) DO UPDATE SET status = excluded.status, digest = excluded.digest, "
-        "payload = excluded.payload, size = excluded.size, sha256 = excluded.sha256, "
-        "attempt_epoch = excluded.attempt_epoch, attempt_number = excluded.attempt_number, "
-        "node = excluded.node, ended = excluded.ended "
+        f"INSERT INTO pydra_unit ({', '.join(_COLUMNS[:width])}, status) "  # noqa: S608
+        f"VALUES {', '.join([row] * rows)} ON CONFLICT (branch, unit_index) DO UPDATE SET {overwritten} "
         f"WHERE pydra_unit.status {yields} OR pydra_unit.digest <> excluded.digest"
     )
