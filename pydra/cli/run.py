@@ -13,6 +13,7 @@ from pydra.cli.command import speaks_to_master
 from pydra.cli.connection import Controller
 from pydra.cli.failures import INTERRUPTED, TIMEOUT, USAGE, CliError
 from pydra.cli.output import Output
+from pydra.cli.run_options import run_options
 
 
 def parse_arguments(given: tuple[str, ...]) -> dict[str, object]:
@@ -39,13 +40,21 @@ def parse_arguments(given: tuple[str, ...]) -> dict[str, object]:
     return parsed
 
 
-def submit(controller: Controller, task_key: str, arguments: dict[str, object]) -> dict[str, object]:
+def submit(
+    controller: Controller,
+    task_key: str,
+    arguments: dict[str, object],
+    options: dict[str, object] | None = None,
+) -> dict[str, object]:
     """
     Queue a task and return what the master answers.
 
     Raises ``CliError`` with each field's message if the arguments were refused.
     """
-    answer: dict[str, object] = controller.queue_task(task_key, arguments, request_key=uuid.uuid4().hex)
+    more = {"options": options} if options else {}
+    answer: dict[str, object] = controller.queue_task(
+        task_key, arguments, request_key=uuid.uuid4().hex, **more
+    )
     refused = answer.get("errors")
     if isinstance(refused, dict):
         faults = "\n".join(
@@ -67,6 +76,7 @@ def submit(controller: Controller, task_key: str, arguments: dict[str, object]) 
 )
 @click.option("-w", "--wait", is_flag=True, help="Show it live, print its result, exit 1 if it failed.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait; then exit 124.")
+@run_options
 @speaks_to_master
 def run(
     controller: Controller,
@@ -75,6 +85,7 @@ def run(
     given: tuple[str, ...],
     wait: bool,
     timeout: float | None,
+    options: dict[str, object],
 ) -> int:
     """
     Run TASK_KEY (package.module.Class) and print the id of the task instance.
@@ -84,7 +95,7 @@ def run(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    answer = submit(controller, task_key, parse_arguments(given))
+    answer = submit(controller, task_key, parse_arguments(given), options)
     instance = int(str(answer["instance_id"]))
     if not wait:
         if output.is_json:

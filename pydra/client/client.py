@@ -40,13 +40,22 @@ class Client:
         self.controller = WebController(host, port, key)
         """All functions of the master, for what this class has no method for."""
 
-    def submit(self, task_key: str, args: Mapping[str, object] | None = None) -> TaskInstance:
+    def submit(
+        self,
+        task_key: str,
+        args: Mapping[str, object] | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> TaskInstance:
         """
         Queue the task; when this returns, the master has recorded the instance.
 
-        `InvalidParameters` says which arguments the task's form refuses.
+        ``options`` say how it is run: ``priority``, ``time_limit``, ``retries``, ``retry_delay``,
+        ``resources``, ``labels``, and ``after`` and ``follow``, each of which takes an instance or its id, a
+        list of them, or a mapping with ``instances``, ``mode``, ``success`` and ``failure``.
+        `InvalidParameters` says which arguments the task's form refuses, and which options cannot be.
         """
-        answer = self.controller.queue_task(task_key, dict(args or {}))
+        wanted = {"options": _plain(options)} if options else {}
+        answer = self.controller.queue_task(task_key, dict(args or {}), **wanted)
         if answer.get("errors"):
             raise InvalidParameters(errors=answer["errors"])
         return TaskInstance(self.controller, int(answer["instance_id"]), task_key)
@@ -78,3 +87,14 @@ class Client:
         self, kind: type[BaseException] | None, fault: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _plain(options: object) -> object:
+    """Options with the ids of instances in the place of these, as JSON."""
+    if isinstance(options, TaskInstance):
+        return options.id
+    if isinstance(options, Mapping):
+        return {name: _plain(value) for name, value in options.items()}
+    if isinstance(options, list | tuple | set | frozenset):
+        return [_plain(value) for value in options]
+    return options

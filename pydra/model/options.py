@@ -11,12 +11,16 @@ from msgspec import Meta
 
 from pydra.model.ids import InstanceId
 
-Label = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:=-]{0,63}\Z")]
+LABEL_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9_.:=-]{0,63}\Z"
+RESOURCE_PATTERN = r"\A[a-z][a-z0-9_]{0,31}\Z"
+MOST_AMOUNT = 1e9
+
+Label = Annotated[str, Meta(pattern=LABEL_PATTERN)]
 """What may be said of a node in a word."""
 
-ResourceName = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,31}\Z")]
+ResourceName = Annotated[str, Meta(pattern=RESOURCE_PATTERN)]
 
-Amount = Annotated[float, Meta(ge=0, le=1e9)]
+Amount = Annotated[float, Meta(ge=0, le=MOST_AMOUNT)]
 """Of a resource; thousandths of it count."""
 
 MOST_LABELS = 64
@@ -30,6 +34,10 @@ RETRY_DELAY_S = 1.0
 
 LONGEST_RETRY_DELAY_S = 86_400.0
 """The delay doubles with each retry, up to this."""
+
+LONGEST_LIMIT_S = 31_536_000.0
+
+MOST_RETRIES = 1000
 
 
 class Dependency(msgspec.Struct, frozen=True, omit_defaults=True):

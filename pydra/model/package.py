@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
+from pydra.model.options import LONGEST_LIMIT_S, LONGEST_RETRY_DELAY_S, MOST_RETRIES, RETRY_DELAY_S
 
 
 class FormField(msgspec.Struct, frozen=True):
@@ -50,6 +54,10 @@ class TaskDescription(msgspec.Struct, frozen=True):
     key: TaskKey
     description: str
     form: Form | None = None
+    time_limit: Annotated[float, Meta(ge=0, le=LONGEST_LIMIT_S)] = 0.0
+    """Of an instance that asks for none; 0 is no limit. The next two are like that."""
+    retries: Annotated[int, Meta(ge=0, le=MOST_RETRIES)] = 0
+    retry_delay: Annotated[float, Meta(ge=0, le=LONGEST_RETRY_DELAY_S)] = RETRY_DELAY_S
 
 
 class FileError(msgspec.Struct, frozen=True):

@@ -67,6 +67,15 @@ def test_a_result_comes_when_the_task_has_ended(client: Client, desk: Desk) -> N
     assert [None, None, None] == [arguments["seen"] for name, arguments in desk.calls[1:]]
 
 
+def test_options_name_instances(client: Client, desk: Desk) -> None:
+    """Where an id is wanted an instance will do, alone, in a list or in a mapping."""
+    first = client.instance(3)
+    client.submit("a.b", options={"after": first, "follow": {"instances": (first, 4)}, "priority": 1})
+
+    expected = {"after": 3, "follow": {"instances": [3, 4]}, "priority": 1}
+    assert expected == desk.calls[0][1]["options"]
+
+
 def test_refused_arguments_are_told_field_by_field(client: Client, desk: Desk) -> None:
     """A form's errors are raised as InvalidParameters, and there is no instance."""
     desk.answers["queue_task"] = {"task_key": "a.b", "errors": {"start": ["Enter a whole number."]}}

@@ -159,3 +159,44 @@ def test_an_argument_given_twice_is_refused() -> None:
 def test_text_arrives_as_it_was_given(name: str, text: str) -> None:
     """NAME=TEXT is never interpreted."""
     assert parse_arguments((f"{name}={text}",)) == {name: text}
+
+
+def test_run_with_options() -> None:
+    """Each goes to the master under its name, with the mode and the ends of dependencies."""
+    controller = ScriptedController(queue_task=[QUEUED])
+    given = (
+        *("--priority", "-3", "--time-limit", "1.5", "--retries", "2", "--retry-delay", "0"),
+        *("--after", "3,4", "--follow-any", "5", "--when", "end"),
+        *("--label", "ssd", "--label", "big", "--resource", "gpus=1", "--resource", "cpus=0.5"),
+    )
+    assert 0 == call(controller, "run", KEY, *given).exit_code
+    (_, more), *_ = controller.asked("queue_task")
+    assert {
+        "priority": -3,
+        "time_limit": 1.5,
+        "retries": 2,
+        "retry_delay": 0.0,
+        "after": {"instances": [3, 4], "failure": True},
+        "follow": {"instances": [5], "mode": "any", "failure": True},
+        "labels": ["ssd", "big"],
+        "resources": {"gpus": 1.0, "cpus": 0.5},
+    } == more["options"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--after", "x"),
+        ("--after", "1,"),
+        ("--after", "1", "--after-any", "2"),
+        ("--when", "failure"),
+        ("--resource", "gpus"),
+        ("--resource", "gpus=many"),
+        ("--priority", "high"),
+    ],
+)
+def test_options_that_cannot_be_read_are_usage(given: tuple[str, ...]) -> None:
+    """Nothing is sent."""
+    controller = ScriptedController()
+    assert 2 == call(controller, "run", KEY, *given).exit_code
+    assert not controller.asked("queue_task")

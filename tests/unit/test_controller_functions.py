@@ -95,17 +95,29 @@ def test_an_empty_list_or_null_means_no_filter() -> None:
 
 def test_run_tasks_gathers_arguments_of_any_name() -> None:
     """Named arguments of run_tasks are the task's own, also those named like parameters."""
-    own = {"task_key": 1, "args": 2, "request_key": 3, "foo": "bar"}
+    own = {"task_key": 1, "args": 2, "request_key": 3, "options": 4, "foo": "bar"}
 
-    assert {"task_key": "a.b", "args": own, "request_key": None} == bound("run_tasks", "a.b", **own)
+    assert {"task_key": "a.b", "args": own, "request_key": None, "options": None} == bound(
+        "run_tasks", "a.b", **own
+    )
+
+
+def test_run_tasks_takes_options_by_place() -> None:
+    """As the second positional argument, since their name may be that of an argument of the task."""
+    wanted = {"priority": 1}
+    assert {"task_key": "a.b", "args": {"options": 4}, "request_key": None, "options": wanted} == bound(
+        "run_tasks", "a.b", wanted, options=4
+    )
+    assert wanted == bound("queue_task", "a.b", options=wanted)["options"]
+    assert ["options"] == list(refused("run_tasks", "a.b", 7))
 
 
 def test_run_tasks_takes_its_task_key_by_name_too() -> None:
     """Without a positional task key, the one given by name is it."""
-    assert {"task_key": "a.b", "args": {"foo": 1}, "request_key": None} == bound(
+    assert {"task_key": "a.b", "args": {"foo": 1}, "request_key": None, "options": None} == bound(
         "run_tasks", task_key="a.b", foo=1
     )
-    assert ["args"] == list(refused("run_tasks", "a.b", {"foo": 1}))
+    assert ["args"] == list(refused("run_tasks", "a.b", {"foo": 1}, 3))
     assert ["task_key"] == list(refused("run_tasks", foo=1))
 
 

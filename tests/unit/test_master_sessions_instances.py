@@ -47,6 +47,18 @@ def test_a_session_is_an_instance(bench: CommandsBench) -> None:
     assert SESSION_TASK == listed["task_key"]
 
 
+def test_a_session_is_run_like_any_instance(bench: CommandsBench) -> None:
+    """Priority, labels and the like may be asked for; what its task has by default is not meant for it."""
+    opened(bench, unit_time_limit=2, priority=1, labels=["ssd"])
+    stored = bench.stored(1)
+
+    assert (1, ("ssd",), {"task": PLAIN, "unit_time_limit": 2.0}) == (
+        stored.priority,
+        stored.options.labels,
+        payload.unpack(stored.args.inline),
+    )
+
+
 def test_a_request_key_opens_once(bench: CommandsBench) -> None:
     """The same key answers the first id."""
     assert [1, 1, 3] == [opened(bench, request_key=key) for key in ("k" * 16, "k" * 16, "l" * 16)]
@@ -61,7 +73,7 @@ def test_what_a_session_cannot_be_opened_with(bench: CommandsBench, options: dic
     with pytest.raises(InvalidParameters) as refused:
         opened(bench, **options)
 
-    assert set(options) == set(refused.value.errors)
+    assert set(options) == {name.removeprefix("options.") for name in refused.value.errors}
     with pytest.raises(NotFound):
         opened(bench, "demo.tasks.Nothing")
     assert [] == bench.call("list_queue")

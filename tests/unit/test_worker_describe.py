@@ -121,6 +121,27 @@ def test_parallel_tasks_are_tasks(tmp_path: Path) -> None:
     assert errors(found) == {}
 
 
+def test_how_a_task_is_run_by_default(tmp_path: Path) -> None:
+    """Limits and retries of a class are told; what they cannot be hides the class alone, in words."""
+    (tmp_path / "timed").mkdir()
+    (tmp_path / "timed" / "t.py").write_text(
+        TASK
+        + "class Timed(Run): time_limit, retries, retry_delay = 2, 3, 0.5\n"
+        + "class Odd(Run): retries = 1.5\n"
+        + "class Less(Run): time_limit = -1\n"
+        + "class More(Run): retry_delay = float('nan')\n"
+        + "class Text(Run): time_limit = '5'\n"
+    )
+    found = described("timed", tmp_path)
+    assert [("timed.t.Run", 0.0, 0, 1.0), ("timed.t.Timed", 2.0, 3, 0.5)] == [
+        (task.key, task.time_limit, task.retries, task.retry_delay) for task in found.tasks
+    ]
+    told = [error.message for error in found.errors]
+    assert "retries of Odd is 1.5; it can be a whole number from 0 to 1000." in told
+    assert "time_limit of Less is -1; it can be seconds from 0 to 31536000." in told
+    assert 4 == len(told)
+
+
 def large(directory: Path, files: int, **more: str) -> Path:
     """A package of many files without tasks, and these."""
     (directory / "large").mkdir()

@@ -95,7 +95,8 @@ class Function(msgspec.Struct, frozen=True):
     ``public``: may be called before login. ``waits``: only waits and reads, so it is cancelled when its
     caller goes away; others are carried out to their end. ``keyed``: the ``Idempotency-Key`` header is handed
     to the command as ``request_key``. ``collects``: all named arguments but the first parameter are gathered
-    into the parameter of that name, whatever they are called.
+    into the parameter of that name, whatever they are called; ``by_place`` names a parameter that is
+    not to be one of them, and can only be given as the second positional argument.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Function(msgspec.Struct, frozen=True):
     waits: bool = False
     keyed: bool = False
     collects: str = ""
+    by_place: str = ""
 
 
 def checked_request_key(key: str) -> str:
@@ -118,9 +120,12 @@ def bind(function: Function, args: Sequence[object], kwargs: Mapping[str, object
     errors: dict[str, list[str]] = {}
     # Collected arguments may have any name, so such a function has one parameter of its own: the first.
     own = function.parameters[:1] if function.collects else function.parameters
-    if len(args) > len(own):
-        errors["args"] = [f"{function.name} takes at most {len(own)} positional arguments, not {len(args)}."]
-    given = {parameter.name: value for parameter, value in zip(own, args, strict=False)}
+    places = [each.name for each in own] + [function.by_place] * bool(function.by_place)
+    if len(args) > len(places):
+        errors["args"] = [
+            f"{function.name} takes at most {len(places)} positional arguments, not {len(args)}."
+        ]
+    given = dict(zip(places, args, strict=False))
     names = {alias: each.name for each in own for alias in (each.name, *each.aliases)}
     collected: dict[str, object] = {}
     for name, value in kwargs.items():
@@ -181,6 +186,7 @@ def _finite(value: object) -> float:
 _TASK_ID = Parameter("task_id", "integer")
 _TASK_KEY = Parameter("task_key", "text")
 _REQUEST_KEY = Parameter("request_key", "text", default=None, nullable=True)
+_OPTIONS = Parameter("options", "object", default=None, nullable=True)
 _PAGE = Parameter("page", "integer", default=1)
 
 
@@ -222,14 +228,20 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     Function("package_remove", (Parameter("package", "text"),)),
     Function(
         "queue_task",
-        (_TASK_KEY, Parameter("args", "object", default=_NOTHING, nullable=True), _REQUEST_KEY),
+        (
+            _TASK_KEY,
+            Parameter("args", "object", default=_NOTHING, nullable=True),
+            _REQUEST_KEY,
+            _OPTIONS,
+        ),
         keyed=True,
     ),
     Function(
         "run_tasks",
-        (_TASK_KEY, Parameter("args", "object"), _REQUEST_KEY),
+        (_TASK_KEY, Parameter("args", "object"), _REQUEST_KEY, _OPTIONS),
         keyed=True,
         collects="args",
+        by_place="options",
     ),
     Function("task_form", (_TASK_KEY,)),
     Function("task_history", (Parameter("key", "text", aliases=("task_key",)), _PAGE)),

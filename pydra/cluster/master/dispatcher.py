@@ -290,7 +290,9 @@ class Dispatcher:
         not_before = self._wall_clock() + retry.delay_s
         round_.changes.append(RetryInstance(instance, attempt, retried, not_before, failure))
         changes = {"retried": retried, "not_before": not_before, "failure": failure}
-        self._update(round_, instance, status=Status.QUEUED, **changes)
+        self._change(
+            round_, instance, lambda live: msgspec.structs.replace(_waiting(live, live.losses), **changes)
+        )
         self._acknowledge(round_, attempt)
 
     def _finish(self, finish: instructions.Finish, round_: Round) -> None:

@@ -51,6 +51,19 @@ class Task:
     which spares the worker that runs ``work`` the import of Django. Without a form it takes any arguments.
     """
 
+    time_limit: ClassVar[float] = 0.0
+    """
+    Seconds that one run of an instance may take; then it is ended by force and has failed. 0 is no limit.
+
+    Whoever submits it may ask for another limit; the same goes for retries.
+    """
+
+    retries: ClassVar[int] = 0
+    """How often an instance that failed is run again before it has failed for good."""
+
+    retry_delay: ClassVar[float] = 1.0
+    """Seconds before the first retry; each further one waits twice as long, up to a day."""
+
     STOP_FLAG: bool
     """True once the task was asked to stop; ``work`` looks at it from time to time and returns early."""
 

@@ -29,7 +29,7 @@ from pydra.errors import LoadError
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from pydra.cluster.worker.channel import Channel
     from pydra.cluster.worker.description import Told
@@ -57,6 +57,13 @@ BATCH = 64
 
 UNSEEN_LIMIT = 100
 """If more files than this were not looked at, that is told of all of them together."""
+
+_BOUNDED = (
+    ("time_limit", False, 31_536_000),
+    ("retries", True, 1000),
+    ("retry_delay", False, 86_400),
+)
+"""Names of a task class, whether they are whole numbers, and the highest that the model takes."""
 
 SOURCE_SIZE = 256 * 1024
 """Bytes of a file that are read to see whether it looks as if it held a task."""
@@ -312,6 +319,7 @@ def _describe_task(task_class: type, key: str, package: str) -> dict[str, object
         "key": key,
         "description": text(description) if description else "",
         "form": None,
+        **{name: _bounded(task, name, whole, highest) for name, whole, highest in _BOUNDED},
     }
     if form_class is not None:
         try:
@@ -319,6 +327,17 @@ def _describe_task(task_class: type, key: str, package: str) -> dict[str, object
         except BaseException as fault:  # noqa: BLE001 - the form is user code as well
             raise CodeFault(f"The form of {key} cannot be described: {words_of(fault)}") from None
     return told
+
+
+def _bounded(task: object, name: str, whole: bool, highest: int) -> int | float:
+    """A number that the class declares; it is checked here so that its author is told of it by name."""
+    value: Any = getattr(task, name)  # the author's, whatever it is
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= highest:
+        words = "a whole number" if whole else "seconds"
+        is_now = f"{name} of {type(task).__name__} is {value!r}"[:200]
+        raise CodeFault(f"{is_now}; it can be {words} from 0 to {highest}.")
+    return int(value) if whole else float(value)
 
 
 def _ended(process: int, wait_s: float) -> tuple[int, int]:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.commands.objects import JSON
+from pydra.cluster.master.commands.options import read_options, unknown_instances
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.endings import dependencies
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.packages.validation import validate
 from pydra.cluster.store.blobs import Blobs
@@ -21,6 +23,7 @@ from pydra.cluster.wire import payload
 from pydra.errors import InvalidParameters
 from pydra.model.ids import InstanceId, TaskKey
 from pydra.model.instance import INLINE_LIMIT, Instance, Payload
+from pydra.model.options import RunOptions
 from pydra.model.package import PackageDescription, TaskDescription
 from pydra.model.status import Status
 from pydra.model.unit import SESSION_TASK
@@ -53,20 +56,32 @@ class Submissions:
         self._highest = highest
 
     async def queue_task(
-        self, task_key: str, args: Mapping[str, object] | None = None, request_key: str | None = None
+        self,
+        task_key: str,
+        args: Mapping[str, object] | None = None,
+        request_key: str | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> JSON:
-        """``{task_key, instance_id, time}``, or ``{task_key, errors}`` if the arguments are not good."""
+        """
+        ``{task_key, instance_id, time}``, or ``{task_key, errors}`` if arguments or options are not good.
+
+        The ``options`` are those of ``RunOptions``; an error of one is told by ``options.<name>``.
+        """
         try:
-            instance, queued = await self._submit(task_key, args or {}, request_key or "")
+            instance, queued = await self._submit(task_key, args or {}, request_key or "", options)
         except InvalidParameters as fault:
             return {"task_key": task_key, "errors": fault.errors or {"": [str(fault)]}}
         return {"task_key": task_key, "instance_id": instance, "time": queued}
 
     async def run_tasks(
-        self, task_key: str, args: Mapping[str, object] | None = None, request_key: str | None = None
+        self,
+        task_key: str,
+        args: Mapping[str, object] | None = None,
+        request_key: str | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> int:
         """The id of the new instance; `InvalidParameters` with the errors by field."""
-        instance, _ = await self._submit(task_key, args or {}, request_key or "")
+        instance, _ = await self._submit(task_key, args or {}, request_key or "", options)
         return instance
 
     async def open_session(
@@ -74,22 +89,28 @@ class Submissions:
     ) -> InstanceId:
         """The id of a new instance whose units come from a client, or of the one that has the request key."""
         description, _ = self._library.find(task_key)
-        args = {"task": task_key} | _session_options(options)
-        return await self._accept(
-            SESSION_TASK, description, payload.pack(args), request_key, self._wall_clock()
-        )
+        own, others = _session_options(options)
+        run = await self._options(others)
+        args = payload.pack({"task": task_key} | own)
+        return await self._accept(SESSION_TASK, description, args, request_key, self._wall_clock(), run)
 
     async def _submit(
-        self, task_key: str, args: Mapping[str, object], request_key: str
+        self,
+        task_key: str,
+        args: Mapping[str, object],
+        request_key: str,
+        wanted: Mapping[str, object] | None,
     ) -> tuple[InstanceId, float]:
         description, task = self._library.find(task_key)
+        options = await self._options(wanted, task)
         cleaned = await self._clean(description, task, dict(args))
         try:
             packed = payload.pack(cleaned)
         except (TypeError, ValueError) as fault:
             raise InvalidParameters(str(fault)) from None
         queued = self._wall_clock()
-        return await self._accept(TaskKey(task_key), description, packed, request_key, queued), queued
+        accepted = await self._accept(TaskKey(task_key), description, packed, request_key, queued, options)
+        return accepted, queued
 
     async def _accept(
         self,
@@ -98,6 +119,7 @@ class Submissions:
         packed: bytes,
         request_key: str,
         queued: float,
+        options: RunOptions,
     ) -> InstanceId:
         self._highest = InstanceId(self._highest + 1)
         instance = Instance(
@@ -110,9 +132,20 @@ class Submissions:
             queued=queued,
             request_key=request_key,
             needs=description.needs,
+            priority=options.priority,
+            options=options,
         )
         accepted, _ = await self._dispatcher.submit(instance)
         return accepted
+
+    async def _options(
+        self, wanted: Mapping[str, object] | None, task: TaskDescription | None = None
+    ) -> RunOptions:
+        options = read_options(wanted, task)
+        unknown = await self._dispatcher.endings.unknown(dependencies(options))
+        if unknown:
+            raise unknown_instances(options, unknown)
+        return options
 
     async def _clean(
         self, description: PackageDescription, task: TaskDescription, args: dict[str, object]
@@ -137,12 +170,11 @@ class Submissions:
         return Payload(len(packed), sha256=digest)
 
 
-def _session_options(options: Mapping[str, object]) -> dict[str, object]:
-    """What a session may be opened with; `InvalidParameters` says what is wrong with it."""
-    errors = {name[:100]: ["there is no such option."] for name in options if name != "unit_time_limit"}
-    limit = options.get("unit_time_limit", 0.0)
+def _session_options(options: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """What is of the session itself, and how it is run; `InvalidParameters` if the former is wrong."""
+    others = dict(options)
+    limit = others.pop("unit_time_limit", 0.0)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0.0 <= limit <= LONGEST_UNIT_S:
-        errors["unit_time_limit"] = [f"a number of seconds from 0 to {LONGEST_UNIT_S:.0f} is needed."]
-    if errors:
-        raise InvalidParameters(errors=errors)
-    return {"unit_time_limit": float(limit)} if limit else {}  # type: ignore[arg-type]  # it was looked at
+        told = f"a number of seconds from 0 to {LONGEST_UNIT_S:.0f} is needed."
+        raise InvalidParameters(errors={"unit_time_limit": [told]})
+    return {"unit_time_limit": float(limit)} if limit else {}, others

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""How a task instance is to be run, as options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+WHEN = {
+    "success": {},
+    "failure": {"success": False, "failure": True},
+    "end": {"failure": True},
+}
+
+
+class Numbers(click.ParamType[list[int]]):
+    """Numbers of task instances, with commas between them."""
+
+    name = "ID[,ID...]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:  # Any: what click hands in
+        """Return the numbers."""
+        try:
+            return [int(number) for number in str(value).split(",")]
+        except ValueError:
+            self.fail(
+                f"{value!r}: write the numbers of task instances, with commas between them.", param, ctx
+            )
+
+
+class Amount(click.ParamType[tuple[str, float]]):
+    """A resource and how much of it."""
+
+    name = "NAME=AMOUNT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:  # Any: what click hands in
+        """Return the name and the amount."""
+        name, _, amount = str(value).partition("=")
+        try:
+            return name, float(amount)
+        except ValueError:
+            self.fail(f"{value!r}: write NAME=AMOUNT, as in gpus=1.", param, ctx)
+
+
+_OPTIONS = (
+    click.option("--priority", type=int, help="Smaller runs first.  [default: 5]"),
+    click.option(
+        "--time-limit", type=float, help="Seconds that it may run; then it has failed. 0: no limit."
+    ),
+    click.option("--retries", type=int, help="How often it is run again if it fails."),
+    click.option("--retry-delay", type=float, help="Seconds before the first retry; they double."),
+    click.option("--after", type=Numbers(), help="Run when all of these have ended."),
+    click.option("--after-any", type=Numbers(), help="Run when one of these has ended."),
+    click.option("--follow", type=Numbers(), help="Run when all of these have ended, on their node."),
+    click.option("--follow-any", type=Numbers(), help="Run when one of these has ended, on its node."),
+    click.option(
+        "--when",
+        type=click.Choice(list(WHEN)),
+        default="success",
+        show_default=True,
+        help="How they end.",
+    ),
+    click.option("--label", "labels", multiple=True, help="The node must have this label; may be repeated."),
+    click.option(
+        "--resource",
+        "resources",
+        type=Amount(),
+        multiple=True,
+        help="What it holds of its node; may be repeated.",
+    ),
+)
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:  # a command has options of its own
+    """Give a command these options; it is called with them in ``options``, as the master reads them."""
+
+    def command(*args: Any, **given: Any) -> Any:
+        own = {name: given.pop(name) for name in _NAMES}
+        return function(*args, options=_options(**own), **given)
+
+    command.__doc__, command.__name__ = function.__doc__, function.__name__
+    command.__dict__.update(function.__dict__)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_NAMES = (
+    "priority",
+    "time_limit",
+    "retries",
+    "retry_delay",
+    "after",
+    "after_any",
+    "follow",
+    "follow_any",
+    "when",
+    "labels",
+    "resources",
+)
+
+
+def _options(
+    labels: tuple[str, ...],
+    resources: tuple[tuple[str, float], ...],
+    when: str,
+    **given: Any,  # numbers, and lists of them
+) -> dict[str, object]:
+    """What was given of the options."""
+    options: dict[str, object] = {
+        name: given[name]
+        for name in ("priority", "time_limit", "retries", "retry_delay")
+        if given[name] is not None
+    }
+    for name in ("after", "follow"):
+        every, some = given[name], given[f"{name}_any"]
+        if every is not None and some is not None:
+            raise click.UsageError(f"Give one of --{name} and --{name}-any.")
+        if every is not None or some is not None:
+            mode = {} if some is None else {"mode": "any"}
+            options[name] = {"instances": every or some, **mode, **WHEN[when]}
+    if when != "success" and not options.keys() & {"after", "follow"}:
+        raise click.UsageError("--when needs --after or --follow.")
+    if labels:
+        options["labels"] = list(labels)
+    if resources:
+        options["resources"] = dict(resources)
+    return options
