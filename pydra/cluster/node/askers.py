@@ -39,6 +39,9 @@ _TOO_MUCH = (
     "arguments, before it had results."
 )
 
+UNIT_SIZE = 32
+"""Bytes of a unit that is asked for, besides its arguments, at most."""
+
 Send = Callable[[list[object]], None]
 
 
@@ -155,12 +158,15 @@ class Asker:
         self, branch: str, time_limit: float, indexes: list[int], args: list[bytes], digests: bytes
     ) -> None:
         """Ask the master, in messages of a size that travels; large arguments go before."""
-        sizes = [min(len(arg), INLINE_LIMIT) + DIGEST_SIZE + 16 for arg in args]
-        for start, end in groups(sizes):
+        sizes = list(map(len, args))
+        has_large = max(sizes) > INLINE_LIMIT
+        if has_large:
+            sizes = [min(size, INLINE_LIMIT) for size in sizes]
+        for start, end in groups(sizes, UNIT_SIZE):
             blobs: dict[int, Payload] = {}
             sources: list[Blob] = []
             group = args[start:end]
-            for place, arg in enumerate(group) if max(map(len, group)) > INLINE_LIMIT else ():
+            for place, arg in enumerate(group) if has_large else ():
                 if len(arg) > INLINE_LIMIT:
                     blobs[place] = Payload(len(arg), sha256=hashlib.sha256(arg).hexdigest())
                     sources.append(Blob(blobs[place].sha256, functools.partial(chunks_of, arg)))

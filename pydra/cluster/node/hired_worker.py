@@ -33,6 +33,9 @@ from pydra.model.unit import BRANCH_LIMIT
 SENT_LIMIT = 8 * 1024 * 1024
 """Bytes of arguments that a worker is sent before it has told results; one unit may have more."""
 
+RESULT_SIZE, FAILURE_SIZE = 8, 128
+"""Bytes of a result, and of a failure, besides what the worker told, at most."""
+
 LONGEST_BUSY_S = 1e9
 
 
@@ -265,19 +268,21 @@ class HiredWorker:
         self, batch: Attempt, start: int, results: list[bytes], failures: dict[int, Failure], busy_s: float
     ) -> None:
         """Have results delivered, in messages of a size that travels."""
-        sizes = [min(len(result), INLINE_LIMIT) + 16 for result in results]
+        sizes = list(map(len, results))
+        has_large = max(sizes) > INLINE_LIMIT
+        if has_large:
+            sizes = [min(size, INLINE_LIMIT) for size in sizes]
         for place, failure in failures.items():
-            sizes[place] += len(failure.message.encode()) + len(failure.traceback.encode()) + 32
-        for first, end in groups(sizes):
+            sizes[place] += len(failure.message.encode()) + len(failure.traceback.encode()) + FAILURE_SIZE
+        for first, end in groups(sizes, RESULT_SIZE):
             group = results[first:end]
             blobs: dict[int, Payload] = {}
             data: dict[str, bytes] = {}
-            if max(map(len, group)) > INLINE_LIMIT:
-                for place, result in enumerate(group):
-                    if len(result) > INLINE_LIMIT:
-                        digest = hashlib.sha256(result).hexdigest()
-                        blobs[place] = Payload(len(result), sha256=digest)
-                        data[digest], group[place] = result, b""
+            for place, result in enumerate(group) if has_large else ():
+                if len(result) > INLINE_LIMIT:
+                    digest = hashlib.sha256(result).hexdigest()
+                    blobs[place] = Payload(len(result), sha256=digest)
+                    data[digest], group[place] = result, b""
             failed = {place - first: failures[place] for place in failures if first <= place < end}
             share = busy_s * (end - first) / len(results)
             message = UnitsDone(self.message.worker, batch, start + first, group, failed, blobs, share)

@@ -45,6 +45,9 @@ from pydra.cluster.wire.messages import (
 from pydra.errors import WireError
 from pydra.model.node import NodeInformation
 
+BATCH_SIZE = 256
+"""Bytes of a batch that is held, besides its units and its branch, at most."""
+
 
 class MasterLink:
     """The node's end of the link, over all connections of the master to it."""
@@ -244,5 +247,5 @@ class MasterLink:
 
 def held_groups(held: Sequence[HeldBatch]) -> list[tuple[HeldBatch, ...]]:
     """Batches in as few messages as possible; at least one, which may be empty."""
-    sizes = [len(batch.indexes) * 9 + len(batch.digests) + len(batch.branch) * 4 + 200 for batch in held]
-    return [tuple(held[start:end]) for start, end in groups(sizes)] or [()]
+    sizes = [len(batch.indexes) * 9 + len(batch.digests) + len(batch.branch) * 4 for batch in held]
+    return [tuple(held[start:end]) for start, end in groups(sizes, BATCH_SIZE)] or [()]

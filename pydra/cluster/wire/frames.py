@@ -144,7 +144,8 @@ class FrameReader:
                 raise WireError(f"A frame of {size} bytes was announced; the limit is {self._limit}.")
             if len(held) - start - 4 < size:
                 break
-            frames.append(_decode(bytes(held[start + 4 : start + 4 + size])))
+            with memoryview(held) as whole, whole[start + 4 : start + 4 + size] as body:
+                frames.append(_decode(body))
             start += 4 + size
         del held[:start]
         return frames
@@ -157,7 +158,7 @@ def _map(pairs: list[tuple[object, object]]) -> dict[object, object]:
     return dict(pairs)
 
 
-def _decode(body: bytes) -> list[object]:
+def _decode(body: memoryview) -> list[object]:
     try:
         frame = msgpack.unpackb(body, raw=False, strict_map_key=False, object_pairs_hook=_map)
     except Exception as fault:  # noqa: BLE001 - msgpack raises a dozen kinds, and hostile bytes find them all
