@@ -49,6 +49,19 @@ def test_a_method_as_datasource_gets_the_arguments() -> None:
     assert Counted().start({"first": 5, "count": 3}) == [5, 6, 7]
 
 
+def test_a_method_as_datasource_may_set_how_units_are_run() -> None:
+    """By the arguments of the task."""
+
+    class Chosen(Doubles):
+        def datasource(self, policy: str) -> Any:
+            self.failure_policy = policy
+            return range(3)
+
+    assert Chosen(bad=1).start({"policy": "collect"}) == {0: 0, 2: 4}
+    with pytest.raises(UnitFailed):
+        Chosen(bad=1).start({"policy": "fail_fast"})
+
+
 def test_arguments_that_a_method_does_not_take_are_refused() -> None:
     """As those of work are."""
 

@@ -30,7 +30,8 @@ class ParallelTask(Task):
     """
     Where the items come from: any iterable, a callable, a tuple of a callable and its arguments, or nothing
     (a single item, None); see ``pydra.cluster.tasks.datasource``. A method of this name is called with the
-    arguments of the task. It is read lazily: a few thousand items are held at a time, so it may be endless.
+    arguments of the task, before the settings below are looked at. It is read lazily: a few thousand items
+    are held at a time, so it may be endless.
     """
 
     failure_policy: Any = "fail_fast"
@@ -120,8 +121,10 @@ class ParallelTask(Task):
 
         self._is_source_stopped = False
         self.failures = {}
+        self._loop = None
+        items, total = self._items(kwargs)  # first, as it may say how the rest is done
         self._loop = UnitLoop(self, units_of(self), monotonic)
-        if not self._loop.run(*self._items(kwargs)):
+        if not self._loop.run(items, total):
             return None
         return self.work_complete()
 
