@@ -70,12 +70,21 @@ def instant(_context: click.Context, _parameter: click.Parameter, text: str | No
         ) from None
 
 
+def choice(instance: int, unit: str) -> dict[str, object]:
+    """Return what names a work unit to the master: ``Sub:7``, ``3/Sub:7``, or ``Sub`` for all of a branch."""
+    branch, _, index = unit.removeprefix(f"{instance}/").rpartition(":")
+    if branch and index.isascii() and index.isdecimal():
+        return {"subtask": branch, "workunit_id": index}
+    return {"subtask": unit.removeprefix(f"{instance}/")}
+
+
 class Log:
     """Reads the lines of one instance, from the first on; ``removed`` says if some are there no more."""
 
-    def __init__(self, controller: Controller, instance: int) -> None:
+    def __init__(self, controller: Controller, instance: int, unit: str | None = None) -> None:
         self._controller = controller
         self._instance = instance
+        self._choice = {} if unit is None else choice(instance, unit)
         self._after = 0
         self.removed: str | None = None
 
@@ -96,7 +105,7 @@ class Log:
             yield from page
 
     def _page(self, wait_s: float) -> tuple[list[Line], bool, bool]:
-        answer = self._controller.task_lines(self._instance, after=self._after, wait=wait_s)
+        answer = self._controller.task_lines(self._instance, after=self._after, wait=wait_s, **self._choice)
         units = answer.get("units") or [""] * len(answer["lines"])
         lines = [
             Line(at, level, stream, text, unit)
@@ -114,6 +123,7 @@ class Log:
 @click.option("--since", callback=instant, help="Only from then on: 30s, 10m, 2h, 1d ago, or a time in UTC.")
 @click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), help="Only from this level on.")
 @click.option("--stream", "streams", type=click.Choice(STREAMS), multiple=True, help="Only this one.")
+@click.option("--unit", help="Only of this work unit (Sub:7), or of all of a branch (Sub).")
 @speaks_to_master
 def logs(
     controller: Controller,
@@ -124,6 +134,7 @@ def logs(
     since: float | None,
     level: str | None,
     streams: Sequence[str],
+    unit: str | None,
 ) -> int:
     """
     Print the lines that a task instance wrote, by time.
@@ -131,7 +142,7 @@ def logs(
     With -o json, one JSON object a line: time (to the microsecond), level, stream, unit, text.
     """
     wanted = Wanted(since, level, streams)
-    log = Log(controller, instance)
+    log = Log(controller, instance, unit)
     try:
         lines = filter(wanted.takes, log.so_far())
         for line in lines if tail is None else deque(lines, maxlen=tail):

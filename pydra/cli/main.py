@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ps": ("pydra.cli.instances:ps", "List what waits and what runs."),
     "status": ("pydra.cli.status:status", "Show one task instance, or the cluster."),
     "logs": ("pydra.cli.logs:logs", "Print the lines that a task instance wrote."),
+    "units": ("pydra.cli.units:units", "List the work units of a task instance."),
     "cancel": ("pydra.cli.instances:cancel", "Cancel task instances."),
     "history": ("pydra.cli.instances:history", "List past runs, newest first."),
     "result": ("pydra.cli.instances:result", "Print the result of a task instance."),

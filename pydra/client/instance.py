@@ -15,6 +15,10 @@ _WAIT_S = 25.0
 """The longest that the master lets one call wait."""
 
 
+_UNITS = 500
+"""Work units that one call lists."""
+
+
 class Line(NamedTuple):
     """A line that a task wrote; ``time`` is UTC seconds, ``stream`` is stdout, stderr or log."""
 
@@ -91,16 +95,38 @@ class TaskInstance:
         """Ask for the end of the instance; false if it has ended already or is not known."""
         return bool(self._controller.cancel_task(self.id))
 
-    def lines(self, *, follow: bool = True) -> Iterator[Line]:
-        """What the task writes, line by line, until it has ended; without ``follow``, what is there now."""
+    def lines(self, *, follow: bool = True, unit: tuple[str, int] | None = None) -> Iterator[Line]:
+        """
+        What the task writes, line by line, until it has ended; without ``follow``, what is there now.
+
+        ``unit`` is the branch and the index of a work unit: then only what it writes.
+        """
+        chosen = {} if unit is None else {"subtask": unit[0], "workunit_id": unit[1]}
         after = 0
         while True:
-            found = self._controller.task_lines(self.id, after=after, wait=_WAIT_S if follow else 0)
+            wait = _WAIT_S if follow else 0
+            found = self._controller.task_lines(self.id, after=after, wait=wait, **chosen)
             for line in found["lines"]:
                 yield Line(*line)
             is_further = found["next"] != after
             after = found["next"]
             if (found["final"] or not follow) and not is_further:
+                return
+
+    def units(self, *, branch: str | None = None, failed: bool = False) -> Iterator[dict[str, Any]]:
+        """
+        The work units that are recorded, by branch and index; only of a branch, or those that failed.
+
+        Each has ``path, subtask_key, workunit_key, state, completed, node, result, size, error, traceback``;
+        ``result`` is None if its ``size`` is above 4 KiB.
+        """
+        after = None
+        while True:
+            state = "failed" if failed else None
+            found = self._controller.task_units(self.id, branch, after=after, limit=_UNITS, state=state)
+            yield from found["workunits"]
+            after = found["next"]
+            if after is None:
                 return
 
     def __repr__(self) -> str:

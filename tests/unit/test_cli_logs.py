@@ -43,6 +43,25 @@ def test_all_pages_are_read() -> None:
     assert {kwargs["wait"] for _, kwargs in controller.asked("task_lines")} == {0.0}
 
 
+@pytest.mark.parametrize(
+    ("unit", "asked"),
+    [
+        ("Sub:7", {"subtask": "Sub", "workunit_id": "7"}),
+        ("7/Sub:7/Other:12", {"subtask": "Sub:7/Other", "workunit_id": "12"}),
+        ("Sub", {"subtask": "Sub"}),
+        ("Sub:7/Other", {"subtask": "Sub:7/Other"}),
+        (":7", {"subtask": ":7"}),
+    ],
+)
+def test_lines_of_one_unit_can_be_chosen(unit: str, asked: dict[str, str]) -> None:
+    """By branch and index, or of a whole branch; the number of the instance may stand before them."""
+    controller = ScriptedController(task_lines=[page(line("one"), position=5)])
+
+    assert texts(controller, "--unit", unit) == ["one"]
+    (_, kwargs), *_ = controller.asked("task_lines")
+    assert asked == {name: value for name, value in kwargs.items() if name not in ("after", "wait")}
+
+
 def test_lines_are_merged_by_time_over_pages() -> None:
     """Lines of one time stay in the order in which they came."""
     controller = ScriptedController(

@@ -268,6 +268,16 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     Function("task_result", (_TASK_ID,)),
     Function("task_statuses"),
     Function(
+        "task_units",
+        (
+            _TASK_ID,
+            Parameter("branch", "text", default=None, nullable=True),
+            Parameter("after", "text", default=None, nullable=True),
+            Parameter("limit", "integer", default=100, lowest=1, highest=500),
+            Parameter("state", "text", default=None, nullable=True),
+        ),
+    ),
+    Function(
         "wait_task",
         (
             _TASK_ID,

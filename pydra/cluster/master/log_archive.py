@@ -26,6 +26,7 @@ from pydra.cluster.wire.log_records import (
 from pydra.errors import WireError
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import LogLine
+from pydra.model.unit import BRANCH_LIMIT
 
 READ_LIMIT = 512 * 1024
 """Bytes of the file that one reading covers; more than the largest record that a message can bring."""
@@ -33,7 +34,7 @@ READ_LIMIT = 512 * 1024
 REMEMBERED = 10_000
 """Attempts whose number of lines is known without looking into the file."""
 
-NAME_LIMIT = 1000
+NAME_LIMIT = BRANCH_LIMIT
 """Characters of the name of a subtask."""
 
 A_DIRECTORY = 1000

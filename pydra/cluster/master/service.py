@@ -277,6 +277,7 @@ class MasterService:
                 instances.wait_task,
                 history.task_history,
                 history.task_history_detail,
+                history.task_units,
                 history.task_log,
                 history.task_lines,
                 nodes.node_list,

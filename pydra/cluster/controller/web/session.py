@@ -51,6 +51,7 @@ REPEATABLE: Final = KEYED | {
     "task_log",
     "task_result",
     "task_statuses",
+    "task_units",
     "wait_task",
 }
 """Functions that may be carried out twice without harm."""

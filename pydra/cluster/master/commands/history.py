@@ -7,13 +7,16 @@ from collections.abc import Callable
 
 from pydra.cluster.interfaces import Store
 from pydra.cluster.master.commands.instances import InstanceCommands
-from pydra.cluster.master.commands.objects import JSON, instance_object
+from pydra.cluster.master.commands.objects import JSON, instance_object, unit_object, units_object
 from pydra.cluster.master.event_log import EventLog
 from pydra.cluster.master.log_archive import Choice
 from pydra.cluster.master.package_library import PackageLibrary
 from pydra.cluster.master.task_logs import TaskLogs
-from pydra.errors import NotFound
+from pydra.cluster.master.unit_tally import UnitsView
+from pydra.errors import InvalidParameters, NotFound
 from pydra.model.ids import InstanceId, TaskKey
+from pydra.model.status import Status
+from pydra.model.unit import INDEX_LIMIT, UnitPlace
 
 
 class HistoryCommands:
@@ -49,19 +52,42 @@ class HistoryCommands:
         }
 
     async def task_history_detail(self, task_id: int) -> JSON | None:
-        """
-        All that is known of one instance; null if there is none. A root task has no work units of its own.
-        """
+        """All that is known of one instance, with its first work units; null if there is none."""
         try:
             instance = await self._instances.find(task_id)
         except NotFound:
             return None
         description = await self._library.description(instance.package, instance.version, instance.task_key)
         return {
-            "details": instance_object(instance),
+            "details": instance_object(instance, units=await self._instances.units(instance)),
             "name": instance.task_key,
             "description": description,
-            "workunits": [],
+            "workunits": [unit_object(unit) for unit in await self._store.unit_page(instance.id)],
+        }
+
+    async def task_units(
+        self,
+        task_id: int,
+        branch: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        state: str | None = None,
+    ) -> JSON:
+        """
+        The work units of an instance that ended, or that a client submitted, by branch and index.
+
+        ``branch`` and ``state`` (complete, failed, queued) choose. A page begins after the unit of that name
+        (``Sub:7``); ``next`` is what to begin the next one after, or null. A result is shown if it is small.
+        ``units`` counts all of them, those that wait or run in the cluster too.
+        """
+        instance = await self._instances.find(task_id)
+        place, status = _place(after), _unit_status(state)
+        found = await self._store.unit_page(instance.id, branch, place, limit + 1, status)
+        page = found[:limit]
+        return {
+            "workunits": [unit_object(unit) for unit in page],
+            "next": f"{page[-1].branch}:{page[-1].index}" if len(found) > limit else None,
+            **units_object(await self._instances.units(instance) or UnitsView(0, 0, 0, 0)),
         }
 
     async def task_log(self, task_id: int, subtask: str | None = None, workunit_id: object = None) -> str:
@@ -115,6 +141,26 @@ class HistoryCommands:
     @property
     def _removed(self) -> str:
         return f"Lines of this instance were removed: {self._log_rule}."
+
+
+def _place(unit: str | None) -> UnitPlace | None:
+    """The place of a unit by its name; `InvalidParameters` if that is none."""
+    if unit is None:
+        return None
+    branch, colon, index = unit.rpartition(":")
+    is_number = index.isascii() and index.isdecimal() and len(index) < 20
+    if not colon or not is_number or int(index) > INDEX_LIMIT:
+        raise InvalidParameters(errors={"after": ["a work unit is named like Sub:7."]})
+    return UnitPlace(branch, int(index))
+
+
+def _unit_status(state: str | None) -> Status | None:
+    if state is None:
+        return None
+    found = {status.name.lower(): status for status in (Status.COMPLETE, Status.FAILED, Status.QUEUED)}
+    if state not in found:
+        raise InvalidParameters(errors={"state": [f"it is one of {', '.join(found)}."]})
+    return found[state]
 
 
 def _choice(subtask: str | None, workunit_id: object) -> Choice | None:

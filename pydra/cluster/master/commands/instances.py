@@ -140,10 +140,10 @@ class InstanceCommands:
     async def _outcome(self, instance: Instance) -> JSON:
         latest = self._events.latest(instance.id)
         progress = self._dispatcher.progress.get(instance.id)
-        units = await self._units(instance)
+        units = await self.units(instance)
         return outcome_object(instance, progress, latest, await self._result(instance), units)
 
-    async def _units(self, instance: Instance) -> UnitsView | None:
+    async def units(self, instance: Instance) -> UnitsView | None:
         """How many units an instance has; of those that ended long ago the store knows it."""
         if instance.id in self._dispatcher.live or instance.id in self._dispatcher.ended:
             return self._dispatcher.units.view(instance.id)

@@ -14,8 +14,12 @@ from pydra.cluster.wire import payload
 from pydra.errors import WireError
 from pydra.model.instance import Instance, Payload
 from pydra.model.status import Status
+from pydra.model.unit import UnitRow, unit_path
 
 JSON = dict[str, object]
+
+SHOWN_RESULT = 4096
+"""Bytes of the result of a work unit that is shown among others."""
 
 
 def as_time(instant: float | None) -> str | None:
@@ -96,4 +100,27 @@ def outcome_object(
         "error_code": failure.code if failure is not None else None,
         "traceback": failure.traceback if failure is not None else None,
         "seen": seen,
+    }
+
+
+def unit_object(unit: UnitRow) -> JSON:
+    """A work unit that the store has; its arguments are kept while it is queued, its start is not."""
+    failure, result = unit.failure, unit.result
+    shown = result is not None and result.size <= SHOWN_RESULT
+    return {
+        "path": unit_path(unit.instance, unit.branch, unit.index),
+        "subtask_key": unit.branch,
+        "workunit_key": unit.index,
+        "args": as_json(unit.args) if unit.args and len(unit.args) <= SHOWN_RESULT else None,
+        "status": unit.status.api_code,
+        "state": unit.status.name.lower(),
+        "started": None,
+        "completed": as_time(unit.ended),
+        "node": unit.node,
+        "attempt": None if unit.attempt is None else str(unit.attempt),
+        "result": value(result) if shown else None,
+        "size": None if result is None else result.size,
+        "error": failure.message if failure is not None else None,
+        "error_code": failure.code if failure is not None else None,
+        "traceback": failure.traceback if failure is not None else None,
     }
