@@ -150,6 +150,29 @@ def test_lines_are_followed_to_the_end(client: Client, desk: Desk) -> None:
     assert {25.0} == {arguments["wait"] for _, arguments in desk.calls}
 
 
+def test_lines_of_one_unit_can_be_chosen(client: Client, desk: Desk) -> None:
+    """The unit is named by its branch and its index."""
+    desk.answers["task_lines"] = {"lines": [], "next": 0, "final": True}
+
+    assert [] == list(client.instance(7).lines(unit=("Sub", 3)))
+    assert [("Sub", 3)] == [(each["subtask"], each["workunit_id"]) for _, each in desk.calls]
+
+
+def test_all_pages_of_units_are_read(client: Client, desk: Desk) -> None:
+    """Each is asked for from where the one before it ended."""
+    desk.answers["task_units"] = in_turn(
+        {"workunits": [{"path": "7/Sub:0"}, {"path": "7/Sub:1"}], "next": "Sub:1"},
+        {"workunits": [{"path": "7/Sub:2"}], "next": None},
+    )
+
+    assert ["7/Sub:0", "7/Sub:1", "7/Sub:2"] == [
+        unit["path"] for unit in client.instance(7).units(failed=True)
+    ]
+    assert [(None, "failed"), ("Sub:1", "failed")] == [
+        (each["after"], each["state"]) for _, each in desk.calls
+    ]
+
+
 def test_the_lines_so_far_need_no_end(client: Client, desk: Desk) -> None:
     """Without following, the lines that are there are given and nothing is waited for."""
     desk.answers["task_lines"] = in_turn(

@@ -226,6 +226,19 @@ class MasterService:
             settings.LOG_ARCHIVE_MB * 2**20,
         )
 
+    def _make_sessions(self, store: Store, files: InThread, submissions: Submissions) -> Sessions:
+        return Sessions(
+            self._reactor,
+            self._dispatcher,
+            store,
+            self._blobs,
+            self._uses,
+            files,
+            submissions.open_session,
+            self._settings.SESSION_GRACE_S,
+            self._settings.SESSION_KEEP_S,
+        )
+
     async def _commands(self, store: Store, files: InThread) -> Commands:
         seconds = self._reactor.seconds
         tasks = TaskCommands(self._library, store)
@@ -239,17 +252,7 @@ class MasterService:
             self._wall_clock,
             await store.highest_instance(),
         )
-        self._sessions = Sessions(
-            self._reactor,
-            self._dispatcher,
-            store,
-            self._blobs,
-            self._uses,
-            files,
-            submissions.open_session,
-            self._settings.SESSION_GRACE_S,
-            self._settings.SESSION_KEEP_S,
-        )
+        self._sessions = self._make_sessions(store, files, submissions)
         instances = InstanceCommands(
             self._dispatcher, self._scheduler, store, self._events, self._blobs, files, seconds
         )
