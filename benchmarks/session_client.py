@@ -204,7 +204,11 @@ class SessionClient:
             if self.closed is not None:
                 raise SessionError(f"The master closed the socket: {self.closed}", self.closed[0])
             self._socket.settimeout(max(0.01, until - time.monotonic()))
-            self._received(self._socket.recv(256 * 1024))
+            try:
+                data = self._socket.recv(256 * 1024)
+            except ConnectionError:
+                data = b""
+            self._received(data)
         return self._messages.popleft()
 
     def _is_readable(self) -> bool:

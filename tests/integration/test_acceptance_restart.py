@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -14,47 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pydra.cluster.controller.web.controller import WebController
-from tests.support.daemons import left_of, run_pydra, wait_until
+from tests.support.daemons import wait_until
+from tests.support.detached_cluster import DetachedCluster
 
-PACKAGES = Path(__file__).parent.parent / "packages"
 SLEEPS = "acceptance.steps.Sleeps"
 ANSWERS = "acceptance.steps.Answers"
 
 
-class DetachedCluster:
-    """A cluster whose daemons are killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        tasks = directory / "tasks"
-        tasks.mkdir(parents=True)
-        shutil.copytree(PACKAGES / "acceptance", tasks / "acceptance")
-        self.pids: set[int] = set()
-
-    def up(self) -> None:
-        """Start what does not run."""
-        words = ("cluster", "up", "--dir", str(self.directory), "--workers", "1", "--port", "0")
-        done = run_pydra(*words, "--detach", "--json")
-        assert done.returncode == 0, done.stderr
-        ready = json.loads(done.stdout)
-        self.master, [self.node] = ready["pids"]["master"], ready["pids"]["nodes"]
-        self.pids |= {self.master, self.node}
-        where = ready["controller"]
-        self.controller = WebController(where["host"], where["port"], key=ready["key"])
-        wait_until(self.controller.list_tasks, lambda tasks: SLEEPS in tasks)
-
-    def kill(self, pid: int) -> None:
-        """As the kernel does when memory is short."""
-        os.kill(pid, signal.SIGKILL)
-        wait_until(
-            lambda: psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie", lambda on: not on
-        )
-
-    def down(self) -> None:
-        """End all; nothing may be left of any daemon that ever ran."""
-        assert run_pydra("cluster", "down", "--dir", str(self.directory)).returncode == 0
-        assert wait_until(lambda: left_of(list(self.pids)), lambda left: not left) == []
+class Sleepers(DetachedCluster):
+    """A cluster with one worker slot, in which tasks sleep."""
 
     def run_sleeper(self, seconds: float) -> int:
         """An instance that runs, as its first line shows."""
@@ -69,9 +35,9 @@ class DetachedCluster:
 
 
 @pytest.fixture
-def detached(tmp_path: Path) -> Iterator[DetachedCluster]:
+def detached(tmp_path: Path) -> Iterator[Sleepers]:
     """One node with one worker slot."""
-    cluster = DetachedCluster(tmp_path / "c")
+    cluster = Sleepers(tmp_path / "c", "acceptance", SLEEPS)
     try:
         cluster.up()
         yield cluster
@@ -79,7 +45,7 @@ def detached(tmp_path: Path) -> Iterator[DetachedCluster]:
         cluster.down()
 
 
-def test_a_killed_master_loses_no_instance_and_stops_none(detached: DetachedCluster) -> None:
+def test_a_killed_master_loses_no_instance_and_stops_none(detached: Sleepers) -> None:
     """What waited runs afterwards; what ran goes on in the same process, and its result is taken."""
     running = detached.run_sleeper(6)
     waiting = [detached.controller.run_tasks(ANSWERS, size=str(size)) for size in range(5)]
@@ -91,7 +57,7 @@ def test_a_killed_master_loses_no_instance_and_stops_none(detached: DetachedClus
     assert [detached.outcome(each)[0] for each in waiting] == ["complete"] * 5
 
 
-def test_a_result_made_while_the_master_was_away_is_recorded(detached: DetachedCluster) -> None:
+def test_a_result_made_while_the_master_was_away_is_recorded(detached: Sleepers) -> None:
     """The node keeps it until the master says that it is recorded."""
     running = detached.run_sleeper(1)
     detached.kill(detached.master)
@@ -101,7 +67,7 @@ def test_a_result_made_while_the_master_was_away_is_recorded(detached: DetachedC
     assert detached.outcome(running) == ("complete", "slept", 1)
 
 
-def test_a_killed_node_leaves_no_process_and_its_work_is_done_again(detached: DetachedCluster) -> None:
+def test_a_killed_node_leaves_no_process_and_its_work_is_done_again(detached: Sleepers) -> None:
     """The new daemon says that it holds nothing, so nobody waits for the lease."""
     running = detached.run_sleeper(3)
     below = psutil.Process(detached.node).children(recursive=True)
@@ -119,7 +85,7 @@ def test_a_killed_node_leaves_no_process_and_its_work_is_done_again(detached: De
     assert time.monotonic() - begun < 30
 
 
-def test_a_killed_worker_is_replaced_and_its_work_done_again(detached: DetachedCluster) -> None:
+def test_a_killed_worker_is_replaced_and_its_work_done_again(detached: Sleepers) -> None:
     """The instance ends complete, on its second attempt."""
     running = detached.run_sleeper(2)
     for process in psutil.Process(detached.node).children(recursive=True):
@@ -129,7 +95,7 @@ def test_a_killed_worker_is_replaced_and_its_work_done_again(detached: DetachedC
     assert detached.outcome(running) == ("complete", "slept", 2)
 
 
-def test_the_same_request_key_is_the_same_instance_after_a_restart(detached: DetachedCluster) -> None:
+def test_the_same_request_key_is_the_same_instance_after_a_restart(detached: Sleepers) -> None:
     """A client that does not know whether its submission arrived may repeat it to the new master."""
     key = "fedcba9876543210fedcba9876543210"
     first = detached.controller.queue_task(ANSWERS, {}, request_key=key)
@@ -144,7 +110,7 @@ LINES = 18_000
 """More than may be under way to the master, and less than is dropped as too much in a second."""
 
 
-def begun(detached: DetachedCluster) -> int:
+def begun(detached: Sleepers) -> int:
     """An instance that has begun, and will write many lines in 2 s."""
     instance: int = detached.controller.run_tasks(BEGINS, lines=str(LINES), after="2")
     wait_until(lambda: detached.controller.task_log(instance), lambda log: "begins" in log)
@@ -162,7 +128,7 @@ def lines_by_run(log: str) -> dict[str, list[str]]:
     return runs
 
 
-def test_lines_of_a_killed_node_are_delivered(detached: DetachedCluster) -> None:
+def test_lines_of_a_killed_node_are_delivered(detached: Sleepers) -> None:
     """While the master did not listen they were in a file; then each is archived once, and in order."""
     instance = begun(detached)
     os.kill(detached.master, signal.SIGSTOP)
@@ -185,7 +151,7 @@ def test_lines_of_a_killed_node_are_delivered(detached: DetachedCluster) -> None
     wait_until(lambda: list(held.iterdir()), lambda left: not left)
 
 
-def test_lines_are_archived_once_whatever_happens_to_the_master(detached: DetachedCluster) -> None:
+def test_lines_are_archived_once_whatever_happens_to_the_master(detached: Sleepers) -> None:
     """It is killed while they come, and started again."""
     instance = begun(detached)
     time.sleep(1.9)  # noqa: TID251 - the lines come about now

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""A cluster whose daemons a test kills and starts again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import psutil
+
+from pydra.cluster.controller.web.controller import WebController
+from tests.support.daemons import left_of, run_pydra, wait_until
+
+PACKAGES = Path(__file__).parent.parent / "packages"
+
+
+class DetachedCluster:
+    """
+    One node, which outlives what starts it.
+
+    It has one package of the tests, of which ``task`` is waited for at each start.
+    """
+
+    def __init__(self, directory: Path, package: str, task: str, workers: int = 1) -> None:
+        self.directory = directory
+        self._task = task
+        self._workers = str(workers)
+        tasks = directory / "tasks"
+        tasks.mkdir(parents=True)
+        shutil.copytree(PACKAGES / package, tasks / package)
+        self.pids: set[int] = set()
+
+    def up(self) -> None:
+        """Start what does not run."""
+        words = ("cluster", "up", "--dir", str(self.directory), "--workers", self._workers, "--port", "0")
+        done = run_pydra(*words, "--detach", "--json")
+        assert done.returncode == 0, done.stderr
+        ready = json.loads(done.stdout)
+        self.master, [self.node] = ready["pids"]["master"], ready["pids"]["nodes"]
+        self.pids |= {self.master, self.node}
+        where = ready["controller"]
+        self.host, self.port, self.key = str(where["host"]), int(where["port"]), str(ready["key"])
+        self.controller = WebController(self.host, self.port, key=self.key)
+        wait_until(self.controller.list_tasks, lambda tasks: self._task in tasks)
+
+    def kill(self, pid: int) -> None:
+        """As the kernel does when memory is short."""
+        os.kill(pid, signal.SIGKILL)
+        wait_until(
+            lambda: psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie", lambda on: not on
+        )
+
+    def down(self) -> None:
+        """End all; nothing may be left of any daemon that ever ran."""
+        assert run_pydra("cluster", "down", "--dir", str(self.directory)).returncode == 0
+        assert wait_until(lambda: left_of(list(self.pids)), lambda left: not left) == []
