@@ -23,19 +23,25 @@ def fill(state: State) -> None:
     Roots that were paused come first, then those of the queue, in its order; units go to the workers that
     their instance has and on the slots that these lend; what is free then goes to further workers.
     """
-    for assigned in list(state.resuming.values()):
-        _resume(state, assigned)
     is_changed = not state.placement.is_unchanged or bool(state.stirred)
-    if is_changed or state.queue.has_news:
-        _dispatch_all(state)
-    stirred = list(state.stirred)
-    for crew in stirred:
-        serve(state, crew)
-    if state.hungry and (is_changed or state.hungry.has_news or not state.placement.is_unchanged):
+    if is_changed or state.queue.has_news or state.resuming:
+        _fill_roots(state)
+    if state.hungry and (is_changed or state.hungry.has_news):
         hire_more(state)
     for crew in state.stirred:
         hold(state, crew)
     state.stirred.clear()
+
+
+def _fill_roots(state: State) -> None:
+    """Roots take slots and units go to workers, in turns, since workers that are released leave slots."""
+    while True:
+        for assigned in list(state.resuming.values()):
+            _resume(state, assigned)
+        _dispatch_all(state)
+        released = [serve(state, crew) for crew in list(state.stirred)]
+        if not any(released):
+            return
 
 
 def _dispatch_all(state: State) -> None:

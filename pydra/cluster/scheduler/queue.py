@@ -80,6 +80,8 @@ class WaitingQueue:
 
     def add(self, waiting: Waiting) -> None:
         """It waits from now on."""
+        # Another tuple, so that an entry from an earlier stay in the queue is dead.
+        waiting.order = (waiting.priority, waiting.queued, waiting.instance)
         self._waiting[waiting.instance] = waiting
         requirement = waiting.wish.requirement
         line = self._lines.get(requirement)

@@ -42,7 +42,7 @@ def restored(state: State, given: Restored) -> None:
     if state.status(given.instance) is not Status.UNKNOWN:
         raise InternalError(f"Instance {given.instance} was restored twice.")
     wish = wish_of(given.options, given.isolation)
-    if given.is_session:
+    if given.is_session and given.status is not Status.CANCELLING:
         _open(state, given)
     if given.status is Status.QUEUED or (given.status is Status.PAUSED and given.attempt is None):
         place = (given.instance, given.priority, given.queued)

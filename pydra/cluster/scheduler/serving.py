@@ -21,15 +21,14 @@ BATCH_UNITS, BATCH_BYTES = 1000, 256 * 1024
 """No batch has more."""
 
 
-def serve(state: State, crew: Crew) -> None:
-    """Give out what is queued, to those who may run it; on its own slots and lent ones only."""
-    if not is_active(state, crew):
-        state.hungry.drop(crew)
-        if state.status(crew.instance) is Status.PAUSED:
-            for resting in list(crew.idle):
-                release(state, resting)
-        return
-    while (depth := crew.ready.highest()) is not None:
+def serve(state: State, crew: Crew) -> bool:
+    """
+    Give out what is queued, to those who may run it; on its own slots and lent ones only.
+
+    True if workers of it were released instead, since it is paused.
+    """
+    least = least_depth(state, crew)
+    while least is not None and (depth := crew.ready.highest()) is not None and depth >= least:
         branch = crew.ready.first(depth)
         worker = crew.able.find(depth, lambda one: _may_work(state, one))
         if worker is None and is_quick(branch):
@@ -41,21 +40,29 @@ def serve(state: State, crew: Crew) -> None:
             slot = _slot(state, lender)
             worker = hire(state, crew, state.nodes[slot.node], lender, slot.index)
         _give(state, branch, worker)
-    if crew.queued and _wants_more(crew):
+    if least == 1 and crew.queued and _wants_more(crew):
         state.hungry.put(crew, state.assigned[crew.instance].wish.requirement)
     else:
         state.hungry.drop(crew)
+    if state.status(crew.instance) is not Status.PAUSED:
+        return False
+    resting = list(crew.idle)
+    for each in resting:
+        release(state, each)
+    return bool(resting)
 
 
-def is_active(state: State, crew: Crew) -> bool:
-    """Units of it may be given out: its root runs, and has its slot."""
+def least_depth(state: State, crew: Crew) -> int | None:
+    """
+    The least depth of units that may be given out; None if none may.
+
+    While the root is paused, or waits for a slot after that, those that other units wait for still run: so
+    what runs can end, and leaves its slots.
+    """
     root = state.assigned.get(crew.instance)
-    return (
-        root is not None
-        and root.status is Status.RUNNING
-        and root.has_slot
-        and not (state.expected and root.attempt.epoch < state.epoch)
-    )
+    if root is None or (state.expected and root.attempt.epoch < state.epoch):
+        return None
+    return 1 if root.status is Status.RUNNING and root.has_slot else 2
 
 
 def hire_more(state: State) -> None:
@@ -185,7 +192,9 @@ def _may_have_two(state: State, worker: Hired) -> bool:
 
 
 def _may_lend(state: State, asker: Asker) -> bool:
-    """It waits, and so do all who lend it its slot."""
+    """It has a slot and waits, and so do all who lend that to it."""
+    if not isinstance(asker, Hired) and not state.assigned[asker.crew.instance].has_slot:
+        return False
     if not asker.units or asker.lendee is not None or not _all_wait(asker.upper):
         return False
     return state.nodes[_slot(state, asker).node].standing is Standing.READY

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
-from pydra.cluster.scheduler.serving import is_active
+from pydra.cluster.scheduler.serving import least_depth
 from pydra.cluster.scheduler.state import State
 from pydra.model.ids import Attempt
 from pydra.model.status import Status
@@ -142,8 +142,11 @@ def _check_seat(state: State, worker: Hired) -> None:
 def _check_fed(state: State, crew: Crew) -> None:
     """What could be given out was."""
     depth = crew.ready.highest()
-    if depth is None or not is_active(state, crew):
-        assert crew not in state.hungry, f"instance {crew.instance} wants workers for nothing"
+    least = least_depth(state, crew)
+    assert crew not in state.hungry or (crew.queued and least == 1), (
+        f"instance {crew.instance} wants workers for nothing"
+    )
+    if depth is None or least is None or depth < least:
         return
     for worker in crew.workers.values():
         may_work = (
@@ -157,8 +160,10 @@ def _check_fed(state: State, crew: Crew) -> None:
         assert not may_work, f"worker {worker.attempt} has nothing to do, though units wait that it may run"
     for asker in (crew.main, *crew.workers.values()):
         if asker.units and asker.lendee is None and asker.depth < depth and all_wait(asker.upper):
-            node = asker.node if isinstance(asker, Hired) else state.assigned[crew.instance].node
-            assert state.nodes[node].standing is not Standing.READY, f"{asker.attempt} does not lend its slot"
+            holder = asker if isinstance(asker, Hired) else state.assigned[crew.instance]
+            has_slot = isinstance(holder, Hired) or holder.has_slot
+            is_ready = has_slot and state.nodes[holder.node].standing is Standing.READY
+            assert not is_ready, f"{asker.attempt} does not lend its slot"
 
 
 def _check_spare(state: State) -> None:

@@ -83,7 +83,11 @@ class BatchHeld(msgspec.Struct, frozen=True):
 
 
 class PauseRequested(msgspec.Struct, frozen=True):
-    """Dispatch no further unit of an instance; its running units end."""
+    """
+    Dispatch no further unit of an instance; its running units end.
+
+    For that, units that these wait for still run.
+    """
 
     instance: InstanceId
 
