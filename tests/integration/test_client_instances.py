@@ -14,7 +14,7 @@ from pydra.cluster.controller import ControllerRemoteException
 from pydra.errors import InvalidParameters, TaskCancelled, TaskFailed
 from tests.support.controllers import Desk, RunningServer, keys, running_server
 
-NAMES = ("queue_task", "wait_task", "task_result", "task_lines", "cancel_task")
+NAMES = ("queue_task", "wait_task", "task_result", "task_lines", "task_units", "cancel_task")
 
 
 def state(word: str, status: int, seen: int, **other: Any) -> dict[str, Any]:
