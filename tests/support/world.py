@@ -91,7 +91,8 @@ class World:
         self.store.accept()
         self.store.epoch += 1
         self.master = LinkBench(self.directory / "master", self.store, self.clock)
-        self.master.dispatcher.restore(result_of(Deferred.fromCoroutine(self.store.unfinished())))
+        unfinished = result_of(Deferred.fromCoroutine(self.store.unfinished()))
+        self.master.dispatcher.restore(unfinished, nodes=[NodeId(1)])
         self.join()
 
     def restart_node(self) -> None:

@@ -8,7 +8,7 @@ Each feed becomes one round: a list of changes, and a list of steps that are tak
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import assert_never
 
@@ -94,6 +94,7 @@ class Dispatcher:
             worker_key,
             lambda event: self._publish(event),
             self.feed,
+            self.refuse,
             uses,
         )
         self._verdicts: dict[InstanceId, Failure] = {}
@@ -104,17 +105,23 @@ class Dispatcher:
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
-    def restore(self, unfinished: Sequence[Instance], past: Mapping[InstanceId, Ended] = NO_PAST) -> None:
+    def restore(
+        self,
+        unfinished: Sequence[Instance],
+        past: Mapping[InstanceId, Ended] = NO_PAST,
+        nodes: Iterable[NodeId] = (),
+    ) -> None:
         """
         Rebuild the scheduler from what the store holds; once, before anything else.
 
-        ``past`` is what ``past_of`` tells of them.
+        ``past`` is what ``past_of`` tells of them; ``nodes`` are those that may have workers and results.
         """
         now = self._wall_clock()
         for instance in unfinished:
             self.live[instance.id] = instance
             self.units.look_first(instance.id)
-        self.feed(*(restored(instance, past, now) for instance in unfinished))
+        expected = unit_values.NodesExpected(tuple(nodes))
+        self.feed(*(restored(instance, past, now) for instance in unfinished), expected)
 
     async def submit(self, instance: Instance) -> tuple[InstanceId, bool]:
         """

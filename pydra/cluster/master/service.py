@@ -162,7 +162,8 @@ class MasterService:
         await self._make_logs(files, log_file)
         self._files = files
         unfinished = await store.unfinished()
-        self._dispatcher.restore(unfinished, await past_of(store, unfinished))
+        nodes = [node.id for node in self._roster.nodes()]
+        self._dispatcher.restore(unfinished, await past_of(store, unfinished), nodes)
         await self._dispatcher.units.restore()
         commands = await self._commands(store, files)
         self._events.follow(self._sessions.published)

@@ -25,11 +25,12 @@ from pydra.cluster.master.unit_tally import UnitsView, UnitTally
 from pydra.cluster.scheduler import inputs, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire import messages
+from pydra.errors import WireError
 from pydra.events import Event, UnitsChanged
 from pydra.model.changes import RecordUnits
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance
-from pydra.model.unit import UnitRow
+from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
 
 Told = Callable[[str, Results], None]
 """What a session is told with: a branch, and results that are committed."""
@@ -61,6 +62,7 @@ class UnitRounds:
         worker_key: Callable[[NodeId, int], WorkerKey],
         publish: Callable[[Event], int],
         feed: Callable[[inputs.Input], object],
+        refuse: Callable[[InstanceId, Failure], None],
         uses: BlobUses,
     ) -> None:
         self._wall_clock = wall_clock
@@ -72,6 +74,7 @@ class UnitRounds:
         self._worker_key = worker_key
         self._publish = publish
         self._feed = feed
+        self._refuse = refuse
         self._uses = uses
         self._looks_first: set[InstanceId] = set()
         self._tallies: dict[InstanceId, UnitTally] = {}
@@ -141,8 +144,20 @@ class UnitRounds:
             self._uses.take(instance, given.branch, given.indexes, given.blobs)
         if instance in self._looks_first or self._live[instance].attempt != message.asker:
             self._look_ups.begin(given)
+            self._check_limits(given, self._look_ups.outstanding(instance, given.asker))
         else:
-            self._feed(given)
+            self._ask(given)
+
+    def _ask(self, given: unit_values.UnitsAsked) -> None:
+        self._feed(given)
+        self._check_limits(given, self._scheduler.outstanding(given.instance, given.asker))
+
+    def _check_limits(self, given: unit_values.UnitsAsked, outstanding: tuple[int, int]) -> None:
+        """A node does not let a worker come here; its own count may be less than ours by a few batches."""
+        units, size = outstanding
+        if units > OUTSTANDING_LIMIT or size > 2 * OUTSTANDING_BYTES:
+            words = f"The task asked for more than {OUTSTANDING_LIMIT} units before it had results."
+            self._refuse(given.instance, Failure(WireError.code, words))
 
     def forgotten(self, node: NodeId, message: messages.UnitsForgotten) -> None:
         """A worker of the node wants no more results of a branch."""
@@ -301,4 +316,4 @@ class UnitRounds:
             held = self._scheduler.worker(asked.asker)
             is_there = held is not None and held[0] == asked.instance
         if is_there:
-            self._feed(asked)
+            self._ask(asked)
