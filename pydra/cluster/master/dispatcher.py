@@ -76,6 +76,7 @@ class Dispatcher:
         self._send = send
         self._worker_key = worker_key
         self._publish = publish
+        self._fatal = fatal
         self._uses = uses
         self.live: dict[InstanceId, Instance] = {}
         self.progress: dict[InstanceId, Progress] = {}
@@ -192,7 +193,12 @@ class Dispatcher:
         for each in given:
             if isinstance(each, unit_values.UnitsAsked) and each.blobs:
                 self._uses.take(each.instance, each.branch, each.indexes, each.blobs)
-        wanted = self._scheduler.feed(self._clock.seconds(), given)
+        try:
+            wanted = self._scheduler.feed(self._clock.seconds(), given)
+        except Exception:
+            # It stopped half way: nothing that it knows can be relied on.
+            self._fatal("the scheduler failed; the log has the details")
+            raise
         round_ = Round()
         for instruction in wanted:
             self._translate(instruction, round_)
