@@ -12,7 +12,6 @@ from twisted.internet.task import Clock
 
 from pydra.cluster.wire.messages import (
     HeldBatch,
-    HeldBatches,
     HeldWorker,
     HireWorker,
     NodeHello,
@@ -42,9 +41,7 @@ def asked(asker: Attempt, *indexes: int, branch: str = "Sub", kind: str = "", **
     """An ask for units; those of another ``kind`` have other arguments."""
     args = [f"{index}{kind}".encode() for index in indexes]
     digests = b"".join(digest(index, kind) for index in indexes)
-    return msgspec.structs.replace(
-        UnitsAsked(asker, branch, list(indexes), args, digests), **fields
-    )
+    return msgspec.structs.replace(UnitsAsked(asker, branch, list(indexes), args, digests), **fields)
 
 
 def result_of_unit(index: int) -> bytes:
@@ -148,15 +145,15 @@ class UnitBench(LinkBench):
 
     def held(self, **recorded: int) -> list[NodeHello]:
         """What the node says when it comes back with all it has."""
-        workers = [HeldWorker(each.worker, each.instance, index) for index, each in enumerate(self.workers.values())]
+        workers = [
+            HeldWorker(each.worker, each.instance, index) for index, each in enumerate(self.workers.values())
+        ]
         batches = [
             HeldBatch(each.batch, each.worker, InstanceId(1), each.branch, each.indexes, each.digests)
             for each in self.batches.values()
         ]
         return [
-            msgspec.structs.replace(
-                hello(2, (self.root,)), workers=tuple(workers), batches=tuple(batches)
-            )
+            msgspec.structs.replace(hello(2, (self.root,)), workers=tuple(workers), batches=tuple(batches))
         ]
 
     def rows(self, *indexes: int, branch: str = "Sub") -> list[UnitRow]:

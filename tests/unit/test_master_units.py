@@ -227,7 +227,7 @@ def test_the_next_attempt_computes_nothing_twice(bench: UnitBench) -> None:
 
 
 def test_results_that_were_lost_with_the_link(bench: UnitBench) -> None:
-    """A node that asks again after a new hello is given what was recorded meanwhile, and nothing runs twice."""
+    """A node that asks again after a new hello is given what was recorded, and nothing runs twice."""
     bench.ask(0, 1, 2)
     first, second = bench.batches.values()
     bench.cable.node.send(bench.done(first))
@@ -283,6 +283,7 @@ def test_a_restart_of_the_master(bench: UnitBench, tmp_path: Path) -> None:
 
 def test_large_arguments_and_results(bench: UnitBench) -> None:
     """They travel as blobs; arguments go when their unit is recorded, results stay."""
+
     def send(data: bytes) -> Payload:
         name = hashlib.sha256(data).hexdigest()
         Deferred.fromCoroutine(bench.cable.node_bulk.send("blob", name, chunked(data)))

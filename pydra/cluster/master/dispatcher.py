@@ -19,12 +19,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from pydra.cluster.interfaces import Progress, Store
 from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.endings import Endings, dependencies, restored, submitted
+from pydra.cluster.master.instance_forms import as_paused, as_resumed, as_waiting, failure_of
 from pydra.cluster.master.rounds import Round, Rounds
 from pydra.cluster.master.unit_rounds import UnitRounds
 from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire.messages import (
-    FAILED,
     KillUnit,
     Recorded,
     RunUnit,
@@ -33,7 +33,7 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitProgress,
 )
-from pydra.errors import StoreError, TaskFailed, TaskTerminated, WorkerDied
+from pydra.errors import StoreError, TaskFailed, TaskTerminated
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.changes import (
     FinishInstance,
@@ -244,7 +244,7 @@ class Dispatcher:
                 self._update(round_, instance, status=Status.CANCELLING, failure=failure)
             case instructions.Requeue(instance=instance, attempt=attempt, losses=losses):
                 round_.changes.append(RequeueInstance(instance, attempt, losses))
-                self._change(round_, instance, lambda live: _waiting(live, losses))
+                self._change(round_, instance, lambda live: as_waiting(live, losses))
                 self._acknowledge(round_, attempt)
             case instructions.Retry():
                 self._retry(instruction, round_)
@@ -252,7 +252,7 @@ class Dispatcher:
                 self._finish(instruction, round_)
             case unit_values.Pause(instance=instance, paused=paused):
                 round_.changes.append(MarkPaused(instance, paused))
-                self._change(round_, instance, _paused if paused else _resumed)
+                self._change(round_, instance, as_paused if paused else as_resumed)
             case (
                 unit_values.HireWorker()
                 | unit_values.ReleaseWorker()
@@ -304,7 +304,7 @@ class Dispatcher:
         round_.changes.append(RetryInstance(instance, attempt, retried, not_before, failure))
         changes = {"retried": retried, "not_before": not_before, "failure": failure}
         self._change(
-            round_, instance, lambda live: msgspec.structs.replace(_waiting(live, live.losses), **changes)
+            round_, instance, lambda live: msgspec.structs.replace(as_waiting(live, live.losses), **changes)
         )
         self._acknowledge(round_, attempt)
 
@@ -320,7 +320,7 @@ class Dispatcher:
             failure = self._verdicts.get(instance)
             if failure is None and finish.code == TaskTerminated.code:
                 failure = self.live[instance].failure
-            failure = failure or _failure(told, finish)
+            failure = failure or failure_of(told, finish)
         now = self._wall_clock()
         round_.changes.append(FinishInstance(instance, attempt, status, now, result, failure))
         node = self._outcomes[attempt][0] if attempt in self._outcomes else self.live[instance].node
@@ -360,33 +360,3 @@ class Dispatcher:
             self._publish(InstanceChanged(instance, after.status))
 
         round_.steps.append(update)
-
-
-def _paused(before: Instance) -> Instance:
-    """What waited has no attempt then: so it is known for one that waits."""
-    attempt = None if before.status is Status.QUEUED else before.attempt
-    return msgspec.structs.replace(before, status=Status.PAUSED, attempt=attempt)
-
-
-def _resumed(before: Instance) -> Instance:
-    status = Status.QUEUED if before.attempt is None else Status.RUNNING
-    return msgspec.structs.replace(before, status=status)
-
-
-def _waiting(before: Instance, losses: int) -> Instance:
-    """The attempt was lost; what is paused stays so, without one."""
-    if before.status is Status.PAUSED:
-        return msgspec.structs.replace(before, attempt=None, losses=losses)
-    return msgspec.structs.replace(before, status=Status.QUEUED, losses=losses)
-
-
-def _failure(told: UnitFinished | None, finish: instructions.Finish) -> Failure:
-    """Why an instance failed: its own exception, or the reason for which it was given up."""
-    reason = finish.reason
-    if finish.code:
-        return Failure(finish.code, reason or "")
-    own = told.failure if told is not None else None
-    if own is not None and told is not None and told.outcome == FAILED:
-        return own
-    code = own.code if own is not None else WorkerDied.code
-    return Failure(code, reason or (own.message if own is not None else str(WorkerDied())))
