@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -41,6 +42,20 @@ def test_the_task_of_the_guide(cluster: Cluster) -> None:
 
     assert done.returncode == 0, done.stderr + done.stdout
     assert '"lines"' in done.stdout
+
+
+def test_the_parallel_task_and_the_container_of_the_guide(cluster: Cluster) -> None:
+    """Their units run on the cluster as they do without one."""
+    _, lines, report = blocks("docs/guide/tasks.md")
+    cluster.put_package("wider", lines=lines, report=report)
+    cluster.wait_listed("wider.lines.AllLines")
+    done = cluster.pydra("run", "wider.lines.AllLines", "--wait", "-o", "json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert '"unreadable": []' in done.stdout
+    cluster.wait_listed("wider.report.Report")
+    done = cluster.pydra("run", "wider.report.Report", "-a", "name=you", "--wait", "-o", "json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert [9, 2] == json.loads(done.stdout)["result"]
 
 
 def test_the_python_of_the_readme_and_of_the_client_page(cluster: Cluster) -> None:
