@@ -22,9 +22,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("pydra.cli.run:run", "Run a task; with --wait, show it live and print its result."),
     "ps": ("pydra.cli.instances:ps", "List what waits and what runs."),
     "status": ("pydra.cli.status:status", "Show one task instance, or the cluster."),
+    "explain": ("pydra.cli.explain:explain", "Say why a task instance waits, node by node."),
     "logs": ("pydra.cli.logs:logs", "Print the lines that a task instance wrote."),
     "units": ("pydra.cli.units:units", "List the work units of a task instance."),
     "cancel": ("pydra.cli.instances:cancel", "Cancel task instances."),
+    "pause": ("pydra.cli.pausing:pause", "Let task instances pause."),
+    "resume": ("pydra.cli.pausing:resume", "Let paused task instances go on."),
     "history": ("pydra.cli.instances:history", "List past runs, newest first."),
     "result": ("pydra.cli.instances:result", "Print the result of a task instance."),
 }

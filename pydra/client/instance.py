@@ -95,6 +95,19 @@ class TaskInstance:
         """Ask for the end of the instance; false if it has ended already or is not known."""
         return bool(self._controller.cancel_task(self.id))
 
+    def pause(self) -> None:
+        """Let nothing new of the instance begin; refused for what runs and has its work not done in units."""
+        self._controller.pause_task(self.id)
+
+    def resume(self) -> None:
+        """Let a paused instance go on."""
+        self._controller.resume_task(self.id)
+
+    def explain(self) -> dict[str, Any]:
+        """Why the instance waits: ``text`` in words, ``dependencies``, and ``nodes`` with a reason each."""
+        found: dict[str, Any] = self._controller.explain(self.id)
+        return found
+
     def lines(self, *, follow: bool = True, unit: tuple[str, int] | None = None) -> Iterator[Line]:
         """
         What the task writes, line by line, until it has ended; without ``follow``, what is there now.

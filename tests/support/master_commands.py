@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred
 
+from pydra.cluster.master.commands.explanations import ExplanationCommands
 from pydra.cluster.master.commands.history import HistoryCommands
 from pydra.cluster.master.commands.instances import InstanceCommands
 from pydra.cluster.master.commands.nodes import NodeCommands
+from pydra.cluster.master.commands.pauses import PauseCommands
 from pydra.cluster.master.commands.submissions import Submissions
 from pydra.cluster.master.commands.tasks import TaskCommands
 from pydra.cluster.master.describe import Describer
@@ -90,6 +92,8 @@ class CommandsBench(Heart):
             self.store, self.instances, self.library, self.task_logs, self.events, seconds, LOG_RULE
         )
         self.nodes = NodeCommands(self.roster, self.scheduler, self.dispatcher, 1, "full")
+        self.explanations = ExplanationCommands(self.instances, self.scheduler, self.roster, self.wall_clock)
+        self.pauses = PauseCommands(self.instances, self.dispatcher, self.scheduler)
         self.tasks = TaskCommands(self.library, self.store)
         self.submissions = Submissions(
             self.library,
@@ -107,7 +111,15 @@ class CommandsBench(Heart):
 
     def begin(self, name: str, **arguments: Any) -> Deferred[Any]:
         """A command, begun; its answer must be JSON."""
-        for commands in (self.instances, self.history, self.nodes, self.tasks, self.submissions):
+        for commands in (
+            self.instances,
+            self.history,
+            self.nodes,
+            self.tasks,
+            self.submissions,
+            self.explanations,
+            self.pauses,
+        ):
             method = getattr(commands, name, None)
             if method is not None:
                 return Deferred.fromCoroutine(method(**arguments)).addCallback(_as_json)

@@ -203,6 +203,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     ),
     Function("cancel_task", (Parameter("task_id", "integer", aliases=("task_key",)),)),
     Function("cluster_info"),
+    Function("explain", (_TASK_ID,)),
     Function(
         "kill_worker",
         (
@@ -226,6 +227,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     Function("node_status"),
     Function("package_list"),
     Function("package_remove", (Parameter("package", "text"),)),
+    Function("pause_task", (_TASK_ID,)),
     Function(
         "queue_task",
         (
@@ -236,6 +238,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
         ),
         keyed=True,
     ),
+    Function("resume_task", (_TASK_ID,)),
     Function(
         "run_tasks",
         (_TASK_KEY, Parameter("args", "object"), _REQUEST_KEY, _OPTIONS),

@@ -23,9 +23,11 @@ from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.interfaces import Commands, InThread, LinkUser, Store
 from pydra.cluster.master.blob_uses import BlobUses
+from pydra.cluster.master.commands.explanations import ExplanationCommands
 from pydra.cluster.master.commands.history import HistoryCommands
 from pydra.cluster.master.commands.instances import InstanceCommands
 from pydra.cluster.master.commands.nodes import NodeCommands
+from pydra.cluster.master.commands.pauses import PauseCommands
 from pydra.cluster.master.commands.submissions import Submissions
 from pydra.cluster.master.commands.tasks import TaskCommands
 from pydra.cluster.master.describe import Describer
@@ -263,7 +265,7 @@ class MasterService:
         nodes = NodeCommands(
             self._roster, self._scheduler, self._dispatcher, self._store.epoch, self._isolation
         )
-        return {
+        return dict(self._more_of(instances)) | {
             method.__name__: method
             for method in (
                 tasks.list_tasks,
@@ -290,6 +292,16 @@ class MasterService:
                 nodes.kill_worker,
                 nodes.cluster_info,
             )
+        }
+
+    def _more_of(self, instances: InstanceCommands) -> Commands:
+        """What else may be asked of an instance."""
+        explanations = ExplanationCommands(instances, self._scheduler, self._roster, self._wall_clock)
+        pauses = PauseCommands(instances, self._dispatcher, self._scheduler)
+        return {
+            "explain": explanations.explain,
+            "pause_task": pauses.pause_task,
+            "resume_task": pauses.resume_task,
         }
 
     def _link(self, node: Node) -> NodeLink:

@@ -27,6 +27,8 @@ class Condition:
     """It is a ``follow``: the nodes count too."""
     open: set[InstanceId] = attrs.field(init=False)
     """Those that have not ended."""
+    seen: dict[InstanceId, Status] = attrs.field(factory=dict, init=False)
+    """How the others ended."""
     met_by: int = attrs.field(default=0, init=False)
     nodes: frozenset[NodeId] | None = attrs.field(default=None, init=False)
     """Of a ``follow``: where those ran that ended as wanted; on all of their nodes, or on one of them."""
@@ -41,10 +43,15 @@ class Condition:
         """True if the instance may run, as far as this goes."""
         return not self.fault and bool(self.met_by if not self.dependency.all else not self.open)
 
+    def is_wanted(self, status: Status) -> bool:
+        """An end that will do."""
+        return self.dependency.success if status is Status.COMPLETE else self.dependency.failure
+
     def take(self, instance: InstanceId, ended: Ended) -> None:
         """One of them ended."""
         self.open.discard(instance)
-        wanted = self.dependency.success if ended.status is Status.COMPLETE else self.dependency.failure
+        self.seen[instance] = ended.status
+        wanted = self.is_wanted(ended.status)
         if wanted and self.is_place and ended.node is None:
             self._spoil(f"task instance {instance}, which it was to follow, never ran")
         elif not wanted:

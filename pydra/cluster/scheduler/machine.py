@@ -6,7 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from pydra.cluster.scheduler import admission, node_rules, pausing, roots, serving, unit_rules, views
+from pydra.cluster.scheduler import (
+    admission,
+    explaining,
+    node_rules,
+    pausing,
+    roots,
+    serving,
+    unit_rules,
+    views,
+)
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.filling import fill
 from pydra.cluster.scheduler.inputs import (
@@ -147,9 +156,9 @@ class Scheduler:
         record = self.state.nodes.get(node)
         return record is not None and record.standing.is_connected
 
-    def explain(self, instance: InstanceId) -> views.Explanation:
+    def explain(self, instance: InstanceId) -> explaining.Explanation:
         """Why an instance waits, node by node."""
-        return views.explain(self.state, instance)
+        return explaining.explain(self.state, instance)
 
     def _take(self, given: Input) -> None:
         match given:

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_never
 
 import msgspec
 
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
-from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import THOUSANDTHS
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
@@ -53,17 +51,6 @@ class NodeRefusal(msgspec.Struct, frozen=True):
 
     node: NodeId
     reason: str
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """Why an instance waits; ``text`` is a sentence for people, the rest is for waiting instances."""
-
-    instance: InstanceId
-    status: Status
-    text: str
-    ahead: int = 0
-    """Instances that run before it."""
-    refusals: tuple[NodeRefusal, ...] = ()
 
 
 def queued(state: State) -> list[QueuedInstance]:
@@ -144,59 +131,6 @@ def outstanding(state: State, instance: InstanceId, asker: Attempt | None) -> tu
     hired = crew.workers.get(asker) if asker is not None else None
     who = crew.main if hired is None and crew.main.attempt == asker else hired
     return (who.units, who.size) if who is not None else (0, 0)
-
-
-def explain(state: State, instance: InstanceId) -> Explanation:
-    """Why an instance waits."""
-    waiting = state.queue.get(instance)
-    if waiting is not None:
-        return _explain_waiting(state, waiting)
-    if instance in state.paused:
-        return Explanation(instance, Status.PAUSED, "It is paused; once it is resumed, it waits for a slot.")
-    assigned = state.assigned.get(instance)
-    if assigned is None:
-        return Explanation(instance, Status.UNKNOWN, "It is not in the queue: it ended, or never was here.")
-    if assigned.has_slot:
-        text = f"It is on node {assigned.node}, slot {assigned.index}, as attempt {assigned.attempt}."
-    elif assigned.status is Status.PAUSED:
-        text = f"It is paused on node {assigned.node}, as attempt {assigned.attempt}."
-    else:
-        text = f"It waits until node {assigned.node}, where its main worker is, has a free slot."
-    return Explanation(instance, assigned.status, text)
-
-
-def _explain_waiting(state: State, waiting: Waiting) -> Explanation:
-    ahead = state.queue.ahead_of(waiting)
-    refusals = tuple(
-        NodeRefusal(identity, _refusal(record)) for identity, record in sorted(state.nodes.items())
-    )
-    if not refusals:
-        text = "It waits: no node has connected yet."
-    elif not any(record.standing is Standing.READY for record in state.nodes.values()):
-        text = "It waits: no node is ready."
-    else:
-        text = "It waits: every slot of every ready node is busy."
-    if ahead:
-        text += f" {ahead} more will run before it." if ahead > 1 else " One more will run before it."
-    return Explanation(waiting.instance, Status.QUEUED, text, ahead, refusals)
-
-
-def _refusal(record: NodeRecord) -> str:
-    match record.standing:
-        case Standing.SILENT:
-            return "is not connected"
-        case Standing.GONE:
-            return "is gone: nothing was heard of it for a whole lease"
-        case Standing.SUSPECT:
-            return "is suspect: it is connected, but sends no heartbeat"
-        case Standing.READY if not record.offered:
-            return "offers no slots"
-        case Standing.READY if not record.has_free_slot:
-            return f"has no free slot: all {record.offered} are busy"
-        case Standing.READY:
-            return "has a free slot; it will be taken at the next turn"
-        case _:
-            assert_never(record.standing)
 
 
 def _node_view(record: NodeRecord) -> NodeView:
