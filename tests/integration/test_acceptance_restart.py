@@ -67,6 +67,17 @@ def test_a_result_made_while_the_master_was_away_is_recorded(detached: Sleepers)
     assert detached.outcome(running) == ("complete", "slept", 1)
 
 
+def test_a_result_outlives_the_node_that_made_it(detached: Sleepers) -> None:
+    """It is in the journal of the node: a master that was away gets it from the next daemon there."""
+    running = detached.run_sleeper(1)
+    detached.kill(detached.master)
+    time.sleep(2)  # noqa: TID251 - the task ends in this time
+    detached.kill(detached.node)
+    detached.up()
+
+    assert detached.outcome(running) == ("complete", "slept", 1)
+
+
 def test_a_killed_node_leaves_no_process_and_its_work_is_done_again(detached: Sleepers) -> None:
     """The new daemon says that it holds nothing, so nobody waits for the lease."""
     running = detached.run_sleeper(3)
