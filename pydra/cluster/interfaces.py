@@ -146,6 +146,10 @@ class WorkerProcess(Protocol):
         """Send a frame; after the worker is gone this does nothing."""
         ...
 
+    def backlog(self) -> int:
+        """Bytes that it has not read yet."""
+        ...
+
     def kill(self) -> None:
         """End it and every process it started; ``exited`` follows."""
         ...

@@ -130,7 +130,7 @@ class NodeBench:
         self.logs = LogDelivery(self.clock, directory / "task_logs", self.in_thread, self.link.tell)
         result_of(Deferred.fromCoroutine(self.logs.load()))
         result_of(Deferred.fromCoroutine(self.outbox.load()))
-        self.askers = Askers(self.delivery, self.arguments.fetch)
+        self.askers = Askers(self.clock, self.delivery, self.arguments.fetch)
         around = Surroundings(
             self.clock,
             self.wall_clock,

@@ -40,6 +40,8 @@ class ScriptedWorker:
         self.is_killed = False
         self.is_gone = False
         self.is_paused = False
+        self.behind = 0
+        """Bytes that it has not read."""
         self._clock = clock
         self._listener = listener
         self._sent_bytes = FrameReader()
@@ -53,6 +55,10 @@ class ScriptedWorker:
         data = encode(frame)
         if not self.is_gone:
             self.sent += self._sent_bytes.feed(data)
+
+    def backlog(self) -> int:
+        """As a test says."""
+        return self.behind
 
     def kill(self) -> None:
         """It is gone at the next turn of the clock."""

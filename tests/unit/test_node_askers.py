@@ -10,33 +10,26 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.node.askers import FORGOTTEN_LIMIT
+from pydra.cluster.node.askers import BACKLOG_LIMIT, LOOK_S
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
     BATCH_LIMIT,
-    FAILED,
     BlobWanted,
     KillUnit,
-    ToMaster,
     Unavailable,
-    UnitFinished,
     UnitResults,
     UnitsAsked,
     UnitsForgotten,
-    WorkerLost,
     encode,
 )
 from pydra.model.ids import Attempt
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
-from pydra.model.unit import BRANCH_LIMIT, OUTSTANDING_BYTES, OUTSTANDING_LIMIT
+from tests.support.asking import MAIN, answer, ask, asked, given
 from tests.support.cables import chunked
 from tests.support.hired import hired
 from tests.support.links import RecordingSink
 from tests.support.nodes import NodeBench
 from tests.support.pumps import result_of
-from tests.support.workers import ScriptedWorker
-
-MAIN = Attempt(1, 1)
 
 
 @pytest.fixture
@@ -46,47 +39,6 @@ def bench(tmp_path: Path) -> Iterator[NodeBench]:
     bench.greet()
     yield bench
     bench.close()
-
-
-def digests(*indexes: int) -> bytes:
-    """One for each."""
-    return b"".join(index.to_bytes(16, "big") for index in indexes)
-
-
-def ask(worker: ScriptedWorker, *indexes: int, branch: str = "Sub", size: int = 1) -> None:
-    """A worker asks for units."""
-    args = [bytes([index % 128]) * size for index in indexes]
-    worker.says(frames.ASK, branch, list(indexes), args, digests(*indexes), 0.0)
-
-
-def asked(*indexes: int, branch: str = "Sub", asker: Attempt = MAIN) -> UnitsAsked:
-    """What the master is told of that."""
-    args = [bytes([index % 128]) for index in indexes]
-    return UnitsAsked(asker, branch, list(indexes), args, digests(*indexes))
-
-
-def answer(*indexes: int, branch: str = "Sub", asker: Attempt = MAIN) -> UnitResults:
-    """Results of units."""
-    return UnitResults(asker, branch, list(indexes), [b"r%d" % index for index in indexes])
-
-
-def given(worker: ScriptedWorker) -> list[object]:
-    """The indexes of all results that a worker was sent."""
-    found: list[object] = []
-    for frame in worker.sent:
-        if frame[0] == frames.RESULTS:
-            assert isinstance(frame[2], list)
-            found += frame[2]
-    return found
-
-
-def failure_of(messages: list[ToMaster]) -> Failure:
-    """Why attempt 1.1 failed."""
-    *_, message = messages
-    assert isinstance(message, UnitFinished)
-    assert FAILED == message.outcome
-    assert message.failure is not None
-    return message.failure
 
 
 def test_ask_and_answer(bench: NodeBench) -> None:
@@ -250,6 +202,60 @@ def test_large_results(bench: NodeBench) -> None:
     assert [1, 0, 2] == given(worker)
 
 
+def test_a_worker_that_is_behind(bench: NodeBench) -> None:
+    """It gets results when it has caught up, in their order; on a new link they come again."""
+    worker = bench.run()
+    ask(worker, 0, 1, 2)
+    worker.behind = BACKLOG_LIMIT + 1
+    bench.tell(answer(0), answer(1))
+    bench.advance(LOOK_S)
+    assert [] == given(worker)
+    worker.behind = 0
+    bench.tell(answer(2))
+    assert [] == given(worker)
+    bench.advance(LOOK_S)
+    assert [0, 1, 2] == given(worker)
+    ask(worker, 3)
+    worker.behind = BACKLOG_LIMIT + 1
+    bench.tell(answer(3))
+    bench.cable.pull()
+    bench.greet()
+    worker.behind = 0
+    bench.advance(LOOK_S)
+    assert [0, 1, 2] == given(worker)
+    bench.tell(answer(3))
+    assert [0, 1, 2, 3] == given(worker)
+
+
+def test_a_worker_that_is_behind_and_ends(bench: NodeBench) -> None:
+    """What waits for it is dropped."""
+    worker = bench.run()
+    ask(worker, 0, 1)
+    worker.behind = BACKLOG_LIMIT + 1
+    bench.tell(answer(0), UnitResults(MAIN, "Sub", [1], [b""], {}, {0: Payload(70_000, sha256="ab" * 32)}))
+    bench.tell(KillUnit(MAIN))
+    bench.advance(LOOK_S)
+    assert [] == given(worker)
+
+
+def test_large_results_for_a_worker_that_is_behind(bench: NodeBench) -> None:
+    """The next is fetched when the worker has read enough of those before."""
+    worker = bench.run()
+    ask(worker, 0, 1)
+    bench.settle()
+    data = bytes(INLINE_LIMIT + 1)
+    digest = hashlib.sha256(data).hexdigest()
+    blobs = {0: Payload(len(data), sha256=digest), 1: Payload(70_000, sha256="ab" * 32)}
+    bench.tell(UnitResults(MAIN, "Sub", [0, 1], [b"", b""], {}, blobs))
+    worker.behind = BACKLOG_LIMIT + 1
+    result_of(Deferred.fromCoroutine(bench.cable.master_bulk.send("blob", digest, chunked(data))))
+    assert [] == bench.advance(LOOK_S)
+    worker.behind = 0
+    assert [BlobWanted("ab" * 32)] == bench.advance(LOOK_S)
+    worker.behind = BACKLOG_LIMIT + 1
+    bench.tell(KillUnit(MAIN))
+
+
 def test_large_results_for_nobody(bench: NodeBench) -> None:
     """One that was forgotten while it was fetched is not given."""
     worker = bench.run()
@@ -264,105 +270,3 @@ def test_large_results_for_nobody(bench: NodeBench) -> None:
     assert [] == given(worker)
     bench.tell(answer(0))
     assert [0] == given(worker)
-
-
-HOSTILE: list[list[object]] = [
-    [frames.ASK, "Sub", [0], [b""], bytes(15), 0.0],
-    [frames.ASK, "Sub", [0], [b""], bytes(32), 0.0],
-    [frames.ASK, "Sub", [0], [b""], "x" * 16, 0.0],
-    [frames.ASK, "Sub", [0, 1], [b""], bytes(32), 0.0],
-    [frames.ASK, "Sub", [0], [b"", b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", [], [], b"", 0.0],
-    [frames.ASK, "Sub", [0, 0], [b"", b""], bytes(32), 0.0],
-    [frames.ASK, "Sub", [-1], [b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", [2**63], [b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", [True], [b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", [0.0], [b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", [[0]], [b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", ["0"], [b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", [0], [None], bytes(16), 0.0],
-    [frames.ASK, "Sub", [0], ["text"], bytes(16), 0.0],
-    [frames.ASK, "", [0], [b""], bytes(16), 0.0],
-    [frames.ASK, "S\0b", [0], [b""], bytes(16), 0.0],
-    [frames.ASK, "S\nb", [0], [b""], bytes(16), 0.0],
-    [frames.ASK, "x" * (BRANCH_LIMIT + 1), [0], [b""], bytes(16), 0.0],
-    [frames.ASK, b"Sub", [0], [b""], bytes(16), 0.0],
-    [frames.ASK, "Sub", [0], [b""], bytes(16), -1.0],
-    [frames.ASK, "Sub", [0], [b""], bytes(16), float("nan")],
-    [frames.ASK, "Sub", [0], [b""], bytes(16), float("inf")],
-    [frames.ASK, "Sub", [0], [b""], bytes(16), True],
-    [frames.ASK, "Sub", [0], [b""], bytes(16), None],
-    [frames.ASK, "Sub", [0], [b""], bytes(16)],
-    [frames.ASK],
-    [frames.FORGET],
-    [frames.FORGET, 1],
-    [frames.FORGET, "Sub", "Other"],
-]
-
-
-@pytest.mark.parametrize("frame", HOSTILE, ids=str)
-def test_hostile(bench: NodeBench, frame: list[object]) -> None:
-    """What are no units ends the asker: a root fails, a hired worker is lost, both with a sentence."""
-    bench.run().says(*frame)
-    failure = failure_of(bench.settle())
-    assert "wire" == failure.code
-    assert failure.message.startswith("The worker ")
-    hired(bench).says(*frame)
-    [lost] = bench.settle()
-    assert isinstance(lost, WorkerLost)
-    assert failure == lost.failure
-
-
-def test_asking_twice(bench: NodeBench) -> None:
-    """Who asks for what is outstanding is ended."""
-    worker = bench.run()
-    ask(worker, 0, 1)
-    ask(worker, 2, 1)
-    failure = failure_of(bench.settle())
-    assert Failure("wire", "The worker asked for a unit again before it had the result.") == failure
-
-
-def test_parts_of_several(bench: NodeBench) -> None:
-    """Parts belong to the arguments of one unit alone."""
-    worker = bench.run()
-    worker.says(frames.PART, b"x")
-    ask(worker, 0, 1)
-    assert "wire" == failure_of(bench.settle()).code
-
-
-def test_too_many(bench: NodeBench) -> None:
-    """One unit more than may be outstanding ends the asker, however many branches there are."""
-    worker = bench.run()
-    ask(worker, *range(OUTSTANDING_LIMIT - 1))
-    ask(worker, 0, branch="Other")
-    bench.settle()
-    bench.tell(answer(7))
-    ask(worker, 7)
-    assert [asked(7)] == bench.settle()
-    ask(worker, 1, branch="Other")
-    assert "more than 10000 units" in failure_of(bench.settle()).message
-
-
-def test_too_much(bench: NodeBench) -> None:
-    """So do too many bytes; those of forgotten units count no more."""
-    worker = bench.run()
-    each = 512 * 1024
-    for index in range(OUTSTANDING_BYTES // each):
-        ask(worker, index, size=each)
-    worker.says(frames.FORGET, "Sub")
-    for index in range(OUTSTANDING_BYTES // each):
-        ask(worker, index, size=each)
-    assert (MAIN,) == bench.units.running()
-    ask(worker, 1, branch="Other")
-    assert "64 MiB" in failure_of(bench.settle()).message
-
-
-def test_forgetting_again_and_again(bench: NodeBench) -> None:
-    """Without a master, only so many branches are remembered."""
-    worker = bench.run()
-    bench.cable.pull()
-    for number in range(FORGOTTEN_LIMIT + 1):
-        ask(worker, 0, branch=f"Sub{number}")
-        worker.says(frames.FORGET, f"Sub{number}")
-    assert () == bench.units.running()
-    assert "again and again" in failure_of(bench.greet()).message

@@ -140,6 +140,23 @@ def test_a_worker_that_never_reads_is_killed(pair: Pair) -> None:
     assert "protocol: it does not read what it is sent" == pair.end(137).reason
 
 
+def test_backlog(pair: Pair) -> None:
+    """What it has not read is counted, until it has, or cannot any more."""
+    pair.process.send([5, b"x"])
+    assert 0 == pair.process.backlog()
+    for _ in range(4):
+        pair.process.send([5, b"x" * 1_000_000])
+    assert 2_000_000 < pair.process.backlog() < 4_100_000
+    while pair.process.backlog():
+        pair.worker.heard()
+        pair.clock.turn()
+    for _ in range(4):
+        pair.process.send([5, b"x" * 1_000_000])
+    pair.worker.channel.close()
+    pair.clock.turn()
+    assert 0 == pair.process.backlog()
+
+
 def test_a_frame_above_the_limit_is_our_own_fault(pair: Pair) -> None:
     """It is refused before anything is sent."""
     with pytest.raises(WireError):

@@ -18,6 +18,8 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pydra.cluster.node.delivery import Blob, Delivery, chunks_of
@@ -30,6 +32,12 @@ from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT
 
 LAST_INDEX = 2**63 - 1
+
+BACKLOG_LIMIT = 8 * 1024 * 1024
+"""Bytes of results that may wait for a worker to read them; more wait here."""
+
+LOOK_S = 0.02
+"""Seconds after which is looked whether a worker has caught up."""
 
 FORGOTTEN_LIMIT = 1000
 """Branches that one worker may have forgotten while there is no master to tell."""
@@ -57,19 +65,23 @@ class _Branch:
 
 
 class Asker:
-    """What one worker asked for; ``send`` sends it a frame. Faults of the worker are a `WireError`."""
+    """What one worker asked for. Its faults are a `WireError`."""
 
     log = Logger()
 
     def __init__(
         self,
+        clock: IReactorTime,
         attempt: Attempt,
         send: Send,
+        backlog: Callable[[], int],
         delivery: Delivery,
         fetch_blob: Callable[[Payload], Awaitable[bytes]],
     ) -> None:
+        self._clock = clock
         self._attempt = attempt
         self._send = send
+        self._backlog = backlog
         self._delivery = delivery
         self._fetch_blob = fetch_blob
         self._branches: dict[str, _Branch] = {}
@@ -80,6 +92,9 @@ class Asker:
         self._arriving: deque[tuple[str, int, Payload]] = deque()
         """Large results to be fetched, one after the other."""
         self._is_fetching = False
+        self._waiting: deque[UnitResults] = deque()
+        """Results that the worker has no room for."""
+        self._look: IDelayedCall | None = None
 
     def asked(self, frame: Sequence[object], parts: bytes) -> None:
         """The worker sent an ASK, after these parts."""
@@ -125,7 +140,26 @@ class Asker:
                 raise WireError("The worker asks for units and forgets them again and again.")
 
     def results(self, message: UnitResults) -> None:
-        """The master gives results; what nobody waits for is dropped."""
+        """The master gives results; a worker that is behind gets them when it has caught up."""
+        if self._waiting or self._backlog() > BACKLOG_LIMIT:
+            self._waiting.append(message)
+            self._look_later()
+        else:
+            self._take(message)
+
+    def _look_later(self) -> None:
+        if self._look is None:
+            self._look = self._clock.callLater(LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        while self._waiting and self._backlog() <= BACKLOG_LIMIT:
+            self._take(self._waiting.popleft())
+        if self._waiting:
+            self._look_later()
+
+    def _take(self, message: UnitResults) -> None:
+        """Give results; what nobody waits for is dropped."""
         held = self._branches.get(message.branch)
         if held is None:
             return
@@ -140,7 +174,8 @@ class Asker:
         self._give(message.branch, held, indexes, results, failures)
 
     def ask_again(self) -> None:
-        """There is a new link."""
+        """There is a new link; what waits for the worker comes again."""
+        self._waiting.clear()
         forgotten, self._forgotten = self._forgotten, {}
         for branch in forgotten:
             self._delivery.send(self._attempt, UnitsForgotten(self._attempt, branch))
@@ -153,6 +188,10 @@ class Asker:
         """The worker is gone."""
         self._branches.clear()
         self._arriving.clear()
+        self._waiting.clear()
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def _tell(
         self, branch: str, time_limit: float, indexes: list[int], args: list[bytes], digests: bytes
@@ -219,6 +258,10 @@ class Asker:
     async def _fetch(self) -> None:
         try:
             while self._arriving:
+                while self._backlog() > BACKLOG_LIMIT and self._arriving:
+                    await deferLater(self._clock, LOOK_S)
+                if not self._arriving:
+                    return
                 branch, index, payload = self._arriving.popleft()
                 failures: dict[int, Failure] = {}
                 try:
@@ -241,14 +284,18 @@ class Asker:
 class Askers:
     """The workers of this node that ask for units, by attempt."""
 
-    def __init__(self, delivery: Delivery, fetch_blob: Callable[[Payload], Awaitable[bytes]]) -> None:
+    def __init__(
+        self, clock: IReactorTime, delivery: Delivery, fetch_blob: Callable[[Payload], Awaitable[bytes]]
+    ) -> None:
+        self._clock = clock
         self._delivery = delivery
         self._fetch_blob = fetch_blob
         self._askers: dict[Attempt, Asker] = {}
 
-    def open(self, attempt: Attempt, send: Send) -> Asker:
-        """A worker that may ask."""
-        asker = self._askers[attempt] = Asker(attempt, send, self._delivery, self._fetch_blob)
+    def open(self, attempt: Attempt, send: Send, backlog: Callable[[], int]) -> Asker:
+        """A worker that may ask; ``send`` sends it a frame, ``backlog`` are bytes that it has not read."""
+        asker = Asker(self._clock, attempt, send, backlog, self._delivery, self._fetch_blob)
+        self._askers[attempt] = asker
         return asker
 
     def close(self, attempt: Attempt) -> None:

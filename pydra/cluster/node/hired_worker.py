@@ -69,7 +69,7 @@ class HiredWorker:
         self._around = around
         self._lost = lost
         self._log = around.open_log(message.worker, message.instance, message.seal)
-        self._asker = around.askers.open(message.worker, self._send)
+        self._asker = around.askers.open(message.worker, self._send, self._backlog)
         self._begun = around.clock.seconds()
         self._worker: WorkerProcess | None = None
         self._is_loaded = False
@@ -184,6 +184,9 @@ class HiredWorker:
     def _send(self, frame: list[object]) -> None:
         if self._worker is not None:
             self._worker.send(frame)
+
+    def _backlog(self) -> int:
+        return self._worker.backlog() if self._worker is not None else 0
 
     # What the worker tells.
 

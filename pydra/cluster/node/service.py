@@ -89,7 +89,7 @@ class NodeService:
             self._packages,
             arguments,
             self._outbox,
-            Askers(delivery, arguments.fetch),
+            Askers(reactor, delivery, arguments.fetch),
             self._logs,
             settings.LOG_LIMIT,
         )

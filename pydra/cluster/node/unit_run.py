@@ -42,7 +42,7 @@ class UnitRun:
         self.message = message
         self.log = around.open_log(message.attempt, message.instance, message.seal)
         self._around = around
-        self._asker = around.askers.open(message.attempt, self._send)
+        self._asker = around.askers.open(message.attempt, self._send, self._backlog)
         self._begun = around.clock.seconds()
         self._failure: Failure | None = None
         """What the task told, until its worker is gone: then it is known whether a limit was the reason."""
@@ -96,6 +96,9 @@ class UnitRun:
     def _send(self, frame: list[object]) -> None:
         if self._worker is not None:
             self._worker.send(frame)
+
+    def _backlog(self) -> int:
+        return self._worker.backlog() if self._worker is not None else 0
 
     def stop(self) -> None:
         """Set the task's stop flag; before it has a worker, it ends at once."""

@@ -127,6 +127,10 @@ class SandboxedWorker:
         elif len(self._unsent) == 1:
             self._write_channel()
 
+    def backlog(self) -> int:
+        """Bytes that wait for it to read those before them."""
+        return self._unsent_size
+
     def kill(self) -> None:
         """End it and every process it started; ``exited`` follows."""
         if self.stage is not Stage.GONE:
@@ -224,6 +228,7 @@ class SandboxedWorker:
     def _channel_ended(self) -> None:
         """It closed its end: by ending, which the launcher tells next, or else it is of no use."""
         self._watched_channel.forget()
+        self._drop_unsent()
         if self._closing is None:
             self._closing = self._reactor.callLater(
                 _CLOSED_GRACE_S, self._fail, "protocol: it closed its channel"
@@ -236,7 +241,7 @@ class SandboxedWorker:
             except BlockingIOError:
                 break
             except OSError:
-                self._unsent.clear()  # it is gone, which reading tells
+                self._drop_unsent()  # it is gone, which reading tells
                 break
             self._unsent_size -= sent
             if sent < len(self._unsent[0]):
@@ -244,6 +249,10 @@ class SandboxedWorker:
             else:
                 self._unsent.popleft()
         self._watched_channel.write(bool(self._unsent))
+
+    def _drop_unsent(self) -> None:
+        self._unsent.clear()
+        self._unsent_size = 0
 
     # Its output.
 
@@ -278,7 +287,7 @@ class SandboxedWorker:
             return
         self._reason = reason
         self._watched_channel.forget()
-        self._unsent.clear()
+        self._drop_unsent()
         self.kill()
 
     def _broken(self) -> None:
