@@ -11,7 +11,6 @@ from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.roots import watch_limit
 from pydra.cluster.scheduler.serving import hire_more, hold, serve, spare_for
 from pydra.cluster.scheduler.state import State
-from pydra.cluster.scheduler.wishes import Requirement
 from pydra.model.ids import WorkerSlot
 from pydra.model.status import Status
 
@@ -46,13 +45,11 @@ def _fill_roots(state: State) -> None:
 
 def _dispatch_all(state: State) -> None:
     """Roots that wait take free slots, and those of hired workers that give way to them."""
-    queue = state.queue
-
-    def place(requirement: Requirement) -> NodeRecord | None:
-        return state.placement.choose(requirement)
-
+    queue, placement = state.queue, state.placement
     while queue:
-        found = queue.first(place)
+        found = None
+        if queue.has_news or not placement.is_unchanged:
+            found = queue.first(placement.choose)
         if found is not None:
             waiting, node = found
             queue.remove(waiting.instance)

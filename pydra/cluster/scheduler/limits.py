@@ -19,6 +19,8 @@ class Limits(msgspec.Struct, frozen=True):
     """An instance that lost so many attempts has failed; so has a unit."""
     hold_s: float = 2.0
     """A hired worker that had nothing to do for so long is released."""
+    linger_s: float = 2.0
+    """Results of a worker that is gone are still waited for, until none came for so long."""
     return_s: float = 10.0
     """After a restart, units wait so long for nodes that may hold some of them."""
 

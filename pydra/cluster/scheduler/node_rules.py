@@ -86,14 +86,15 @@ def heartbeat(state: State, given: HeartbeatReceived) -> None:
     for worker in node.hired.values():
         if worker.attempt in held and not worker.is_gone:
             worker.named = state.now
-        elif worker.named + lease_s <= state.now:
+        elif worker.named + (state.limits.linger_s if worker.is_gone else lease_s) <= state.now:
             missing.append(worker)
     reason = f"its node did not have it for {lease_s:g} s"
+    gone = "its node came back without it"
     for assigned in sorted(overdue, key=lambda assigned: (assigned.index, assigned.attempt)):
         lost(state, assigned, reason)
     for worker in sorted(missing, key=lambda worker: worker.attempt):
         if worker.attempt in state.hired:
-            lose(state, worker, reason, WorkerDied.code)
+            lose(state, worker, gone if worker.is_gone else reason, WorkerDied.code)
 
 
 def due(state: State, node: NodeRecord) -> None:

@@ -71,6 +71,8 @@ def done(state: State, given: UnitsDone) -> None:
         _refuse(state, given, batch)
         return
     _record(state, given, batch, end)
+    if worker.is_gone:
+        worker.named = state.now
     if given.busy_s >= 0.0:
         _measure(branch, given.busy_s / given.count)
     if end == len(batch.indexes):
