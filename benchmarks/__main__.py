@@ -20,6 +20,7 @@ import psutil
 from benchmarks.cluster import TASK, MeasuredCluster, run_one, running, wait_listed
 from benchmarks.heavy import costs
 from benchmarks.pool import pool_figures, timed
+from benchmarks.rows import show
 from benchmarks.starts import starts
 
 MEGABYTE = 1024 * 1024
@@ -54,12 +55,6 @@ def memory(cluster: MeasuredCluster) -> dict[str, float]:
         children = [child.memory_full_info().pss for child in daemon.children(recursive=True)]
         figures[f"{name}: launcher and warm workers"] = sum(children) / MEGABYTE
     return figures
-
-
-def show(name: str, figure: float, unit: str, ratio: float | None = None, aim: str = "") -> None:
-    """One row."""
-    beside = f"{ratio:8.2f} x pool" if ratio is not None else " " * 15
-    print(f"{name:56} {figure:10.2f} {unit:6} {beside}  {aim}")
 
 
 def main() -> None:
