@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""What `kill -9` costs a parallel task: no unit that was recorded is computed again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.daemons import wait_until
+from tests.support.detached_cluster import DetachedCluster
+
+COUNTED = "acceptance.counted.Counted"
+SUM = sum(number**2 for number in range(1000))
+FIRST_ATTEMPT = "1.1"
+"""Of the first instance of a new cluster."""
+
+
+@pytest.fixture
+def detached(tmp_path: Path) -> Iterator[DetachedCluster]:
+    """One node with two worker slots."""
+    cluster = DetachedCluster(tmp_path / "c", "acceptance", COUNTED, workers=2)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def complete(detached: DetachedCluster, instance: int) -> int:
+    """How many of its units are recorded as complete."""
+    units = detached.controller.task_result(instance).get("units") or {}
+    return int(units.get("complete", 0))
+
+
+def computed(detached: DetachedCluster, instance: int) -> Counter[int]:
+    """How often each unit began, as its lines tell."""
+    found = re.findall(r"computed (\d+)$", detached.controller.task_log(instance), re.MULTILINE)
+    return Counter(map(int, found))
+
+
+def ended(detached: DetachedCluster, instance: int) -> dict[str, object]:
+    """The outcome."""
+    return wait_until(lambda: detached.controller.task_result(instance), lambda found: found["final"], 90)
+
+
+def test_a_killed_main_worker_computes_only_what_was_not_recorded(detached: DetachedCluster) -> None:
+    """It dies after 900 of 1,000 units; in its next life the recorded ones are given to it at once."""
+    instance = detached.controller.run_tasks(COUNTED, dies_as=FIRST_ATTEMPT)
+    outcome = ended(detached, instance)
+    begun = computed(detached, instance)
+
+    assert (outcome["state"], outcome["result"]) == ("complete", SUM)
+    assert set(begun) == set(range(1000))
+    assert begun.total() <= 1150
+    assert "Attempt 2 begins." in detached.controller.task_log(instance)
+
+
+def test_a_killed_master_costs_no_unit(detached: DetachedCluster) -> None:
+    """The workers go on without it, and what they did meanwhile is recorded."""
+    instance = detached.controller.run_tasks(COUNTED, seconds="0.005")
+    wait_until(lambda: complete(detached, instance), lambda count: count > 200)
+    detached.kill(detached.master)
+    detached.up()
+    outcome = ended(detached, instance)
+
+    assert (outcome["state"], outcome["result"]) == ("complete", SUM)
+    assert computed(detached, instance) == Counter(range(1000))
+    assert "Attempt 2 begins." not in detached.controller.task_log(instance)
+
+
+def test_a_killed_node_computes_only_what_was_not_recorded(detached: DetachedCluster) -> None:
+    """Its workers are gone with it; what they had given it is in its journal."""
+    instance = detached.controller.run_tasks(COUNTED, seconds="0.005")
+    wait_until(lambda: complete(detached, instance), lambda count: count > 200)
+    detached.kill(detached.node)
+    recorded = complete(detached, instance)
+    detached.up()
+    outcome = ended(detached, instance)
+    begun = computed(detached, instance)
+
+    assert (outcome["state"], outcome["result"]) == ("complete", SUM)
+    assert set(begun) == set(range(1000))
+    assert begun.total() <= 2000 - recorded + 300
+
+
+def test_a_killed_worker_is_replaced_and_the_task_ends_complete(detached: DetachedCluster) -> None:
+    """Its unit is computed elsewhere."""
+    instance = detached.controller.run_tasks(COUNTED, seconds="0.005")
+    wait_until(lambda: complete(detached, instance), lambda count: count > 100)
+    for _ in range(3):
+        before = complete(detached, instance)
+        os.kill(_busy_worker(detached), signal.SIGKILL)
+        wait_until(lambda seen=before: complete(detached, instance) > seen + 20)
+    outcome = ended(detached, instance)
+    begun = computed(detached, instance)
+
+    assert (outcome["state"], outcome["result"]) == ("complete", SUM)
+    assert set(begun) == set(range(1000))
+    assert begun.total() <= 1150
+
+
+def _busy_worker(detached: DetachedCluster) -> int:
+    """The worker of the node that used most time so far, which the main worker of short units is not."""
+    leaves = [each for each in psutil.Process(detached.node).children(recursive=True) if not each.children()]
+    return max(leaves, key=lambda each: sum(each.cpu_times()[:2])).pid
