@@ -9,19 +9,17 @@ from typing import Any
 import msgspec
 from django.db import connections
 
-from pydra.cluster.store.models import BranchRow, WorkUnitRow
+from pydra.cluster.store.models import WorkUnitRow
 from pydra.errors import StoreError
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Failure, Payload
 from pydra.model.status import Status
-from pydra.model.unit import UnitCounts, UnitPlace, UnitRow
+from pydra.model.unit import INDEX_LIMIT, UnitCounts, UnitPlace, UnitRow
 
 AT_ONCE = 500
 """Indexes that one statement asks for."""
 
 PAGE_LIMIT = 1000
-LARGEST_INDEX = 2**63 - 1
-"""No column holds more."""
 
 _COLUMNS = (
     "unit_index",
@@ -35,6 +33,8 @@ _COLUMNS = (
     "node",
     "ended",
 )
+
+_STATUSES = {int(status): status for status in Status}
 
 # Only constants of this file are put into the texts. Branches come in the order of an index, and the units of
 # each in that of theirs, so a page costs what it shows.
@@ -57,17 +57,20 @@ class UnitQueries:
 
     def units(self, instance: InstanceId, branch: str, indexes: Collection[int]) -> list[UnitRow]:
         """Those of these units that there are, by index."""
-        number = (
-            BranchRow.objects.filter(instance=instance, branch=branch).values_list("id", flat=True).first()
-        )
-        if number is None:
-            return []
+        wanted = sorted(index for index in indexes if 0 <= index <= INDEX_LIMIT)
         found: list[UnitRow] = []
-        wanted = sorted(index for index in indexes if 0 <= index <= LARGEST_INDEX)
         for start in range(0, len(wanted), AT_ONCE):
             some = wanted[start : start + AT_ONCE]
-            rows = WorkUnitRow.objects.filter(branch=number, unit_index__in=some).order_by("unit_index")
-            found += [_unit(instance, branch, *row) for row in rows.values_list(*_COLUMNS)]
+            if some[-1] - some[0] < 2 * len(some):
+                # Most of what is between them is meant.
+                meant = set(some)
+                text = f"{_SELECT}AND b.branch = %s AND u.unit_index BETWEEN %s AND %s {_ORDER}"
+                rows = self._rows(instance, text, [instance, branch, some[0], some[-1]])
+                found += [row for row in rows if row.index in meant]
+            else:
+                marks = ", ".join(["%s"] * len(some))
+                text = f"{_SELECT}AND b.branch = %s AND u.unit_index IN ({marks}) {_ORDER}"
+                found += self._rows(instance, text, [instance, branch, *some])
         return found
 
     def unit_page(
@@ -120,19 +123,19 @@ class UnitQueries:
 
 def _unit(instance: InstanceId, branch: str, *cells: Any) -> UnitRow:
     """A unit from the cells of its row; the database gives cells of any type."""
-    index, status, digest, data, size, sha256, epoch, number, node, ended = cells
-    payload = bytes(data)
-    is_complete = status == int(Status.COMPLETE)
+    index, code, digest, data, size, sha256, epoch, number, node, ended = cells
+    payload, status = bytes(data), _STATUSES[code]
+    is_complete = status is Status.COMPLETE
     result = Payload(len(payload) if size is None else size, payload, sha256 or "") if is_complete else None
     return UnitRow(
         instance,
         branch,
         index,
-        Status(status),
+        status,
         bytes(digest),
-        args=payload if status == int(Status.QUEUED) else b"",
+        args=payload if status is Status.QUEUED else b"",
         result=result,
-        failure=_failure(payload) if status == int(Status.FAILED) else None,
+        failure=_failure(payload) if status is Status.FAILED else None,
         attempt=None if number is None else Attempt(epoch, number),
         node=None if node is None else NodeId(node),
         ended=ended,
