@@ -34,7 +34,7 @@ def test_settings_are_read_back_as_they_were_meant(tmp_path: Path) -> None:
     """load_settings accepts every file that is written, with the values meant."""
     for text in (
         client_settings(5, tmp_path / "master.key"),
-        node_settings(tmp_path, 0, FINGERPRINT, 2, "sandbox", ""),
+        node_settings("node-1", tmp_path, 0, FINGERPRINT, 2, "sandbox", ""),
         master_settings(
             tmp_path, 5, tmp_path / "tasks", [("127.0.0.1", 6, FINGERPRINT)], "none", "/usr/bin/bwrap"
         ),

@@ -42,9 +42,15 @@ def client_settings(port: int, key: Path) -> str:
 
 
 def node_settings(
-    runtime: Path, port: int, master_fingerprint: str, workers: int, isolation: str, bubblewrap: str
+    name: str,
+    runtime: Path,
+    port: int,
+    master_fingerprint: str,
+    workers: int,
+    isolation: str,
+    bubblewrap: str,
 ) -> str:
-    """Return the settings of a node that listens on this machine only."""
+    """Return the settings of a node that listens on this machine only; its name is its label."""
     return settings_text(
         {
             "NODE_INTERFACE": LOCAL_HOST,
@@ -52,6 +58,7 @@ def node_settings(
             "MASTER_FINGERPRINT": master_fingerprint,
             "RUNTIME_FILES_DIR": str(runtime),
             "WORKERS": workers,
+            "LABELS": [name],
             "ISOLATION": isolation,
             "BUBBLEWRAP": bubblewrap,
         }

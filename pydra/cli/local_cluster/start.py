@@ -186,6 +186,7 @@ class Starter:
         for node in record.nodes:
             if node.process is None:
                 text = node_settings(
+                    node.name,
                     self.layout.runtime(node.name),
                     node.port,
                     master_fingerprint,
