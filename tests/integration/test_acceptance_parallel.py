@@ -86,6 +86,31 @@ def test_ten_items_run_on_the_workers_of_two_nodes(cluster: Cluster, controller:
     assert details["results"] == outcome["result"]
 
 
+def test_units_and_the_lines_of_each_are_listed(cluster: Cluster, controller: WebController) -> None:
+    """In pages, by state, and in the history; a unit has exactly the lines that it wrote."""
+    items = [*range(6), {"fail": "no luck"}]
+    instance = run(cluster, controller, "Wide", items=items, policy="collect")["id"]
+
+    first = controller.task_units(instance, limit=4)
+    second = controller.task_units(instance, limit=4, after=first["next"])
+    assert ("Unit:3", None) == (first["next"], second["next"])
+    units = first["workunits"] + second["workunits"]
+    assert [f"{instance}/Unit:{index}" for index in range(7)] == [unit["path"] for unit in units]
+    assert [*range(6), None] == [unit["result"] for unit in units]
+    assert units == controller.task_history_detail(instance)["workunits"]
+    (failed,) = controller.task_units(instance, "Unit", state="failed")["workunits"]
+    assert (failed["workunit_key"], failed["error"]) == (6, "ValueError: no luck")
+
+    whole = wait_until(
+        lambda: controller.task_log(instance), lambda log: all(f"unit of {n}" in log for n in range(6)), 30
+    )
+    for index in range(6):
+        (line,) = controller.task_log(instance, "Unit", index).splitlines()
+        assert line.endswith(f" Unit:{index} stdout: unit of {index}")
+        assert line in whole.splitlines()
+    assert not any("hook" in line for line in controller.task_log(instance, "Unit").splitlines())
+
+
 @pytest.mark.parametrize("items", [[0], ["only"], [0, "", None, False, [], {}]])
 def test_falsy_and_single_items_are_units(
     cluster: Cluster, controller: WebController, items: list[object]
