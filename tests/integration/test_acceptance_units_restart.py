@@ -8,6 +8,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -97,7 +98,7 @@ def test_a_killed_worker_is_replaced_and_the_task_ends_complete(detached: Detach
     wait_until(lambda: complete(detached, instance), lambda count: count > 100)
     for _ in range(3):
         before = complete(detached, instance)
-        os.kill(_busy_worker(detached), signal.SIGKILL)
+        os.kill(_squaring(detached), signal.SIGKILL)
         wait_until(lambda seen=before: complete(detached, instance) > seen + 20)
     outcome = ended(detached, instance)
     begun = computed(detached, instance)
@@ -106,7 +107,14 @@ def test_a_killed_worker_is_replaced_and_the_task_ends_complete(detached: Detach
     assert begun.total() <= 1150
 
 
-def _busy_worker(detached: DetachedCluster) -> int:
-    """The worker of the node that used most time so far, which the main worker of short units is not."""
-    leaves = [each for each in psutil.Process(detached.node).children(recursive=True) if not each.children()]
-    return max(leaves, key=lambda each: sum(each.cpu_times()[:2])).pid
+def _squaring(detached: DetachedCluster) -> int:
+    """A worker that computes units, by the name that they give it."""
+
+    def look() -> list[int]:
+        found = []
+        for process in psutil.Process(detached.node).children(recursive=True):
+            with suppress(psutil.Error):
+                found += [process.pid] if process.name() == "squares" else []
+        return found
+
+    return wait_until(look)[0]
