@@ -44,8 +44,8 @@ def result(client: SessionClient, index: int) -> Any:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One node with two workers; clients may be away for two seconds, and for two more."""
-    times = {"PYDRA_SESSION_GRACE_S": "2", "PYDRA_SESSION_KEEP_S": "2"}
+    """One node with two workers; clients may be away for a second, and for five more."""
+    times = {"PYDRA_SESSION_GRACE_S": "1", "PYDRA_SESSION_KEEP_S": "5"}
     directory = tmp_path_factory.mktemp("session") / "c"
     with running_cluster(directory, "--workers", "2", **times) as made:
         made.put_package("fed", PACKAGES / "fed")
@@ -116,25 +116,26 @@ def test_a_client_vanishes_and_attaches_again(cluster: Cluster, connect: Connect
     """What ended meanwhile is told from the store; also after the grace, when its workers were given back."""
     client = connect()
     instance = client.open(DOUBLE)
-    client.send(0, numbers(*range(20), seconds=0.2))
-    while len(client.stored) < 20:
+    client.send(0, numbers(*range(30), seconds=0.2))
+    while len(client.stored) < 30:
         client.take()
     client.vanish()
     with cluster.controller() as controller:
-        wait_until(
-            lambda: controller.task_history_detail(instance),
-            lambda detail: not (detail.get("units") or {}).get("queued"),
+        put_off = wait_until(
+            lambda: controller.task_history_detail(instance)["details"]["units"],
+            lambda units: units["complete"] and not units["queued"] and not units["running"],
             20,
             "its units put off",
         )
+    assert put_off["complete"] < 30
     again = connect()
-    again.waiting = dict.fromkeys(range(20), b"")
-    assert [] == again.attach(instance, range(20))
+    again.waiting = dict.fromkeys(range(30), b"")
+    assert [] == again.attach(instance, range(30))
     while again.waiting:
         again.take()
 
-    assert [2 * index for index in range(20)] == [result(again, index) for index in range(20)]
-    assert 20 == again.close().complete
+    assert [2 * index for index in range(30)] == [result(again, index) for index in range(30)]
+    assert 30 == again.close().complete
 
 
 def test_a_session_without_a_client_ends(cluster: Cluster, connect: Connect) -> None:
