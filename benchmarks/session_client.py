@@ -14,6 +14,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -206,7 +207,9 @@ class SessionClient:
             self._socket.settimeout(max(0.01, until - time.monotonic()))
             try:
                 data = self._socket.recv(256 * 1024)
-            except ConnectionError:
+            except TimeoutError:
+                raise
+            except OSError:  # the connection was cut
                 data = b""
             self._received(data)
         return self._messages.popleft()
@@ -232,7 +235,8 @@ class SessionClient:
                     self._send(event.response())
                 case CloseConnection(code=code, reason=reason):
                     self.closed = (int(code), reason or "")
-                    self._send(event.response())
+                    with suppress(OSError):  # who closed may not wait for the answer
+                        self._send(event.response())
 
     def _send(self, event: Any) -> None:
         self._socket.sendall(self._wire.send(event))

@@ -241,7 +241,13 @@ def replies(data: bytes) -> Iterator[Reply]:
 class RunningServer:
     """A real server in a thread, with a reactor of its own."""
 
-    def __init__(self, commands: Mapping[str, Callable[..., Awaitable[Any]]], limits: Limits | None) -> None:
+    def __init__(
+        self,
+        commands: Mapping[str, Callable[..., Awaitable[Any]]],
+        limits: Limits | None,
+        speakers: Speakers | None = None,
+    ) -> None:
+        self._speakers = speakers
         self.reactor = EPollReactor()
         self._authentication = Authentication(self.reactor, keys().identity, keys().public)
         self._commands = commands
@@ -265,6 +271,7 @@ class RunningServer:
             self._commands,
             self._authentication,
             self._limits,
+            speakers=self._speakers,
         )
         self.port = self.run(self._service.start)
 
@@ -311,10 +318,12 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    commands: Mapping[str, Callable[..., Awaitable[Any]]], limits: Limits | None = None
+    commands: Mapping[str, Callable[..., Awaitable[Any]]],
+    limits: Limits | None = None,
+    speakers: Speakers | None = None,
 ) -> Iterator[RunningServer]:
     """A real server, ended with the block."""
-    server = RunningServer(commands, limits)
+    server = RunningServer(commands, limits, speakers)
     server.begin()
     try:
         yield server
