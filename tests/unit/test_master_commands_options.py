@@ -191,6 +191,7 @@ def test_one_that_ends_while_another_is_committed(bench: CommandsBench) -> None:
     bench.store.release()
     number = result_of(begun)["instance_id"]
     assert Status.RUNNING is bench.stored(number).status
+    assert {} == bench.dispatcher.endings.since([InstanceId(first)])
 
 
 def test_dependencies_hold_after_a_restart(bench: CommandsBench) -> None:

@@ -95,6 +95,17 @@ def test_a_cancelled_one_counts_as_failed(bench: Bench) -> None:
     assert [dispatch(D, 1)] == bench.feed(NodeReady(N1, 1))
 
 
+def test_one_that_was_done_counts_as_complete(bench: Bench) -> None:
+    """It was cancelled because it had done what it was to do, whether it ran or waited."""
+    bench.feed(submitted(A), dependent(C, A))
+    bench.feed(CancelRequested(A, completes=True))
+    assert [dispatch(C, 2)] == ends(bench.feed(finished(Outcome.STOPPED)))
+    bench.feed(NodeReady(N1, 0), submitted(B), dependent(D, B))
+    bench.feed(CancelRequested(B, completes=True))
+    assert Status.QUEUED is bench.scheduler.status(D)
+    assert not bench.scheduler.state.blocked
+
+
 def test_all_or_any_of_several(bench: Bench) -> None:
     """All of them must have ended as wanted, or the first that does is enough."""
     bench.feed(submitted(A), submitted(B), dependent(C, A, B), dependent(D, A, B, all=False))

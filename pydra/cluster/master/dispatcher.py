@@ -130,16 +130,19 @@ class Dispatcher:
 
         A request key that is known answers the first id. `StoreError` if it could not be committed.
         """
-        [committed] = await self._store.commit([InsertInstance(instance)])
-        if committed.instance is None:
-            raise StoreError
-        if not committed.applied:
-            return committed.instance, False
-        if committed.instance != instance.id:
-            raise StoreError("The store gave the instance another id.")
-        self.live[instance.id] = instance
-        self._publish(InstanceChanged(instance.id, Status.QUEUED))
-        self.feed(submitted(instance, await self.endings.of(dependencies(instance.options))))
+        others = dependencies(instance.options)
+        with self.endings.following(others):
+            past = await self.endings.of(others)
+            [committed] = await self._store.commit([InsertInstance(instance)])
+            if committed.instance is None:
+                raise StoreError
+            if not committed.applied:
+                return committed.instance, False
+            if committed.instance != instance.id:
+                raise StoreError("The store gave the instance another id.")
+            self.live[instance.id] = instance
+            self._publish(InstanceChanged(instance.id, Status.QUEUED))
+            self.feed(submitted(instance, past | self.endings.since(others)))
         return instance.id, True
 
     def unit_finished(self, node: NodeId, message: UnitFinished) -> None:
@@ -180,7 +183,7 @@ class Dispatcher:
         live = self.live.get(instance)
         if live is not None and live.status is not Status.CANCELLING:
             self._completed.setdefault(instance, result)
-            self.feed(inputs.CancelRequested(instance))
+            self.feed(inputs.CancelRequested(instance, completes=True))
 
     def refuse(self, instance: InstanceId, failure: Failure) -> None:
         """Kill a running instance because of what its worker did; it will have failed by this."""

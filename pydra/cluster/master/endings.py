@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from pydra.cluster.interfaces import Store
 from pydra.cluster.scheduler.inputs import Restored, Submitted
@@ -22,6 +24,10 @@ class Endings:
         self._scheduler = scheduler
         self._store = store
         self._on_the_way: dict[InstanceId, Ended] = {}
+        self._asked: Counter[InstanceId] = Counter()
+        """Those that submissions under way depend on, and how many."""
+        self._stored: set[InstanceId] = set()
+        """Those of them that are kept although the store has their end."""
 
     def note(self, instance: InstanceId, ended: Ended) -> None:
         """The scheduler has let go of it, and the store will have it soon."""
@@ -29,7 +35,26 @@ class Endings:
 
     def stored(self, instance: InstanceId) -> None:
         """The store has its end."""
-        self._on_the_way.pop(instance, None)
+        if instance in self._asked:
+            self._stored.add(instance)
+        else:
+            self._on_the_way.pop(instance, None)
+
+    @contextmanager
+    def following(self, instances: Collection[InstanceId]) -> Iterator[None]:
+        """Until this is left, ``since`` knows each of them that ends."""
+        self._asked.update(instances)
+        try:
+            yield
+        finally:
+            self._asked -= Counter(instances)
+            for instance in self._stored.intersection(instances) - self._asked.keys():
+                self._stored.remove(instance)
+                del self._on_the_way[instance]
+
+    def since(self, instances: Collection[InstanceId]) -> dict[InstanceId, Ended]:
+        """How those of them ended that did so while they were followed."""
+        return {each: self._on_the_way[each] for each in instances if each in self._on_the_way}
 
     async def of(self, instances: Iterable[InstanceId]) -> dict[InstanceId, Ended]:
         """
@@ -39,7 +64,7 @@ class Endings:
         """
         wanted, ended = set(instances), dict[InstanceId, Ended]()
         while missing := {each for each in wanted - ended.keys() if not self._is_here(each)}:
-            found = {each: self._on_the_way[each] for each in missing if each in self._on_the_way}
+            found = self.since(missing)
             if asked := missing - found.keys():
                 found |= await self._store.endings(sorted(asked))
             if not found:

@@ -96,7 +96,9 @@ def finish(
 ) -> None:
     """The instance is final; ``node`` is where it ran last. ``settle`` sees to what this means for others."""
     state.out.append(Finish(instance, attempt, status, reason, code))
-    state.ended[instance] = Ended(status, node)
+    has_completed = instance in state.completing and status is Status.CANCELLED
+    state.completing.discard(instance)
+    state.ended[instance] = Ended(Status.COMPLETE if has_completed else status, node)
     state.dependencies.forget(instance)
     if state.dependencies.is_watched(instance):
         state.news.append(instance)

@@ -119,9 +119,11 @@ class UnitFinished(msgspec.Struct, frozen=True):
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
-    """Somebody wants an instance to end."""
+    """Somebody wants an instance to end; with ``completes``, that is how it was to end."""
 
     instance: InstanceId
+    completes: bool = False
+    """What depends on it counts it as complete."""
 
 
 class TerminateRequested(msgspec.Struct, frozen=True):

@@ -169,7 +169,7 @@ class Scheduler:
             case HeartbeatReceived():
                 node_rules.heartbeat(self.state, given)
             case CancelRequested():
-                roots.cancel_requested(self.state, given.instance)
+                roots.cancel_requested(self.state, given)
             case TerminateRequested():
                 roots.terminate_requested(self.state, given)
             case NodeReady():

@@ -7,7 +7,14 @@ from pydra.cluster.scheduler import admission
 from pydra.cluster.scheduler.crews import Crew
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.hiring import dismiss, vacate
-from pydra.cluster.scheduler.inputs import Outcome, Restored, Submitted, TerminateRequested, UnitFinished
+from pydra.cluster.scheduler.inputs import (
+    CancelRequested,
+    Outcome,
+    Restored,
+    Submitted,
+    TerminateRequested,
+    UnitFinished,
+)
 from pydra.cluster.scheduler.instructions import (
     BeginCancelling,
     Discard,
@@ -23,7 +30,6 @@ from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import wish_of
 from pydra.errors import InternalError, LimitExceeded, TaskTerminated
-from pydra.model.ids import InstanceId
 from pydra.model.status import Status
 
 
@@ -112,12 +118,15 @@ def finished(state: State, given: UnitFinished) -> None:
     _end(state, assigned, happening, reason)
 
 
-def cancel_requested(state: State, instance: InstanceId) -> None:
+def cancel_requested(state: State, given: CancelRequested) -> None:
     """It is cancelled, or asked to stop if a node has it."""
+    instance = given.instance
     before = state.status(instance)
     after = status_after(before, Happening.CANCEL_REQUESTED)
     if after is before:
         return
+    if given.completes:
+        state.completing.add(instance)
     if instance not in state.assigned:
         dismiss(state, instance, is_final=True)
         node = admission.withdraw(state, instance).node

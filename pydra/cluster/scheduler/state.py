@@ -68,6 +68,8 @@ class State:
     """What the present feed wants done."""
     ended: dict[InstanceId, Ended] = attrs.Factory(dict)
     """What became final in the present feed."""
+    completing: set[InstanceId] = attrs.Factory(set)
+    """What is cancelled because it has done what it was to do."""
     news: deque[InstanceId] = attrs.Factory(deque)
     """Those of them whose end somebody waits for."""
 
