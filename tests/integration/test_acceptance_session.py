@@ -227,33 +227,71 @@ def test_garbage_ends_the_socket_alone(cluster: Cluster, connect: Connect, data:
     assert Status.COMPLETE == again.close().status
 
 
-def test_a_killed_master_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """In the middle of ten thousand units; after the client attached again each has one result."""
-    detached = DetachedCluster(tmp_path / "c", "fed", DOUBLE, workers=2)
+@pytest.fixture
+def detached(tmp_path: Path) -> Iterator[DetachedCluster]:
+    """One node with two workers, whose daemons may be killed."""
+    cluster = DetachedCluster(tmp_path / "c", "fed", DOUBLE, workers=2)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+@pytest.fixture
+def attached(detached: DetachedCluster) -> Iterator[Connect]:
+    """A function that makes a client of that cluster, wherever its master is."""
     with ExitStack() as stack:
-        stack.callback(detached.down)
-        detached.up()
-        client = stack.enter_context(SessionClient(detached.host, detached.port, detached.key))
-        instance = client.open(DOUBLE)
-        args = numbers(*range(10_000), seconds=0.0005)
-        for first in range(0, 10_000, 500):
-            client.send(first, args[first : first + 500])
-        while len(client.results) < 2_000:
-            client.take()
-        detached.kill(detached.master)
-        client.take_until_closed()
-        acknowledged, told = set(client.stored), dict(client.results)
-        detached.up()
-        again = stack.enter_context(SessionClient(detached.host, detached.port, detached.key))
-        again.waiting, again.results = client.waiting, client.results
-        missing = again.attach(instance, list(client.waiting))
-        assert not acknowledged & set(missing)
-        for index in missing:
-            again.send(index, [args[index]])
-        while again.waiting:
-            again.take()
-        ended = again.close()
+        yield lambda: stack.enter_context(SessionClient(detached.host, detached.port, detached.key))
+
+
+ARGS = numbers(*range(10_000), seconds=0.0005)
+RESULTS = [2 * index for index in range(10_000)]
+
+
+def in_the_middle(client: SessionClient) -> None:
+    """All units are sent, and some have results."""
+    for first in range(0, 10_000, 500):
+        client.send(first, ARGS[first : first + 500])
+    while len(client.results) < 2_000:
+        client.take()
+
+
+def test_a_killed_master_costs_nothing_that_was_acknowledged(
+    detached: DetachedCluster, attached: Connect
+) -> None:
+    """In the middle of ten thousand units; after the client attached again each has one result."""
+    client = attached()
+    instance = client.open(DOUBLE)
+    in_the_middle(client)
+    detached.kill(detached.master)
+    client.take_until_closed()
+    acknowledged, told = set(client.stored), dict(client.results)
+    detached.up()
+    again = attached()
+    again.waiting, again.results = client.waiting, client.results
+    missing = again.attach(instance, list(client.waiting))
+    assert not acknowledged & set(missing)
+    for index in missing:
+        again.send(index, [ARGS[index]])
+    while again.waiting:
+        again.take()
+    ended = again.close()
 
     assert told.items() <= again.results.items()
-    assert [2 * index for index in range(10_000)] == [result(again, index) for index in range(10_000)]
+    assert RESULTS == [result(again, index) for index in range(10_000)]
     assert (Status.COMPLETE, 10_000, 0, 0) == (ended.status, ended.complete, ended.failed, ended.queued)
+
+
+def test_a_killed_node_costs_nothing(detached: DetachedCluster, attached: Connect) -> None:
+    """The session goes on over the same socket, on the node that comes back."""
+    client = attached()
+    client.open(DOUBLE)
+    in_the_middle(client)
+    detached.kill(detached.node)
+    detached.up()
+    while client.waiting:
+        client.take()
+
+    assert RESULTS == [result(client, index) for index in range(10_000)]
+    assert 10_000 == client.close().complete

@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydra.cluster.controller.session_messages import Attach, Close, Open, Stored, Units, encode
-from pydra.errors import PydraError
+from pydra.cluster.master.sessions import _as_json
+from pydra.errors import PydraError, RequestError
+from pydra.model.options import RunOptions
+from tests.support.master_commands import PLAIN, CommandsBench
+from tests.support.pumps import outcome_of
 from tests.support.sessions import TASK, SessionsBench
 
 values = st.recursive(
@@ -69,6 +73,18 @@ def test_any_messages_are_answered_or_end_the_socket(said: list[bytes | str]) ->
         codes = {each.code for each in heard if hasattr(each, "code") and each.code}
         assert codes <= {each.code for each in _all(PydraError)} - {"internal"}
         bench.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.sampled_from([*RunOptions.__struct_fields__, "unit_time_limit", "x"]), values))
+def test_any_options_open_a_session_or_are_refused(options: dict[str, Any]) -> None:
+    """What is no JSON, no option or out of range is the client's fault, and told as such."""
+    with tempfile.TemporaryDirectory() as directory:
+        bench = CommandsBench(Path(directory))
+        found = outcome_of(lambda: bench.result(bench.submissions.open_session(PLAIN, _as_json(options), "")))
+        bench.close()
+
+    assert found == 1 or isinstance(found, RequestError)
 
 
 def _rows(bench: SessionsBench, instance: int) -> list[Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from pydra.cluster.controller.functions import checked_request_key
@@ -19,7 +20,7 @@ from pydra.cluster.master.session_units import Persistent, SessionAround
 from pydra.cluster.master.unit_results import Results
 from pydra.cluster.scheduler.inputs import CancelRequested
 from pydra.cluster.store.blobs import Blobs
-from pydra.errors import Conflict, NotFound
+from pydra.errors import Conflict, InvalidParameters, NotFound
 from pydra.events import Event, InstanceChanged
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Instance
@@ -93,7 +94,7 @@ class Sessions:
         if isinstance(message, Attach):
             return await self._known(InstanceId(message.instance))
         key = message.request_key and checked_request_key(message.request_key)
-        instance = await self._open_session(message.task, message.options, key)
+        instance = await self._open_session(message.task, _as_json(message.options), key)
         live = self._dispatcher.live.get(instance)
         if live is not None and instance not in self._sessions and live.task_key == SESSION_TASK:
             return self._hold(live, is_new=True)
@@ -119,6 +120,15 @@ class Sessions:
 
     def _cancel(self, instance: InstanceId) -> None:
         self._dispatcher.feed(CancelRequested(instance))
+
+
+def _as_json(options: Mapping[str, object]) -> Mapping[str, object]:
+    """Options as a caller of HTTP would give them: JSON; `InvalidParameters` if they have none."""
+    try:
+        read: dict[str, object] = msgspec.json.decode(msgspec.json.encode(options))
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise InvalidParameters(f"The options are no JSON: {fault}.") from None
+    return read
 
 
 def _tell(session: HeldSession, branch: str, results: Results) -> None:
