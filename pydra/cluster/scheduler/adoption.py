@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler import branches
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
-from pydra.cluster.scheduler.hiring import drop_batch, enlist, go, lose, release, sort, stir, wait
+from pydra.cluster.scheduler.hiring import drop, drop_batch, enlist, go, lose, sort, stir, wait
 from pydra.cluster.scheduler.inputs import NodeReady
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
 from pydra.cluster.scheduler.state import State
@@ -28,9 +28,10 @@ def lose_unnamed(state: State, node: NodeRecord, given: NodeReady) -> None:
                     drop_batch(state, batch)
         elif not any((batch.attempt, worker.attempt) in to_come for batch in batches):
             lose(state, worker, "the node came back without it", WorkerDied.code)
-        elif not worker.is_gone:
+        else:
             worker.named = state.now
-            go(state, worker)
+            if not worker.is_gone:
+                go(state, worker)
 
 
 def adopt(state: State, node: NodeRecord, given: NodeReady) -> None:
@@ -149,7 +150,8 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
 def _refuse(state: State, node: NodeRecord, held: BatchHeld) -> None:
     """Whatever it tells of this batch is not wanted, and if a worker still runs it, neither is that."""
     state.out.append(DiscardUnits(node.id, held.batch, len(held.indexes)))
-    is_over = held.batch.epoch == state.epoch or held.batch in state.adopted
+    is_known = held.batch.epoch == state.epoch or held.batch in state.adopted
+    is_over = is_known or held.recorded >= len(held.indexes)
     worker = state.hired.get(held.worker)
     if worker is not None and worker.node == node.id and not is_over:
-        release(state, worker)
+        drop(state, worker)

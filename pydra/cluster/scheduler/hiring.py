@@ -123,6 +123,11 @@ def release(state: State, worker: Hired) -> None:
     """It is wanted no more; whatever it has, it has for nothing."""
     if state.nodes[worker.node].standing.is_connected and not worker.is_gone:
         state.out.append(ReleaseWorker(worker.node, worker.attempt))
+    drop(state, worker)
+
+
+def drop(state: State, worker: Hired) -> None:
+    """It is ours no more, and what it had is queued again."""
     for batch in _remove(state, worker):
         branches.put_back(batch.branch, batch, is_solo=False)
         branches.clear(batch.branch)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from pydra.cluster.scheduler import branches
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew
 from pydra.cluster.scheduler.hiring import answer, forget, lose, rest, sort, stir, wait
@@ -73,7 +75,7 @@ def done(state: State, given: UnitsDone) -> None:
     _record(state, given, batch, end)
     if worker.is_gone:
         worker.named = state.now
-    if given.busy_s >= 0.0:
+    if 0.0 <= given.busy_s < inf:
         _measure(branch, given.busy_s / given.count)
     if end == len(batch.indexes):
         worker.batches.popleft()
