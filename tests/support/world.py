@@ -39,7 +39,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.clock = Clock()
-        self.store = MemoryStore()
+        self.store = self.make_store()
         self.highest = 0
         self.accepted: set[InstanceId] = set()
         self.cancelled: set[InstanceId] = set()
@@ -51,6 +51,10 @@ class World:
         self.master = LinkBench(directory / "master", self.store, self.clock)
         self.new_node()
         self.join()
+
+    def make_store(self) -> MemoryStore:
+        """The store of all masters."""
+        return MemoryStore()
 
     # What may happen.
 
@@ -119,7 +123,11 @@ class World:
             left -= TICK_S
 
     def working(self) -> list[ScriptedWorker]:
-        """The workers that run a unit."""
+        """The workers that run the root of an instance."""
+        return [worker for worker in self.alive() if worker.sent[0][0] == frames.RUN]
+
+    def alive(self) -> list[ScriptedWorker]:
+        """The workers that were sent something to do."""
         return [
             worker
             for worker in self.node.workers.taken
@@ -132,6 +140,10 @@ class World:
         result = attempt.encode().ljust(size, b".")
         self.results[attempt] = result
         worker.says(frames.RESULT, result)
+
+    def go_on(self, worker: ScriptedWorker) -> None:
+        """A root does the next thing on the way to its end."""
+        self.complete(worker, 10)
 
     def write(self, worker: ScriptedWorker) -> None:
         """A worker writes a line that no other ever wrote."""
@@ -200,7 +212,7 @@ class World:
                 if [frames.STOP] in worker.sent:
                     worker.says(frames.STOPPED)
                 else:
-                    self.complete(worker, 10)
+                    self.go_on(worker)
             if not result_of(Deferred.fromCoroutine(self.store.unfinished())):
                 break
         self.advance(30)
