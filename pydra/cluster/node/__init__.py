@@ -3,7 +3,12 @@
 The node daemon: a machine's part in the cluster.
 
 ``main`` is the command line and ``service`` makes everything. The master says (through ``master_link``) what
-to run; ``units`` holds what runs, one ``unit_run`` an attempt, each in a worker of its own; ``package_cache``
-brings the code; ``outbox`` keeps outcomes until the master says that they are recorded; ``task_log`` limits
-what tasks write; ``information`` describes the machine.
+to run; ``units`` holds the roots that run, one ``unit_run`` an attempt, and ``hired_workers`` those that run
+units, one ``hired_worker`` each; both get what they need from their ``surroundings``. ``askers`` keep what
+workers asked for until they have the results. ``package_cache`` brings the code.
+
+``outbox`` keeps outcomes and results until the master says that they are recorded, in a ``journal`` that
+``journal_writer`` writes in a thread; ``delivery`` sends in order, large parts first. ``attempt_log`` and
+``task_log`` limit what tasks write, ``log_delivery`` brings it to the master. ``told`` reads what workers say
+of failures; ``information`` describes the machine.
 """
