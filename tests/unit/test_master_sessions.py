@@ -143,6 +143,22 @@ def test_beyond_the_window_nothing_is_read(bench: SessionsBench) -> None:
     assert [(1, {"complete": 1, "failed": 0, "queued": 10_000})] == bench.dispatcher.completed
 
 
+def test_units_that_are_refused_make_room(bench: SessionsBench) -> None:
+    """What is looked up counts as long as that takes, and what waits behind it goes on."""
+    wire = bench.opened()
+    wire.say(Units(0, [b"%d" % index for index in range(9_000)]))
+    for start in range(0, 9_000, 1_000):
+        bench.record(*range(start, start + 1_000))
+    wire.heard()
+    bench.store.wait()
+    assert [] == wire.say(Units(0, [b"other"] * 9_000), Units(10_000, [b""] * 2_000))
+    assert wire.is_paused
+    bench.store.answer()
+
+    assert [Refused, Stored, Stored] == [type(each) for each in wire.heard()]
+    assert not wire.is_paused
+
+
 def test_the_window_counts_bytes_too(bench: SessionsBench) -> None:
     """64 MiB of arguments may be outstanding."""
     wire = bench.opened()

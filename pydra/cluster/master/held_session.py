@@ -204,6 +204,7 @@ class HeldSession:
             if known.ended:
                 self._owed.extend(known.ended)
                 self._pay()
+            client.go_on()
         if self._is_closing and not self._adding:
             await self._complete()
 
