@@ -14,6 +14,9 @@ from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.cluster.wire.messages import (
     BlobWanted,
     Heartbeat,
+    HeldBatch,
+    HeldBatches,
+    HeldWorker,
     NodeHello,
     PackageWanted,
     RunUnit,
@@ -21,6 +24,10 @@ from pydra.cluster.wire.messages import (
     UnitFinished,
     UnitLog,
     UnitProgress,
+    UnitsAsked,
+    UnitsDone,
+    UnitsForgotten,
+    WorkerLost,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
 from pydra.model.instance import Failure, LogLine, Payload
@@ -47,14 +54,80 @@ RECORDS = st.builds(
 )
 SEALS = st.just(SEAL.make(NodeId(1), Attempt(1, 1), InstanceId(1)))
 MANY = st.lists(ATTEMPTS, max_size=4).map(tuple)
+BRANCHES = st.sampled_from(["Sub", "Sub:0/Sub", ""]) | TEXTS
+COUNTS = st.integers(1, 3)
+INDEXES = st.integers(0, 4) | ANY.map(abs)
+BLOBS = st.dictionaries(st.integers(-1, 3) | ANY, PAYLOADS, max_size=2)
+UNIT_FAILURES = st.dictionaries(st.integers(-1, 3) | ANY, FAILURES, max_size=2)
+NO_MAP = st.just({})  # type: ignore[var-annotated]  # for any of the maps
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> tuple[list[int], list[bytes], bytes]:
+    """Indexes, arguments and digests, which fit together in most cases."""
+    count = draw(COUNTS)
+    indexes = draw(st.lists(INDEXES, min_size=count, max_size=count))
+    odd = draw(st.sampled_from([0, 0, 0, 0, 1]))
+    return indexes, [b"\x80"] * (count + odd), b"d" * 16 * (count + draw(st.sampled_from([0, 0, 0, odd])))
+
+
+HELD_BATCHES = st.builds(
+    lambda batch, worker, instance, branch, units, recorded: HeldBatch(
+        batch, worker, instance, branch, units[0], units[2], recorded
+    ),
+    ATTEMPTS,
+    ATTEMPTS,
+    INSTANCES,
+    BRANCHES,
+    columns(),
+    st.integers(0, 1) | ANY,
+)
+SEVERAL_BATCHES = st.lists(HELD_BATCHES, max_size=2).map(tuple)
+HELD_WORKERS = st.lists(st.builds(HeldWorker, ATTEMPTS, INSTANCES, st.integers(0, 2) | ANY), max_size=2).map(
+    tuple
+)
+UNIT_MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
+    st.builds(
+        lambda asker, branch, units, blobs, limit: UnitsAsked(asker, branch, *units, blobs, limit),
+        ATTEMPTS,
+        BRANCHES,
+        columns(),
+        NO_MAP | BLOBS,
+        st.just(0.0) | st.floats(),
+    ),
+    st.builds(UnitsForgotten, ATTEMPTS, BRANCHES),
+    st.builds(
+        UnitsDone,
+        ATTEMPTS,
+        ATTEMPTS,
+        st.integers(0, 2) | ANY,
+        st.lists(st.binary(max_size=3), max_size=3),
+        NO_MAP | UNIT_FAILURES,
+        NO_MAP | BLOBS,
+        st.floats(0.0, 1.0) | st.floats(),
+    ),
+    st.builds(WorkerLost, ATTEMPTS, FAILURES),
+    st.builds(HeldBatches, SEVERAL_BATCHES),
+)
 MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
-    st.builds(NodeHello, st.just(1) | ANY, TEXTS, st.integers(1, 3) | ANY, INFORMATION, MANY, MANY),
+    st.builds(
+        NodeHello,
+        st.just(1) | ANY,
+        TEXTS,
+        st.integers(1, 3) | ANY,
+        INFORMATION,
+        MANY,
+        MANY,
+        HELD_WORKERS,
+        SEVERAL_BATCHES,
+    ),
     st.builds(UnitFinished, ATTEMPTS, TEXTS, st.none() | PAYLOADS, st.none() | FAILURES, ANY),
     st.builds(UnitProgress, ATTEMPTS, INSTANCES, ANY, st.none() | TEXTS),
     st.builds(UnitLog, INSTANCES, st.binary(max_size=20) | SEALS, RECORDS),
     st.builds(PackageWanted, TEXTS.map(PackageName), TEXTS.map(PackageVersion)),
     st.builds(BlobWanted, TEXTS),
     st.builds(Heartbeat, MANY),
+    UNIT_MESSAGES,
 )
 
 
@@ -97,6 +170,8 @@ def _play(bench: LinkBench, happenings: list[list[ToMaster] | float]) -> None:
         else:
             return  # more time than a lease passed at once
     assert [] == bench.lines(2)
+    assert [] == bench.fatal
+    assert [] == bench.result(bench.store.unit_page(InstanceId(2)))
     bench.finish(Attempt(1, 2), node=OTHER)
     assert RESULT == bench.stored(2).result
     assert queued_instance(2).args == bench.stored(2).args
