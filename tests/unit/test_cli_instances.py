@@ -51,6 +51,30 @@ def test_ps_lists_what_waits_and_runs() -> None:
     ]
 
 
+def test_ps_shows_units() -> None:
+    """The units that are complete go with the progress, and alone if that is not known."""
+    counts = {"complete": 900, "failed": 2, "running": 8, "queued": 90}
+    instances = [
+        {**RUNNING, "units": counts},
+        {**RUNNING, "progress": -1, "units": {**counts, "complete": 1}},
+    ]
+    result = call(ScriptedController(list_queue=[instances]), "ps", now=0)
+    assert ["40 %, 900 units" in result.stdout, "  1 unit " in result.stdout] == [True, True]
+    shown = call(ScriptedController(list_queue=[instances]), "ps", "-o", "json", now=0)
+    assert counts == json.loads(shown.stdout)[0]["units"]
+
+
+def test_status_shows_units() -> None:
+    """All counts that are not zero."""
+    answer = {**COMPLETE, "units": {"complete": 900, "failed": 2, "running": 0, "queued": 0}}
+    detail = {"details": DONE, "name": "", "description": "", "workunits": []}
+    controller = ScriptedController(task_result=[answer], task_history_detail=[detail])
+    result = call(controller, "status", "7", now=0)
+    assert ["units      900 complete, 2 failed"] == [
+        line for line in result.stdout.splitlines() if line.startswith("units")
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "seconds"),
     [

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pydra.cluster.scheduler import inputs
-from pydra.cluster.wire.messages import FAILED, UnitProgress
+from pydra.cluster.scheduler.unit_values import UnitsAsked
+from pydra.cluster.wire.messages import FAILED, UnitProgress, UnitsDone
 from pydra.errors import NotFound, StoreError
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Failure, Payload
@@ -310,3 +311,23 @@ def test_restored(bench: CommandsBench) -> None:
     assert (4, "running", "node1:11890:0") == (shown["id"], shown["state"], shown["worker"])
     bench.dispatcher.feed(inputs.NodeReady(NodeId(1), 1, (Attempt(0, 1),)))
     assert bench.call("cancel_task", task_id=4)
+
+
+def test_units(running: CommandsBench) -> None:
+    """An instance that asked for units is shown with how many of them are where, and later from the store."""
+    ask = UnitsAsked(ONE, FIRST, "Sub", [0, 1, 2], [b""] * 3, b"d" * 48)
+    running.dispatcher.feed(ask)
+    units = {"complete": 0, "failed": 0, "running": 1, "queued": 2}
+    assert units == running.call("task_statuses")["1"]["units"]
+    assert units == running.call("task_result", task_id=1)["units"]
+    assert [units] == [each["units"] for each in running.call("list_running")]
+    [batch] = running.scheduler.state.batches.values()
+    done = UnitsDone(batch.worker.attempt, batch.attempt, 0, [b"\x01"], busy_s=1.0)
+    running.dispatcher.units.done(NodeId(1), done)
+    units = {"complete": 1, "failed": 0, "running": 1, "queued": 1}
+    assert units == running.call("task_result", task_id=1)["units"]
+    running.finish(FIRST)
+    units = {"complete": 1, "failed": 0, "running": 0, "queued": 0}
+    assert units == running.call("task_result", task_id=1)["units"]
+    running.dispatcher.ended.clear()
+    assert units == running.call("task_result", task_id=1)["units"]
