@@ -104,6 +104,7 @@ class NodeBench:
         self.workers = workers or ScriptedWorkers(self.clock)
         self.epochs: list[int] = []
         self.is_dead = False
+        self._slow: list[Deferred[None]] | None = None
         self.delivery = Delivery(self.clock)
         self.journal = Journal(directory / "outbox")
         writer = JournalWriter(self.clock, self.journal, self.in_thread)
@@ -152,7 +153,21 @@ class NodeBench:
         """What the files of logs and of the outbox are used by; of a dead node they are not."""
         if self.is_dead:
             await Deferred()
+        if self._slow is not None:
+            waiting: Deferred[None] = Deferred()
+            self._slow.append(waiting)
+            await waiting
         return function(*arguments)
+
+    def hold_disk(self) -> None:
+        """Files are slow."""
+        self._slow = []
+
+    def release_disk(self) -> None:
+        """All that was to be written is."""
+        held, self._slow = self._slow or [], None
+        for waiting in held:
+            waiting.callback(None)
 
     def kill(self) -> None:
         """As by SIGKILL, with all workers: what was written is there, and nothing happens any more."""

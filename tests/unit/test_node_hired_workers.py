@@ -21,8 +21,6 @@ from pydra.model.ids import Attempt
 from tests.support.hired import BATCH, ONE, WORKER, done, hired, loss
 from tests.support.nodes import HEARTBEAT_S, ORPHAN_GRACE_S, NodeBench, batch
 
-MEGABYTE = 1024 * 1024
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[NodeBench]:
@@ -70,6 +68,20 @@ def test_a_loss_without_a_link(bench: NodeBench) -> None:
     hello, _ = bench.greet()
     assert isinstance(hello, NodeHello)
     assert ((), (HeldBatch(BATCH, WORKER, ONE, "Sub", [0], bytes(16)),)) == (hello.workers, hello.batches)
+
+
+def test_units_for_a_worker_that_has_just_ended(bench: NodeBench) -> None:
+    """Its loss is told once, with its reason and after its results, however slow the disk is."""
+    worker = hired(bench)
+    bench.tell(batch(2))
+    bench.hold_disk()
+    worker.says(frames.DONE, "1.100", 0, [b"\x05"], {}, 0.5)
+    worker.exits(WorkerExit(139, "killed by SIGSEGV"))
+    assert [] == bench.tell(batch(1, number=101))
+    bench.release_disk()
+    told, lost = bench.settle()
+    assert done(0, b"\x05") == told
+    assert "The worker ended before its units: killed by SIGSEGV." == loss([lost]).message
 
 
 def test_orphan_grace(bench: NodeBench) -> None:

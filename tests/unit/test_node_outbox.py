@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
-from pydra.cluster.node.journal_writer import LAZY_LIMIT, RETRY_S, SPARE
+from pydra.cluster.node.delivery import Delivery
+from pydra.cluster.node.journal import Journal
+from pydra.cluster.node.journal_writer import LAZY_LIMIT, RETRY_S, SPARE, JournalWriter
+from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.wire.messages import HeldWorker, UnitsDone, WorkerLost
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import Failure, Payload
+from tests.support.cables import unthreaded
 from tests.support.outboxes import WORKER, OutboxBench
+from tests.support.pumps import result_of
 
 FIRST, SECOND = Attempt(1, 1), Attempt(1, 2)
 LARGE = bytes(range(256)) * 1024
@@ -269,6 +275,15 @@ def test_records_of_another_version(bench: OutboxBench, tmp_path: Path) -> None:
     bench.outbox.forget(FIRST)
     bench.stop()
     assert [last] == OutboxBench(tmp_path).link()
+
+
+def test_a_journal_that_cannot_be_opened(tmp_path: Path) -> None:
+    """The node does not start, and stops all the same."""
+    (tmp_path / "journal").mkdir()
+    with pytest.raises(IsADirectoryError):
+        OutboxBench(tmp_path)
+    writer = JournalWriter(Clock(), Journal(tmp_path), unthreaded)
+    result_of(Deferred.fromCoroutine(Outbox(writer, Delivery(Clock()), 1).close()))
 
 
 def test_stopped_in_the_midst_of_a_write(bench: OutboxBench, tmp_path: Path) -> None:

@@ -294,11 +294,11 @@ class HiredWorker:
     # Time.
 
     def _begin_unit(self) -> None:
-        """The first unit without a result begins about now."""
+        """The first unit without a result begins about now, if the task is loaded."""
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
-        if self._sent and self._sent[0].time_limit and not self._ended:
+        if self._is_loaded and self._sent and self._sent[0].time_limit:
             self._deadline = self._around.clock.callLater(self._sent[0].time_limit, self._too_long)
 
     def _too_long(self) -> None:

@@ -45,6 +45,8 @@ class HiredWorkers:
         if self._around.outbox.has_batch(message.batch) or not message.indexes:
             return
         worker = self._workers.get(message.worker)
+        if worker is None and self._around.outbox.is_lost(message.worker):
+            return
         if worker is None:
             failure = Failure(WorkerDied.code, "The node does not have this worker (any more).")
             self._delivery.send(message.worker, WorkerLost(message.worker, failure))

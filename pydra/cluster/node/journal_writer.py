@@ -59,6 +59,7 @@ class JournalWriter:
         self._in_thread = in_thread
         self.live: Callable[[], Iterable[bytes]] = tuple
         self._next = _Work()
+        self._is_loaded = False
         self._is_writing = False
         self._wants_sync = False
         self._retry: IDelayedCall | None = None
@@ -78,7 +79,6 @@ class JournalWriter:
 
     async def load(self) -> list[bytes]:
         """All records of an earlier process; once, before anything else. `OSError`."""
-        self._is_writing = True
         records: list[bytes] = await self._in_thread(self._journal.open)
         self._sizes = await self._in_thread(self._journal.blobs)
         return records
@@ -90,7 +90,7 @@ class JournalWriter:
             self._next.blobs[digest] = None
         await self._in_thread(self._journal.rewrite, list(self.live()), True)
         self._clean = self._journal.size
-        self._is_writing = False
+        self._is_loaded = True
         self._go_on()
 
     @property
@@ -175,6 +175,9 @@ class JournalWriter:
 
     async def close(self) -> None:
         """Write what waits, and no more."""
+        if not self._is_loaded:
+            self._journal.close()
+            return
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -206,7 +209,7 @@ class JournalWriter:
     def _go_on(self) -> None:
         if self.fault:
             self._tell_at_once()
-        elif not self._is_writing and self._has_work():
+        elif self._is_loaded and not self._is_writing and self._has_work():
             self._begin()
 
     def _begin(self) -> None:

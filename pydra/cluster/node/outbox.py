@@ -221,6 +221,10 @@ class Outbox:
         """Workers whose loss the master is to be told."""
         return tuple(self._lost.values())
 
+    def is_lost(self, worker: Attempt) -> bool:
+        """The master is about to be told that this worker ended."""
+        return worker in self._lost
+
     def batches(self) -> list[HeldBatch]:
         """All batches with units to run or results that were not acknowledged."""
         return [batch.as_held(batch.recorded) for batch in self._batches.values()]
