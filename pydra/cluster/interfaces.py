@@ -121,6 +121,8 @@ class WorkerExit(msgspec.Struct, frozen=True):
     reason: str
     limit: str = ""
     """The limit that it had reached, such as ``memory limit of 256 MiB reached``."""
+    has_sent_garbage: bool = False
+    """What it sent were no frames, so it was ended."""
 
 
 class WorkerListener(Protocol):

@@ -91,7 +91,7 @@ def test_a_failed_unit_fails_the_root_in_words(node: SandboxedNode) -> None:
     [
         ("Deadly", "worker_died", "exit"),
         ("Limited", "limit", "time limit"),
-        ("Scribbling", "worker_died", "protocol"),
+        ("Scribbling", "wire", "protocol"),
     ],
 )
 def test_a_worker_that_is_lost_is_told(node: SandboxedNode, name: str, code: str, words: str) -> None:

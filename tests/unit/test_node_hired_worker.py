@@ -232,6 +232,15 @@ def test_a_loss(bench: NodeBench) -> None:
     assert [held] == bench.outbox.batches()
 
 
+def test_garbage(bench: NodeBench) -> None:
+    """A worker that sent what is no frame is lost for that."""
+    worker = hired(bench)
+    bench.tell(batch(2))
+    worker.exits(WorkerExit(137, "protocol: This is no frame", has_sent_garbage=True))
+    words = "The worker ended before its units: protocol: This is no frame."
+    assert Failure("wire", words) == loss(bench.settle())
+
+
 def test_a_limit(bench: NodeBench) -> None:
     """A worker that reached a limit says which, and after how long; its log says so too."""
     worker = hired(bench)

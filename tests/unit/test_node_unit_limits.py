@@ -94,6 +94,15 @@ def test_a_limit_that_the_task_told_has_its_time(bench: NodeBench) -> None:
     assert ["process limit of 64 reached after 5 seconds"] == texts(messages)
 
 
+def test_what_is_too_large_has_no_time(bench: NodeBench) -> None:
+    """It was too large from the beginning, whenever that was seen."""
+    worker = bench.run()
+    bench.advance(5)
+    worker.says(frames.FAILED, "limit", "The result is 9.0 MiB packed; the limit is 8 MiB.", "")
+    worker.exits(WorkerExit(137, "killed by SIGKILL"))
+    assert "The result is 9.0 MiB packed; the limit is 8 MiB." == failure_of(outcome(bench)).message
+
+
 def test_nothing_counts_between_a_failure_and_the_end(bench: NodeBench) -> None:
     """A worker that failed cannot still have a result."""
     worker = bench.run()

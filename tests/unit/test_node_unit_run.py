@@ -265,6 +265,15 @@ def test_hostile_lines(bench: NodeBench) -> None:
     assert (FIRST,) == bench.units.running()
 
 
+def test_garbage_is_a_failure(bench: NodeBench) -> None:
+    """A worker that sent what is no frame would do so again: it is not run once more."""
+    worker = bench.run()
+    worker.exits(WorkerExit(137, "protocol: This is no frame", has_sent_garbage=True))
+    words = "The worker ended before the task: protocol: This is no frame."
+    told = outcome(bench)
+    assert (FAILED, Failure("wire", words)) == (told.outcome, failure_of(told))
+
+
 def test_exit_without_answer(bench: NodeBench) -> None:
     """A worker that ends without an answer is lost, with how it ended."""
     worker = bench.run()

@@ -183,6 +183,8 @@ def test_what_is_no_frame_ends_it(pair: Pair, data: bytes) -> None:
     assert [7] == pair.killed
     ending = pair.end(137)
     assert ending.reason.startswith("protocol: ")
+    assert not ending.reason.endswith(".")
+    assert ending.has_sent_garbage
     assert [ending] == pair.listener.told
 
 

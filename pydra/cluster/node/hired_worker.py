@@ -237,7 +237,8 @@ class HiredWorker:
         if ending.limit and not self._ended and (told is None or told.code != LimitExceeded.code):
             told = limit_failure(ending, self._around.clock.seconds() - self._begun, told)
             self._log.note(told.message)
-        self._end(told or Failure(WorkerDied.code, f"The worker ended before its units: {ending.reason}."))
+        code = WireError.code if ending.has_sent_garbage else WorkerDied.code
+        self._end(told or Failure(code, f"The worker ended before its units: {ending.reason}."))
         self._log.finish()
 
     def _done(self, name: str, start: int, results: list[Any], told: dict[object, object], busy: Any) -> None:

@@ -12,6 +12,11 @@ def after(words: str, seconds: float) -> str:
     return f"{words.rstrip('.')} after {duration(seconds)}"
 
 
+def is_reached(words: str) -> bool:
+    """True of what was used up in time; what is too large was so from the beginning."""
+    return words.endswith(" reached")
+
+
 def duration(seconds: float) -> str:
     """A time in the largest unit of which it has at least two, whole ones."""
     for size, least, name in _UNITS:

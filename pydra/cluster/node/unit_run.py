@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import WorkerExit, WorkerProcess
-from pydra.cluster.node.limit_words import after
+from pydra.cluster.node.limit_words import after, is_reached
 from pydra.cluster.node.outbox import Outcome
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.told import MESSAGE_LIMIT, Parts, limit_failure, told_failure
@@ -159,13 +159,15 @@ class UnitRun:
         if told is not None:
             self._end(FAILED, failure=told)
             return
-        self._end(
-            LOST, failure=Failure(WorkerDied.code, f"The worker ended before the task: {ending.reason}.")
-        )
+        words = f"The worker ended before the task: {ending.reason}."
+        if ending.has_sent_garbage:
+            self._end(FAILED, failure=Failure(WireError.code, words))
+        else:
+            self._end(LOST, failure=Failure(WorkerDied.code, words))
 
     def _fail(self, failure: Failure) -> None:
         """The task failed, by itself or because it reached a limit: its worker's end will tell."""
-        if failure.code == LimitExceeded.code:
+        if failure.code == LimitExceeded.code and is_reached(failure.message):
             words = after(failure.message, self._around.clock.seconds() - self._begun)
             self.log.note(words)
             failure = msgspec.structs.replace(failure, message=words)

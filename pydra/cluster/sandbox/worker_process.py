@@ -85,6 +85,7 @@ class SandboxedWorker:
         self._unsent: deque[memoryview] = deque()
         self._unsent_size = 0
         self._reason = ""
+        self._has_sent_garbage = False
         self._closing: IDelayedCall | None = None
         self._paused = False
         self._resting: dict[Descriptor, IDelayedCall] = {}
@@ -183,7 +184,8 @@ class SandboxedWorker:
             self._resting.clear()
             listener, self._listener = self._listener, None
             if listener is not None:
-                listener.exited(WorkerExit(status, self._reason or reason or describe(status), limit))
+                words = self._reason or reason or describe(status)
+                listener.exited(WorkerExit(status, words, limit, self._has_sent_garbage))
 
     @property
     def fault(self) -> str:
@@ -211,7 +213,8 @@ class SandboxedWorker:
                 if self._reason:
                     return
         except WireError as fault:
-            self._fail(f"protocol: {fault}")
+            self._has_sent_garbage = True
+            self._fail(f"protocol: {str(fault).rstrip('.')}")
             return
         wait_s = max(self._byte_pace.take(len(data)), self._frame_pace.take(len(frames)))
         self._rest(self._watched_channel, wait_s)
