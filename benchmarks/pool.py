@@ -36,3 +36,14 @@ def pool_figures(workers: int, repetitions: int) -> tuple[float, float]:
         for future in [pool.submit(nothing) for _ in range(repetitions * 2)]:
             future.result()
         return one, repetitions * 2 / (time.perf_counter() - begun)
+
+
+def kept_pool(workers: int, calls: int = 20_000, alone: int = 300) -> tuple[float, float]:
+    """Calls a second, and seconds of one call, of a pool that keeps its processes; one call a message."""
+    with ProcessPoolExecutor(workers) as pool:
+        pool.submit(nothing).result()
+        one = statistics.median(timed(lambda: pool.submit(nothing).result(), alone))
+        begun = time.perf_counter()
+        for future in [pool.submit(nothing) for _ in range(calls)]:
+            future.result()
+        return calls / (time.perf_counter() - begun), one

@@ -12,6 +12,8 @@ import statistics
 import time
 
 from benchmarks.cluster import TASK, MeasuredCluster, running, wait_listed
+from benchmarks.pool import kept_pool
+from benchmarks.rows import show
 from benchmarks.session_client import NOTHING, SessionClient
 
 
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--alone", type=int, default=300, help="round trips of one unit")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
+    pool, pool_one = kept_pool(options.workers)
     rates: list[float] = []
     taken: list[float] = []
     with running(1, options.workers) as cluster:
@@ -54,9 +57,12 @@ def main() -> None:
             rates.append(rate)
             taken += some
     taken.sort()
-    print(f"{'units of a session over TLS':40} {statistics.median(rates):10.0f} 1/s   aim 25000")
-    print(f"{'one unit, there and back':40} {statistics.median(taken) * 1e3:10.2f} ms    aim 1.5")
-    print(f"{'the same, 95th percentile':40} {taken[int(len(taken) * 0.95)] * 1e3:10.2f} ms")
+    rate, one = statistics.median(rates), statistics.median(taken)
+    show("units of a session over TLS, recorded", rate, "1/s", rate / pool, "aim 25000")
+    show("one unit, there and back", one * 1e3, "ms", one / pool_one, "aim 1.5")
+    show("the same, 95th percentile", taken[int(len(taken) * 0.95)] * 1e3, "ms")
+    show("process pool, nothing recorded", pool, "1/s", 1.0)
+    show("process pool, one call", pool_one * 1e3, "ms", 1.0)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from threading import Event, Thread
 
 import msgspec
 import psutil
 
 from benchmarks.cluster import MeasuredCluster, running, wait_listed
-from benchmarks.pool import nothing
+from benchmarks.pool import kept_pool
 from benchmarks.rows import show
 
 TASK = "bench.many.Many"
@@ -103,16 +102,6 @@ def units_of(cluster: MeasuredCluster, units: int) -> Run:
     return Run(units / took_s, observed.by_kind(units))
 
 
-def pool_rate(workers: int, calls: int) -> float:
-    """Calls a second of a pool that keeps its processes, one call a message, nothing recorded."""
-    with ProcessPoolExecutor(workers) as pool:
-        pool.submit(nothing).result()
-        begun = time.perf_counter()
-        for future in [pool.submit(nothing) for _ in range(calls)]:
-            future.result()
-        return calls / (time.perf_counter() - begun)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.units", description=__doc__)
@@ -120,7 +109,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=100_000, help="units of one run")
     parser.add_argument("--runs", type=int, default=5, help="runs behind each median")
     options = parser.parse_args()
-    pool = pool_rate(options.workers, 20_000)
+    pool, _ = kept_pool(options.workers)
     with running(1, options.workers) as cluster:
         wait_listed(cluster.controller(), TASK)
         units_of(cluster, 1_000)
