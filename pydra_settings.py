@@ -194,6 +194,10 @@ PACKAGE_CACHE_MB = 1024
 # no new work. Default: 1024.
 OUTBOX_LIMIT_MB = 1024
 
+# Megabytes that the result of one run may have, packed; 1024 is the most that there is. That of a work unit
+# may have 8. Default: 1024.
+RESULT_LIMIT_MB = 1024
+
 # Whether the requirements that packages list in META are installed, by pip and from wheels alone, for
 # describing them on the master and for running their tasks on this node. Without it such packages cannot be
 # used.

@@ -48,6 +48,7 @@ from pydra.setting_kinds import (
     PrimedMegabytes,
     Processes,
     Resources,
+    ResultMegabytes,
     Seconds,
     Switch,
     Uid,
@@ -117,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True):
     KEEP_VERSIONS: Limit = 5
     PACKAGE_CACHE_MB: Megabytes = 1024
     OUTBOX_LIMIT_MB: Megabytes = 1024
+    RESULT_LIMIT_MB: ResultMegabytes = 1024
     ALLOW_REQUIREMENTS: Switch = False
     REQUIREMENTS_INDEX: Index = ""
     REQUIREMENTS_WHEELS: OptionalPath = ""

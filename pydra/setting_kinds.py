@@ -31,6 +31,7 @@ GroupPath = Annotated[
 MountName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")]
 Days = Annotated[int, Meta(ge=1, le=36500, description="days, 1 to 36500")]
 Megabytes = Annotated[int, Meta(ge=64, le=1 << 24, description="megabytes, 64 to 16777216")]
+ResultMegabytes = Annotated[int, Meta(ge=8, le=1024, description="megabytes, 8 to 1024")]
 Seconds = Annotated[float, Meta(ge=0.05, le=604800, description="seconds, 0.05 to 604800")]
 Uid = Annotated[int, Meta(ge=1, le=4294967293, description="a user id other than root's, 1 to 4294967293")]
 Fingerprint = Annotated[

@@ -20,6 +20,7 @@ from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.spool import Spool
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Units
 from pydra.cluster.packages.repository import Repository
@@ -51,6 +52,8 @@ ORPHAN_GRACE_S = 600.0
 LOG_LIMIT = 1_000_000
 CACHE_LIMIT = 1_000_000
 OUTBOX_LIMIT = 20_000_000
+
+RESULT_LIMIT = 12_000_000
 ARGUMENTS = Payload(1, b"\x80")
 
 
@@ -127,7 +130,7 @@ class NodeBench:
             CACHE_LIMIT,
             Environments(self.clock, Settings(), directory / "packages", unthreaded, unthreaded),
         )
-        self.arguments = ArgumentCache(self.link.tell)
+        self.arguments = ArgumentCache(self.link.tell, self.make_spool)
         self.logs = LogDelivery(self.clock, directory / "task_logs", self.in_thread, self.link.tell)
         result_of(Deferred.fromCoroutine(self.logs.load()))
         result_of(Deferred.fromCoroutine(self.outbox.load()))
@@ -142,12 +145,17 @@ class NodeBench:
             self.askers,
             self.logs,
             LOG_LIMIT,
+            RESULT_LIMIT,
         )
         self.units = Units(around, self.link.tell)
         self.hired = HiredWorkers(around, self.delivery)
         self.link.serve(around, self.units, self.hired)
         self.master = Peer()
         self.cable = Cable(self.master, self.link)
+
+    def make_spool(self) -> Spool:
+        """Where large arguments go."""
+        return Spool(self.journal.directory, self.in_thread)
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the files of logs and of the outbox are used by; of a dead node they are not."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.node_blobs import RESULT_LIMIT
 from pydra.cluster.master.node_link import LINES_LIMIT, MESSAGE_LIMIT, STREAMS_LIMIT
+from pydra.cluster.wire import payload
 from pydra.cluster.wire.messages import (
     COMPLETE,
     BlobWanted,
@@ -88,10 +88,11 @@ def test_a_blob_of_another_name(bench: LinkBench, tmp_path: Path, digest: str) -
     assert Status.COMPLETE is not bench.stored(1).status or digest == ""
 
 
-def test_a_blob_that_is_too_large(bench: LinkBench, tmp_path: Path) -> None:
-    """More than 8 MiB are refused while they come, and nothing of them is kept."""
+def test_a_blob_that_is_too_large(bench: LinkBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a payload may have is refused while it comes, and nothing of it is kept."""
+    monkeypatch.setattr(payload, "SIZE_LIMIT", 3 * 1024 * 1024)
     megabyte = bytes(1024 * 1024)
-    pieces = [megabyte] * (RESULT_LIMIT // len(megabyte)) + [b"x"]
+    pieces = [megabyte, megabyte, megabyte, b"x"]
     with pytest.raises(RemoteFault, match="refused"):
         result_of(send(bench, DIGEST, *pieces))
     assert [] == files(tmp_path)

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import BulkSink
-from pydra.cluster.node.package_cache import ARGUMENTS_LIMIT, ArgumentCache, PackageCache
+from pydra.cluster.node.package_cache import MEMORY_LIMIT, ArgumentCache, PackageCache
+from pydra.cluster.node.spool import Spool
 from pydra.cluster.packages import archive
 from pydra.cluster.packages.environment import environment_key
 from pydra.cluster.packages.repository import Repository
@@ -53,7 +54,7 @@ class Bench:
         self.cache = PackageCache(
             Repository(directory / "node"), self.in_thread, self.ask, limit, environments(directory / "node")
         )
-        self.arguments = ArgumentCache(self.ask)
+        self.arguments = ArgumentCache(self.ask, lambda: Spool(directory, unthreaded))
         self.kept = directory / "node"
 
     def ask(self, request: ToMaster) -> bool:
@@ -344,7 +345,7 @@ def test_arguments_that_nobody_asked_for(bench: Bench) -> None:
         bench.arguments.sink(DIGEST)
 
 
-@pytest.mark.parametrize("data", [b"", b"other", bytes(ARGUMENTS_LIMIT + 1)])
+@pytest.mark.parametrize("data", [b"", b"other", bytes(MEMORY_LIMIT + 1)])
 def test_arguments_that_are_not_what_they_say(bench: Bench, data: bytes) -> None:
     """Other bytes than the digest names, or too many, are refused, and the unit does not wait for ever."""
     fetched = fetch_blob(bench)

@@ -98,25 +98,13 @@ def test_large_result(bench: NodeBench, size: int) -> None:
     assert all(bytes(sink.data) == data for sink in bench.master.sinks.values())
 
 
-def test_parts_up_to_the_limit(bench: NodeBench) -> None:
-    """Parts make a result of up to 8 MiB."""
+def test_parts_in_memory(bench: NodeBench) -> None:
+    """Parts make a result; up to 8 MiB it is held in memory."""
     worker = bench.run()
     for _ in range(16):
         worker.says(frames.PART, bytes(MEGABYTE // 2))
     worker.says(frames.RESULT, b"")
     assert COMPLETE == outcome(bench).outcome
-
-
-@pytest.mark.parametrize("last", [[frames.PART, b"x"], [frames.RESULT, b"x"]])
-def test_parts_above_the_limit(bench: NodeBench, last: list[object]) -> None:
-    """One byte more ends the attempt, and what it sent is not kept."""
-    worker = bench.run()
-    run = bench.units._runs[FIRST]
-    for _ in range(16):
-        worker.says(frames.PART, bytes(MEGABYTE // 2))
-    worker.says(*last)
-    assert "wire" == failure_of(outcome(bench)).code
-    assert not run._parts
 
 
 def failure_of(message: UnitFinished) -> Failure:

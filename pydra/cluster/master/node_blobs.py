@@ -11,13 +11,17 @@ from twisted.logger import Logger
 from pydra.cluster.interfaces import BulkSink, InThread
 from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.store.blobs import Blobs, BlobWriter
+from pydra.cluster.wire import payload
 from pydra.errors import WireError
+
+SENT_AT_ONCE = 1024 * 1024
+"""Bytes that are read for one turn of a stream."""
 
 REMEMBERED = 1_000
 """Blobs that a node may have sent and not told of."""
 
-RESULT_LIMIT = 8 * 1024 * 1024
-"""Bytes of one blob; the same limit holds for a worker's answer."""
+UNNAMED_LIMIT = 2 * payload.SIZE_LIMIT
+"""Bytes of blobs that a node may have sent and not told of."""
 
 
 class NodeBlobs:
@@ -28,6 +32,7 @@ class NodeBlobs:
         self._uses = uses
         self._in_thread = in_thread
         self.came: dict[str, int] = {}
+        self._unnamed = 0
 
     def reset(self) -> None:
         """The link is gone: what came over it is sent again."""
@@ -40,21 +45,27 @@ class NodeBlobs:
     def named(self, digests: Iterable[str]) -> None:
         """These were named by a message, and are not waited with any more."""
         for digest in digests:
-            if self.came.pop(digest, None) is not None:
+            if (size := self.came.pop(digest, None)) is not None:
+                self._unnamed -= size
                 self._uses.let_go(digest)
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
         """A blob, for the node."""
-        data: bytes = await self._in_thread(self._blobs.read, digest)
-        for start in range(0, len(data), 64 * 1024):
-            yield data[start : start + 64 * 1024]
+        chunks = self._blobs.chunks(digest, SENT_AT_ONCE)
+        try:
+            while (chunk := await self._in_thread(next, chunks, None)) is not None:
+                yield chunk
+        finally:
+            await self._in_thread(chunks.close)
 
     def _arrived(self, digest: str, size: int) -> None:
         """It is on the disk, and held by its sink, which gives that over."""
         if digest in self.came:
             self._uses.let_go(digest)
+            self._unnamed -= self.came.pop(digest)
         self.came[digest] = size
-        if len(self.came) > REMEMBERED:
+        self._unnamed += size
+        while len(self.came) > REMEMBERED or self._unnamed > UNNAMED_LIMIT:
             self.named([next(iter(self.came))])
 
 
@@ -82,8 +93,8 @@ class _BlobSink:
 
     async def write(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > RESULT_LIMIT:
-            raise WireError(f"Arguments or a result above {RESULT_LIMIT} bytes are refused.")
+        if self._size > payload.SIZE_LIMIT:
+            raise WireError(f"Arguments or a result above {payload.SIZE_LIMIT} bytes are refused.")
         writer = await self._opened()
         await self._in_thread(writer.write, data)
 

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from pydra.cluster.node.spool import Spool
+
 RECORD_LIMIT = 4 * 1024 * 1024
 """Bytes of a record; a longer announcement is none."""
 
@@ -27,15 +29,15 @@ class Journal:
     """The journal in a directory of its own; one thread at a time may use it."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._file: int | None = None
         self.size = 0
         """Bytes of whole records in the file."""
 
     def open(self) -> list[bytes]:
         """Make the directory if it is not there, and read all records. `OSError`."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self._directory / _NEW).unlink(missing_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.directory / _NEW).unlink(missing_ok=True)
         self._file = self._opened(_FILE)
         with open(self._file, "rb", closefd=False) as file:
             records, self.size = records_in(file)
@@ -67,14 +69,14 @@ class Journal:
 
     def rewrite(self, records: Sequence[bytes], sync: bool) -> None:
         """Have these records and no others: a crash leaves either all that was there, or these. `OSError`."""
-        (self._directory / _NEW).unlink(missing_ok=True)
+        (self.directory / _NEW).unlink(missing_ok=True)
         file = self._opened(_NEW)
         try:
             data = framed(records)
             _write(file, data, 0)
             if sync:
                 os.fsync(file)
-            (self._directory / _NEW).replace(self._directory / _FILE)
+            (self.directory / _NEW).replace(self.directory / _FILE)
         except BaseException:
             os.close(file)
             raise
@@ -93,7 +95,7 @@ class Journal:
 
     def write_blob(self, digest: str, data: bytes, sync: bool) -> None:
         """Keep a blob under its digest. `OSError`."""
-        path = self._directory / digest
+        path = self.directory / digest
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             _write(file, data, 0)
@@ -104,9 +106,15 @@ class Journal:
         if sync:
             self._sync_directory()
 
+    def name_blob(self, digest: str, spool: Spool, sync: bool) -> None:
+        """Keep what was spooled under its digest; doing it again changes nothing. `OSError`."""
+        spool.give_name(self.directory / digest, sync)
+        if sync:
+            self._sync_directory()
+
     def read_blob(self, digest: str, start: int, size: int) -> bytes:
         """Up to so many bytes of a blob, from a position on. `OSError`."""
-        file = os.open(self._directory / digest, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = os.open(self.directory / digest, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             return os.pread(file, size, start)
         finally:
@@ -114,12 +122,12 @@ class Journal:
 
     def remove_blob(self, digest: str) -> None:
         """It is not needed any more. `OSError`."""
-        (self._directory / digest).unlink(missing_ok=True)
+        (self.directory / digest).unlink(missing_ok=True)
 
     def blobs(self) -> dict[str, int]:
         """Bytes of each blob that is what its name says; everything else in the directory is removed."""
         found: dict[str, int] = {}
-        for path in self._directory.iterdir():
+        for path in self.directory.iterdir():
             if path.name in (_FILE, _NEW):
                 continue
             if _BLOB.fullmatch(path.name) and _digest(path) == path.name:
@@ -129,10 +137,10 @@ class Journal:
         return found
 
     def _opened(self, name: str) -> int:
-        return os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def _sync_directory(self) -> None:
-        directory = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+        directory = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
         finally:

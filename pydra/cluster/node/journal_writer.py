@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from weakref import WeakSet
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.node.delivery import BLOB_CHUNK, chunks_of
 from pydra.cluster.node.journal import Journal
+from pydra.cluster.node.spool import Spool
 
 RETRY_S = 1.0
 """Seconds after which a disk that refused is tried again."""
@@ -39,7 +41,7 @@ class _Work:
     records: list[bytes] = attrs.Factory(list)
     written: list[Callable[[], None]] = attrs.Factory(list)
     size: int = 0
-    blobs: dict[str, bytes | None] = attrs.Factory(dict)
+    blobs: dict[str, bytes | Spool | None] = attrs.Factory(dict)
     """To be written, or (None) removed."""
 
 
@@ -67,8 +69,9 @@ class JournalWriter:
         self._blobs: Counter[str] = Counter()
         """How often each blob is needed."""
         self._sizes: dict[str, int] = {}
-        self._unwritten: dict[str, bytes] = {}
-        """Blobs that are in memory still."""
+        self._unwritten: dict[str, bytes | Spool] = {}
+        """Blobs that are in memory still, or have no name yet."""
+        self._spools: WeakSet[Spool] = WeakSet()
         self._blob_bytes = 0
         self._live_bytes = 0
         self._clean = 0
@@ -96,7 +99,8 @@ class JournalWriter:
     @property
     def size(self) -> int:
         """Bytes on the disk, about."""
-        return self._journal.size + self._blob_bytes
+        coming = sum(spool.size for spool in self._spools if not spool.is_named)
+        return self._journal.size + self._blob_bytes + coming
 
     def has_blob(self, digest: str, size: int) -> bool:
         """An earlier process left this blob."""
@@ -139,7 +143,13 @@ class JournalWriter:
 
     # Blobs.
 
-    def keep_blob(self, digest: str, data: bytes | None, size: int) -> None:
+    def spool(self) -> Spool:
+        """Where the bytes of a blob go that come in pieces."""
+        spool = Spool(self._journal.directory, self._in_thread)
+        self._spools.add(spool)
+        return spool
+
+    def keep_blob(self, digest: str, data: bytes | Spool | None, size: int) -> None:
         """A blob is needed once more; its bytes are given, unless an earlier process wrote it."""
         self._blobs[digest] += 1
         if self._blobs[digest] > 1:
@@ -161,15 +171,21 @@ class JournalWriter:
 
     async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
         """The bytes of a blob that is needed. `OSError`."""
-        if digest in self._unwritten:
-            async for chunk in chunks_of(self._unwritten[digest]):
+        held = self._unwritten.get(digest)
+        if isinstance(held, bytes):
+            async for chunk in chunks_of(held):
                 yield chunk
             return
         start = 0
-        while data := await self._in_thread(self._journal.read_blob, digest, start, _READ_SIZE):
-            async for chunk in chunks_of(data):
-                yield chunk
+        while data := await self._read_piece(digest, held, start):
+            yield data
             start += len(data)
+
+    async def _read_piece(self, digest: str, spool: Spool | None, start: int) -> bytes:
+        if spool is not None:
+            return await spool.read(start, _READ_SIZE)
+        data: bytes = await self._in_thread(self._journal.read_blob, digest, start, _READ_SIZE)
+        return data
 
     # The thread.
 
@@ -254,7 +270,9 @@ class JournalWriter:
         if not self.fault:
             self.log.error("The outbox cannot be written, trying again: {fault}", fault=why)
         self.fault = why
-        removed: dict[str, bytes | None] = {name: None for name, data in work.blobs.items() if data is None}
+        removed: dict[str, bytes | Spool | None] = {
+            name: None for name, data in work.blobs.items() if data is None
+        }
         self._next.blobs = removed | self._next.blobs
         self._retry = self._clock.callLater(RETRY_S, self._try_again)
         _tell(work.written)
@@ -275,7 +293,9 @@ class JournalWriter:
         """In the thread: blobs before the records that name them, and removed after those that do not."""
         journal = self._journal
         for digest, data in work.blobs.items():
-            if data is not None:
+            if isinstance(data, Spool):
+                journal.name_blob(digest, data, sync)
+            elif data is not None:
                 journal.write_blob(digest, data, sync)
         if rewrite is not None:
             journal.rewrite(rewrite, sync)

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from pydra.cluster.node.delivery import Blob, Delivery
 from pydra.cluster.node.journal_writer import JournalWriter
+from pydra.cluster.node.spool import Spool
 from pydra.cluster.wire.messages import (
     HeldBatch,
     HeldWorker,
@@ -33,10 +34,10 @@ from pydra.model.instance import Failure, Payload
 
 @attrs.frozen
 class Outcome:
-    """How an attempt ended; ``blob`` are the bytes of a result that is too large to travel inline."""
+    """How an attempt ended; ``blob`` has the bytes of a result that is too large to travel inline."""
 
     message: UnitFinished
-    blob: bytes | None = None
+    blob: bytes | Spool | None = None
 
 
 class _BatchBegun(msgspec.Struct, frozen=True, tag="batch"):
@@ -148,6 +149,10 @@ class Outbox:
             return f"The outbox of the node has reached its limit of {self._limit // 2**20} MiB."
         return ""
 
+    def spool(self) -> Spool:
+        """Where a result goes that comes in pieces, until it is an outcome."""
+        return self._writer.spool()
+
     # Attempts.
 
     def keep(self, outcome: Outcome) -> None:
@@ -155,7 +160,7 @@ class Outbox:
         message = outcome.message
         if message.attempt in self._outcomes:
             return
-        blobs: dict[str, bytes] = {}
+        blobs: dict[str, bytes | Spool] = {}
         if outcome.blob is not None and message.result is not None:
             blobs[message.result.sha256] = outcome.blob
         record = _encoder.encode(message)
@@ -240,14 +245,15 @@ class Outbox:
         source: Attempt,
         message: UnitFinished | UnitsDone | WorkerLost,
         size: int,
-        blobs: Mapping[str, bytes | Payload],
+        blobs: Mapping[str, bytes | Spool | Payload],
     ) -> _Kept:
         """Bytes of blobs are new; payloads are those that an earlier daemon wrote."""
         for digest, data in blobs.items():
             if isinstance(data, Payload):
                 self._writer.keep_blob(digest, None, data.size)
             else:
-                self._writer.keep_blob(digest, data, len(data))
+                size_of = data.size if isinstance(data, Spool) else len(data)
+                self._writer.keep_blob(digest, data, size_of)
         read = self._writer.read_blob
         sources = tuple(Blob(digest, functools.partial(read, digest)) for digest in blobs)
         kept = _Kept(source, message, size, sources)

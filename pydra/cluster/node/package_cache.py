@@ -14,17 +14,19 @@ from twisted.logger import Logger
 from pydra.cluster.interfaces import BulkSink, InThread
 from pydra.cluster.node.arrivals import Arrivals
 from pydra.cluster.node.bounded_cache import BoundedCache
+from pydra.cluster.node.spool import Spool
 from pydra.cluster.packages.archive import Unpacker
 from pydra.cluster.packages.environment import environment_key
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.sandbox.environments import Environments
+from pydra.cluster.wire import frames, payload
 from pydra.cluster.wire.messages import BlobWanted, HireWorker, PackageWanted, RunUnit, ToMaster
 from pydra.errors import LoadError, WireError
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.instance import Payload
 
-ARGUMENTS_LIMIT = 8 * 1024 * 1024
-"""Bytes of arguments that are taken by bulk; the API takes less."""
+MEMORY_LIMIT = frames.ANSWER_LIMIT
+"""Bytes of arguments that are held in memory; more of them go to a file."""
 
 T = TypeVar("T")
 
@@ -204,22 +206,34 @@ class _PackageSink:
 
 
 class ArgumentCache:
-    """Arguments that are too large to travel inline; each is forgotten once it was handed out."""
+    """
+    Arguments that are too large to travel inline; each is forgotten once it was handed out.
 
-    def __init__(self, ask: Callable[[ToMaster], bool]) -> None:
-        self._arrivals: Arrivals[bytes] = Arrivals(ask)
+    What is too large for memory goes to what ``make_spool`` makes.
+    """
 
-    async def fetch(self, payload: Payload) -> bytes:
-        """The bytes of a payload."""
-        if not payload.sha256:
-            return payload.inline
-        return await self._arrivals.wait(payload.sha256, BlobWanted(payload.sha256))
+    def __init__(self, ask: Callable[[ToMaster], bool], make_spool: Callable[[], Spool]) -> None:
+        self._arrivals: Arrivals[bytes | Spool] = Arrivals(ask)
+        self._make_spool = make_spool
+
+    async def fetch(self, wanted: Payload) -> bytes:
+        """The bytes of a payload that fits into memory; `LoadError` if it does not, or cannot be had."""
+        data = await self.open(wanted)
+        if isinstance(data, Spool):
+            raise LoadError(f"Arguments or a result of a unit above {MEMORY_LIMIT} bytes are refused.")
+        return data
+
+    async def open(self, wanted: Payload) -> bytes | Spool:
+        """The bytes of a payload, or where they are; `LoadError` if they cannot be had."""
+        if not wanted.sha256:
+            return wanted.inline
+        return await self._arrivals.wait(wanted.sha256, BlobWanted(wanted.sha256))
 
     def sink(self, detail: str) -> BulkSink:
         """Where a stream named by its digest goes; `WireError` if nobody asked for it."""
         if not self._arrivals.is_awaited(detail):
             raise WireError("These arguments were not asked for.")
-        return _ArgumentSink(self._arrivals, detail)
+        return _ArgumentSink(self._arrivals, detail, self._make_spool)
 
     def unavailable(self, digest: str, reason: str) -> None:
         """The master cannot send it."""
@@ -231,23 +245,38 @@ class ArgumentCache:
 
 
 class _ArgumentSink:
-    def __init__(self, arrivals: Arrivals[bytes], digest: str) -> None:
+    def __init__(
+        self, arrivals: Arrivals[bytes | Spool], digest: str, make_spool: Callable[[], Spool]
+    ) -> None:
         self._arrivals = arrivals
         self._digest = digest
+        self._make_spool = make_spool
         self._data = bytearray()
+        self._spool: Spool | None = None
 
     async def write(self, data: bytes) -> None:
         self._data += data
-        if len(self._data) > ARGUMENTS_LIMIT:
-            self._refuse(f"Arguments above {ARGUMENTS_LIMIT} bytes are refused.")
+        if self._spool is None and len(self._data) <= MEMORY_LIMIT:
+            return
+        spool = self._spool = self._spool or self._make_spool()
+        whole, self._data = bytes(self._data), bytearray()
+        if spool.size + len(whole) > payload.SIZE_LIMIT:
+            self._refuse(f"Arguments above {payload.SIZE_LIMIT} bytes are refused.")
+        try:
+            await spool.write(whole)
+        except OSError as fault:
+            self._refuse(f"The arguments cannot be kept here: {fault.strerror}.")
 
     async def finish(self) -> None:
-        if hashlib.sha256(self._data).hexdigest() != self._digest:
+        spool = self._spool
+        digest = hashlib.sha256(self._data).hexdigest() if spool is None else spool.digest
+        if digest != self._digest:
             self._refuse("The arguments are not what their digest says.")
-        self._arrivals.arrived(self._digest, bytes(self._data))
+        self._arrivals.arrived(self._digest, bytes(self._data) if spool is None else spool)
 
     def abort(self, reason: str) -> None:
         self._data.clear()
+        self._spool = None
 
     def _refuse(self, reason: str) -> NoReturn:
         """They would be the same at another try: those who wait for them are told, and the sender too."""

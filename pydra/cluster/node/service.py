@@ -30,6 +30,7 @@ from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.spool import Spool
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Tell, Units
 from pydra.cluster.packages.repository import Repository
@@ -79,9 +80,10 @@ class NodeService:
         )
         tell = self._master_link.tell
         self._make_packages(settings, tell)
-        arguments = ArgumentCache(tell)
         self._logs = LogDelivery(reactor, settings.runtime / "task_logs", self._in_thread, tell)
         self._outbox = self._make_outbox(settings, delivery)
+        make_spool = functools.partial(Spool, outbox_directory(settings), self._in_thread)
+        arguments = ArgumentCache(tell, make_spool)
         around = Surroundings(
             reactor,
             time.time,  # noqa: TID251 - the one wall clock of this daemon
@@ -92,6 +94,7 @@ class NodeService:
             Askers(reactor, delivery, arguments.fetch),
             self._logs,
             settings.LOG_LIMIT,
+            settings.RESULT_LIMIT_MB * 2**20,
         )
         self._master_link.serve(around, Units(around, tell), HiredWorkers(around, delivery))
         self._listener = MasterListener(
@@ -114,7 +117,7 @@ class NodeService:
     def _make_outbox(self, settings: Settings, delivery: Delivery) -> Outbox:
         self._journalling = ThreadPool(1, 1, "outbox")
         in_thread: InThread = functools.partial(deferToThreadPool, self._reactor, self._journalling)
-        writer = JournalWriter(self._reactor, Journal(settings.runtime / "outbox"), in_thread)
+        writer = JournalWriter(self._reactor, Journal(outbox_directory(settings)), in_thread)
         return Outbox(writer, delivery, settings.OUTBOX_LIMIT_MB * 2**20)
 
     async def start(self) -> int:
@@ -150,6 +153,11 @@ class NodeService:
         self._master_link.leave(self.broken)
         with suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
+
+
+def outbox_directory(settings: Settings) -> Path:
+    """Where a node keeps results until they are recorded, and large arguments on their way to a worker."""
+    return settings.runtime / "outbox"
 
 
 def cache_directory(settings: Settings) -> Path:

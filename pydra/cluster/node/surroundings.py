@@ -39,6 +39,8 @@ class Surroundings:
     askers: Askers
     logs: LogDelivery
     log_limit: int
+    result_limit: int
+    """Bytes of the result of one attempt."""
 
     def open_log(self, attempt: Attempt, instance: InstanceId, seal: bytes) -> AttemptLog:
         """The log of an attempt."""

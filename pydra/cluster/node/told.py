@@ -41,6 +41,10 @@ class Parts:
     def __bool__(self) -> bool:
         return bool(self._parts)
 
+    def has_room(self, part: bytes) -> bool:
+        """Whether it would not be too much."""
+        return self._size + len(part) <= frames.ANSWER_LIMIT
+
     def add(self, part: bytes) -> None:
         """One more; `WireError` if that is too much."""
         self._size += len(part)

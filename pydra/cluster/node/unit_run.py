@@ -17,8 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import WorkerExit, WorkerProcess
+from pydra.cluster.node.arguments import send_arguments
 from pydra.cluster.node.limit_words import after, is_reached
 from pydra.cluster.node.outbox import Outcome
+from pydra.cluster.node.spool import Spool, SpooledAnswer
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.told import MESSAGE_LIMIT, Parts, limit_failure, told_failure
 from pydra.cluster.wire import frames
@@ -52,6 +54,11 @@ class UnitRun:
         self._ended = False
         self._stopping = False
         self._parts = Parts()
+        self._is_sent = False
+        """The worker has its unit, with all its arguments."""
+        self._long: SpooledAnswer | None = None
+        self._is_whole = False
+        """All of the result came, and it is being written."""
 
     def start(self) -> Deferred[None]:
         """Begin; the Deferred fires when the worker was sent its unit, or has failed to be."""
@@ -61,7 +68,7 @@ class UnitRun:
         message = self.message
         try:
             await self._around.packages.fetch(message)
-            arguments = await self._around.arguments.fetch(message.args)
+            arguments = await self._around.arguments.open(message.args)
             if self._ended:
                 return
             worker = await self._around.take_worker(self, message, lambda: self._ended)
@@ -74,10 +81,13 @@ class UnitRun:
             return
         self._worker = worker
         self._begun = self._around.clock.seconds()
-        head, rest = arguments[: frames.PART_SIZE], arguments[frames.PART_SIZE :]
-        while rest:
-            worker.send([frames.MORE, head])
-            head, rest = rest[: frames.PART_SIZE], rest[frames.PART_SIZE :]
+        try:
+            rest = await send_arguments(self._around.clock, worker, arguments, lambda: self._ended)
+        except OSError as fault:
+            self.kill(f"The arguments could not be read: {fault}")
+        if self._ended:
+            return
+        self._is_sent = True
         worker.send(
             [
                 frames.RUN,
@@ -85,7 +95,7 @@ class UnitRun:
                 message.instance,
                 message.task_key,
                 message.package,
-                head,
+                rest,
                 message.worker,
                 [package for package, _ in message.needs.dependencies],
             ]
@@ -105,7 +115,7 @@ class UnitRun:
         self._stopping = True
         if self._worker is None:
             self._end(STOPPED)
-        else:
+        elif self._is_sent:
             self._worker.send([frames.STOP])
 
     def kill(self, reason: str) -> None:
@@ -114,7 +124,7 @@ class UnitRun:
 
     def frame_received(self, frame: list[object]) -> None:
         """What the worker says; anything that the protocol does not allow ends the attempt."""
-        if self._ended or self._failure is not None:
+        if self._ended or self._failure is not None or self._is_whole:
             return
         try:
             self._take(frame)
@@ -124,6 +134,8 @@ class UnitRun:
     def _take(self, frame: list[object]) -> None:
         match frame:
             case [frames.ASK, *_]:
+                if self._long is not None:
+                    raise WireError("The worker asked for a unit with too long arguments.")
                 self._asker.asked(frame, self._parts.take() if self._parts else b"")
             case [frames.FORGET, *_]:
                 self._asker.forgot(frame)
@@ -133,9 +145,9 @@ class UnitRun:
             case [frames.LOG, rows]:
                 self.log.lines(rows)
             case [frames.PART, bytes() as part]:
-                self._parts.add(part)
+                self._take_part(part)
             case [frames.RESULT, bytes() as rest]:
-                self._complete(self._parts.take(rest))
+                self._complete(rest)
             case [frames.FAILED, str() as code, str() as text, str() as traceback]:
                 self._fail(told_failure(code, text, traceback))
             case [frames.STOPPED] if self._stopping:
@@ -159,6 +171,8 @@ class UnitRun:
         if told is not None:
             self._end(FAILED, failure=told)
             return
+        if self._is_whole:
+            return
         words = f"The worker ended before the task: {ending.reason}."
         if ending.has_sent_garbage:
             self._end(FAILED, failure=Failure(WireError.code, words))
@@ -177,7 +191,42 @@ class UnitRun:
         self._failure = failure
         self._worker.kill()
 
-    def _complete(self, payload: bytes) -> None:
+    def _take_part(self, part: bytes) -> None:
+        long = self._long
+        if long is None:
+            if self._parts.has_room(part):
+                self._parts.add(part)
+                return
+            assert self._worker is not None
+            spool = self._around.outbox.spool()
+            long = self._long = SpooledAnswer(spool, self._worker.pause_output, self._not_kept)
+            self._add(long, self._parts.take())
+        self._add(long, part)
+
+    def _add(self, long: SpooledAnswer, part: bytes) -> None:
+        long.add(part)
+        limit = self._around.result_limit
+        if long.size > limit:
+            long.abandon()
+            words = f"The result is above {limit // 2**20} MiB packed (RESULT_LIMIT_MB); return less."
+            self._fail(Failure(LimitExceeded.code, words))
+
+    def _complete(self, rest: bytes) -> None:
+        if self._long is None and self._parts.has_room(rest):
+            self._complete_in_memory(self._parts.take(rest))
+            return
+        self._take_part(rest)
+        if self._long is not None and self._failure is None:
+            self._is_whole = True
+            self._long.finish(self._spooled)
+
+    def _spooled(self, spool: Spool) -> None:
+        self._end(COMPLETE, result=Payload(spool.size, sha256=spool.digest), blob=spool)
+
+    def _not_kept(self, fault: BaseException) -> None:
+        self.kill(f"The result could not be kept on the node: {fault}")
+
+    def _complete_in_memory(self, payload: bytes) -> None:
         if len(payload) <= INLINE_LIMIT:
             self._end(COMPLETE, result=Payload(len(payload), inline=payload))
             return
@@ -190,12 +239,15 @@ class UnitRun:
         *,
         result: Payload | None = None,
         failure: Failure | None = None,
-        blob: bytes | None = None,
+        blob: bytes | Spool | None = None,
     ) -> None:
         if self._ended:
             return
         self._ended = True
         self._parts.clear()
+        if self._long is not None:
+            self._long.abandon()
+            self._long = None
         self._around.askers.close(self.message.attempt)
         self.log.flush()
         if self._worker is not None:

@@ -20,7 +20,7 @@ from pydra.cluster.interfaces import WorkerExit, WorkerListener
 from pydra.cluster.sandbox.descriptors import Descriptor, Reactor
 from pydra.cluster.sandbox.endings import describe
 from pydra.cluster.sandbox.throttle import Throttle
-from pydra.cluster.wire.frames import READY, FrameReader, encode
+from pydra.cluster.wire.frames import ANSWER_LIMIT, PART, READY, FrameReader, encode
 from pydra.errors import WireError
 
 SEND_LIMIT = 32 * 1024 * 1024
@@ -31,7 +31,15 @@ FRAME_BYTES_A_SECOND, FRAME_BYTES_BURST = 64 * 1024 * 1024, 16 * 1024 * 1024
 OUTPUT_A_SECOND, OUTPUT_BURST = 16 * 1024 * 1024, 4 * 1024 * 1024
 """What is read of one worker: frames, their bytes, and bytes of output."""
 
+PARTS_CHARGE = 1 / 16
+"""
+What a byte of a long result counts to that: it costs a copy here, while other frames are decoded, and parts
+of other answers are hashed. No other answer is as long, and a result has a limit of its own.
+"""
+
 _READ_SIZE = 64 * 1024
+_RECEIVED = bytearray(256 * 1024)
+"""What was read of a channel goes here first: only one is read at a time."""
 _SAID_LIMIT = 4096
 _LAST_TURNS = 64
 _CLOSED_GRACE_S = 1.0
@@ -88,6 +96,8 @@ class SandboxedWorker:
         self._has_sent_garbage = False
         self._closing: IDelayedCall | None = None
         self._paused = False
+        self._parts_size = 0
+        """Bytes of the parts of the present answer."""
         self._resting: dict[Descriptor, IDelayedCall] = {}
         """Descriptors that are not read for a while, because they gave too much."""
         self._frame_pace = Throttle(reactor.seconds, FRAMES_A_SECOND, FRAMES_BURST)
@@ -198,16 +208,17 @@ class SandboxedWorker:
         if self._channel is None:
             return
         try:
-            data = self._channel.recv(_READ_SIZE)
+            size = self._channel.recv_into(_RECEIVED)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
+            size = 0
+        if not size:
             self._channel_ended()
             return
         try:
-            frames = self._frames.feed(data)
+            with memoryview(_RECEIVED) as received:
+                frames = self._frames.feed(received[:size])
             for frame in frames:
                 self._frame_received(frame)
                 if self._reason:
@@ -216,8 +227,20 @@ class SandboxedWorker:
             self._has_sent_garbage = True
             self._fail(f"protocol: {str(fault).rstrip('.')}")
             return
-        wait_s = max(self._byte_pace.take(len(data)), self._frame_pace.take(len(frames)))
+        wait_s = max(self._byte_pace.take(self._charge(size, frames)), self._frame_pace.take(len(frames)))
         self._rest(self._watched_channel, wait_s)
+
+    def _charge(self, size: int, frames: list[list[object]]) -> float:
+        """What bytes that were read, and completed these frames, count; a large part gives some back."""
+        charge = float(size)
+        for frame in frames:
+            if frame[0] == PART and len(frame) == 2 and isinstance(frame[1], bytes):
+                self._parts_size += len(frame[1])
+                if self._parts_size > ANSWER_LIMIT:
+                    charge -= len(frame[1]) * (1 - PARTS_CHARGE)
+            else:
+                self._parts_size = 0
+        return charge
 
     def _frame_received(self, frame: list[object]) -> None:
         if self._listener is not None:

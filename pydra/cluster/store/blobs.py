@@ -12,14 +12,14 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Container, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydra.errors import StoreError
 
 CHUNK = 256 * 1024
-"""Bytes that ``chunks`` reads at a time."""
+"""Bytes that ``chunks`` reads at a time, unless it is told."""
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = ".unfinished-"
@@ -58,9 +58,9 @@ class Blobs:
         """All bytes of a blob; `StoreError` if it is missing or its bytes are not those it was named for."""
         return b"".join(self.chunks(sha256))
 
-    def chunks(self, sha256: str) -> Iterator[bytes]:
+    def chunks(self, sha256: str, size: int = CHUNK) -> Generator[bytes]:
         """
-        The bytes of a blob in pieces.
+        The bytes of a blob in pieces of this size.
 
         `StoreError` if it is missing or cannot be read, or after the last piece if the bytes are not those it
         was named for.
@@ -68,7 +68,7 @@ class Blobs:
         digest = hashlib.sha256()
         try:
             with self.path(sha256).open("rb") as file:
-                while chunk := file.read(CHUNK):
+                while chunk := file.read(size):
                     digest.update(chunk)
                     yield chunk
         except FileNotFoundError as error:

@@ -30,7 +30,7 @@ def call_task(task: Task, args: bytes) -> bytes | RunFailure:
     return packed_result(result)
 
 
-def arguments_of(args: bytes) -> dict[str, object] | RunFailure:
+def arguments_of(args: bytes | bytearray) -> dict[str, object] | RunFailure:
     """The arguments by name; no bytes are no arguments."""
     try:
         arguments = payload.unpack(args) if args else {}
@@ -41,18 +41,18 @@ def arguments_of(args: bytes) -> dict[str, object] | RunFailure:
     return arguments
 
 
-def packed_result(result: object) -> bytes | RunFailure:
-    """The MessagePack of a result that can be sent."""
+def packed_result(result: object, limit: int = ANSWER_LIMIT) -> bytes | RunFailure:
+    """The MessagePack of a result that can be sent; it may have so many bytes."""
     try:
         data = payload.pack(result)
     except (TypeError, ValueError) as fault:
         return RunFailure("failed", f"The result cannot be sent: {fault}")
     except BaseException as fault:  # noqa: BLE001 - the values are the author's objects, and may do anything
         return failure_of(fault)
-    if len(data) > ANSWER_LIMIT:
-        size, limit = len(data) / 2**20, ANSWER_LIMIT // 2**20
+    if len(data) > limit:
+        size, most = len(data) / 2**20, limit // 2**20
         return RunFailure(
             LimitExceeded.code,
-            f"The result is {size:.1f} MiB packed; the limit is {limit} MiB; return less.",
+            f"The result is {size:.1f} MiB packed; the limit is {most} MiB; return less.",
         )
     return data

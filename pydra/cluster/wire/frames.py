@@ -23,7 +23,7 @@ PART_SIZE = 512 * 1024
 """Bytes of payload in one ``PART``."""
 
 ANSWER_LIMIT = 8 * 1024 * 1024
-"""Bytes of a whole payload in parts."""
+"""Bytes of a whole payload in parts; the arguments and the result of a RUN have the limit of any payload."""
 
 # To the worker.
 RUN = 1
@@ -132,7 +132,7 @@ class FrameReader:
         self._limit = limit
         self._held = bytearray()
 
-    def feed(self, data: bytes) -> list[list[object]]:
+    def feed(self, data: bytes | memoryview) -> list[list[object]]:
         """The frames that ``data`` completes; `WireError` on anything that is not a frame."""
         held = self._held
         held += data

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -31,7 +30,7 @@ class IncomingStream:
         self._write = write
         self._forget = forget
         self._sink: BulkSink | None = None
-        self._held: deque[bytes | bytearray] = deque()
+        self._held: list[bytes | bytearray] = []
         self._on_the_way = INITIAL_CREDIT
         self.has_ended = False
         self._refused = False
@@ -116,7 +115,8 @@ class IncomingStream:
 
     async def _feed(self, sink: BulkSink) -> None:
         while self._held and self._aborted is None:
-            data = bytes(self._held.popleft())
+            held, self._held = self._held, []
+            data = held[0] if len(held) == 1 and isinstance(held[0], bytes) else b"".join(held)
             await sink.write(data)
             if self._aborted is None:
                 self._on_the_way += len(data)

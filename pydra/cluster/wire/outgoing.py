@@ -11,7 +11,7 @@ from pydra.cluster.wire import stream_frames
 from pydra.cluster.wire.stream_frames import CHUNK_LIMIT, Kind
 from pydra.errors import PydraError, WireError
 
-INITIAL_CREDIT = 256 * 1024
+INITIAL_CREDIT = 1024 * 1024
 """Bytes that may be on the way before the receiver took any."""
 
 
@@ -74,10 +74,11 @@ class OutgoingStream:
 
     async def _send_chunk(self, chunk: bytes) -> None:
         start = 0
+        whole = memoryview(chunk)
         while start < len(chunk):
             while not self._credit:
                 await self._change()
-            part = chunk[start : start + min(CHUNK_LIMIT, self._credit)]
+            part = whole[start : start + min(CHUNK_LIMIT, self._credit)]
             self._raise_fault()
             self._credit -= len(part)
             start += len(part)

@@ -70,7 +70,7 @@ def pack(value: object, name: str = "result") -> bytes:
     raise _located(value, name)
 
 
-def unpack(data: bytes, limit: int = SIZE_LIMIT) -> object:
+def unpack(data: bytes | bytearray, limit: int = SIZE_LIMIT) -> object:
     """The value that was packed; `WireError` on anything that `pack` does not make."""
     if len(data) > limit:
         raise WireError(f"A payload of {len(data)} bytes is too large; the limit is {limit}.")
@@ -259,7 +259,7 @@ def _mapping(pairs: list[tuple[object, object]]) -> dict[object, object]:
     return dict(pairs)
 
 
-def _check_complete(data: bytes) -> None:
+def _check_complete(data: bytes | bytearray) -> None:
     """
     Every announced item is there, and nothing after them.
 

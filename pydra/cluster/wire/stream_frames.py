@@ -17,7 +17,7 @@ import msgspec
 
 from pydra.errors import WireError
 
-CHUNK_LIMIT = 64 * 1024
+CHUNK_LIMIT = 256 * 1024
 """Bytes of one DATA body."""
 
 BODY_LIMIT = CHUNK_LIMIT
@@ -46,10 +46,10 @@ _texts_encoder = msgspec.msgpack.Encoder()
 _texts_decoder = msgspec.msgpack.Decoder(tuple[str, str])
 
 
-def encode(kind: Kind, stream: int, body: bytes = b"") -> bytes:
+def encode(kind: Kind, stream: int, body: bytes | memoryview = b"") -> bytes:
     """A frame."""
-    size = HEAD_SIZE + len(body)
-    return b"%b%c%b%b" % (size.to_bytes(4, "big"), kind, stream.to_bytes(4, "big"), body)
+    head = b"%b%c%b" % ((HEAD_SIZE + len(body)).to_bytes(4, "big"), kind, stream.to_bytes(4, "big"))
+    return b"".join((head, body))
 
 
 def encode_texts(kind: Kind, stream: int, first: str, second: str) -> bytes:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 from time import time  # noqa: TID251 - the worker's clock is made here
 
-from pydra.cluster.wire.frames import ANSWER_LIMIT, DESCRIBE, MORE, PRIME, READY, RUN, SERVE, UNPACK, VALIDATE
+from pydra.cluster.wire.frames import DESCRIBE, MORE, PRIME, READY, RUN, SERVE, UNPACK, VALIDATE
+from pydra.cluster.wire.payload import SIZE_LIMIT
 from pydra.cluster.worker.channel import Channel
 from pydra.cluster.worker.runner import Runner
 
@@ -28,13 +29,13 @@ def main(channel: int, packages: str) -> NoReturn:
     """
     line = Channel(channel)
     line.send([READY])
-    more = b""
+    more = bytearray()
     validations = runner = None
     while (frame := line.receive()) is not None:
         kind = frame[0]
         if kind == MORE:
-            more += frame[1]  # type: ignore[operator]  # from the daemon that made this process
-            if len(more) > ANSWER_LIMIT:
+            more += frame[1]  # type: ignore[arg-type]  # from the daemon that made this process
+            if len(more) > SIZE_LIMIT:
                 os._exit(2)
         elif kind == RUN:
             (runner or Runner(line, packages, time)).run(frame, more)
@@ -55,6 +56,6 @@ def main(channel: int, packages: str) -> NoReturn:
             from pydra.cluster.worker.validate import Validations  # noqa: PLC0415 - a run never needs it
 
             validations = validations or Validations(line, packages)
-            validations.validate(frame, more)
-            more = b""
+            validations.validate(frame, bytes(more))
+            more.clear()
     os._exit(0)

@@ -19,6 +19,8 @@ from pydra.cluster.wire.frames import (
     ANSWER_LIMIT,
     FAILED,
     MORE,
+    PART,
+    PART_SIZE,
     PRIMED,
     READY,
     RESULT,
@@ -27,9 +29,9 @@ from pydra.cluster.wire.frames import (
     STOPPED,
     UNITS,
 )
+from pydra.cluster.wire.payload import SIZE_LIMIT
 from pydra.cluster.worker.asking import AskedUnits
 from pydra.cluster.worker.branches import Branches
-from pydra.cluster.worker.channel import in_parts
 from pydra.cluster.worker.loader import CodeFault, load_class, load_module, make_task, open_package
 from pydra.cluster.worker.output import Log, LoggingCapture, Output
 from pydra.cluster.worker.reporter import Reporter
@@ -80,17 +82,18 @@ class Runner:
             os._exit(0)  # a fork that the module made came back; the worker itself will answer
         self._channel.send([PRIMED, fault, _memory()])
 
-    def run(self, frame: list[object], more: bytes) -> NoReturn:
-        """Carry out a RUN whose arguments began with ``more``; the process ends with the answer."""
+    def run(self, frame: list[object], more: bytearray) -> NoReturn:
+        """Carry out a RUN whose arguments began with ``more``, which is emptied; the process ends then."""
         _, attempt, instance, task_key, package, args, *rest = frame
         worker_key = str(rest[0]) if rest else ""
         dependencies = rest[1] if len(rest) > 1 else ()
         surroundings = self._surroundings(worker_key, instance, attempt)
+        more += args  # type: ignore[arg-type]  # from the daemon
         start_new_thread(self._listen, ())
         try:
             self._open(str(package), dependencies)
             self._log.release()
-            answer = self._work(surroundings, str(task_key), str(package), more + bytes(args))  # type: ignore[call-overload]
+            answer = self._work(surroundings, str(task_key), str(package), more)
         except BaseException as fault:  # noqa: BLE001 - whatever comes through, there is one answer
             answer = failure_of(fault)
         self._answer(answer)
@@ -132,10 +135,11 @@ class Runner:
         open_package(self._packages, package, dependencies)  # type: ignore[arg-type]
 
     def _work(
-        self, surroundings: Surroundings, task_key: str, package: str, args: bytes
+        self, surroundings: Surroundings, task_key: str, package: str, args: bytearray
     ) -> bytes | RunFailure | None:
         """The packed result, a failure, or None for a task that was stopped."""
         arguments = arguments_of(args)
+        args.clear()
         if isinstance(arguments, RunFailure):
             return arguments
         try:
@@ -155,7 +159,7 @@ class Runner:
             if self._stopping and isinstance(fault, TaskCancelled):
                 return None
             return failure_of(fault)
-        return None if self._stopping else packed_result(result)
+        return None if self._stopping else packed_result(result, SIZE_LIMIT)
 
     def _listen(self) -> None:
         """Take what comes; without a channel there is no worker."""
@@ -218,8 +222,11 @@ class Runner:
 
 def send_answer(channel: Channel, frame: list[object], data: bytes) -> None:
     """Send ``frame`` with the payload ``data`` as its last item, in parts if it is long."""
-    parts, rest = in_parts(data)
-    channel.send(*parts, [*frame, rest])
+    start, view = 0, memoryview(data)
+    while len(data) - start > PART_SIZE:
+        channel.send([PART, view[start : start + PART_SIZE]])
+        start += PART_SIZE
+    channel.send([*frame, view[start:]])
 
 
 def _completed(frame: list[object], item: int, more: bytes) -> list[object]:
