@@ -163,7 +163,7 @@ class UnitRun:
         """The worker is gone: without an outcome so far, a limit is why, or the attempt is lost."""
         told = self._failure
         is_told = told is not None and told.code == LimitExceeded.code
-        if ending.limit and not self._ended and not is_told:
+        if ending.limit and not self._ended and not self._is_whole and not is_told:
             seconds = self._around.clock.seconds() - self._begun
             self.log.note(after(ending.limit, seconds))
             told = limit_failure(ending, seconds, told)
@@ -172,7 +172,7 @@ class UnitRun:
             self._end(FAILED, failure=told)
             return
         if self._is_whole:
-            return
+            return  # the outcome comes when it is written
         words = f"The worker ended before the task: {ending.reason}."
         if ending.has_sent_garbage:
             self._end(FAILED, failure=Failure(WireError.code, words))
