@@ -186,6 +186,14 @@ def test_arguments_that_do_not_come(bench: NodeBench) -> None:
     assert Failure("load", "The blob is missing.") == failure
 
 
+def test_arguments_that_cannot_be_sent(bench: NodeBench) -> None:
+    """A fault of ours while they are fetched ends the worker too."""
+    hired(bench)
+    bench.tell(batch(1, blobs={0: Payload(100_000, sha256="ab" * 32)}))
+    bench.arguments._arrivals.failed("ab" * 32, ValueError("a fault"))  # type: ignore[arg-type]  # a fault
+    assert "failed to send it units" in loss(bench.settle()).message
+
+
 def test_no_more_than_it_can_take(bench: NodeBench) -> None:
     """Of large arguments a worker is sent the next when it has done with those before."""
     worker = hired(bench)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pydra.cluster.interfaces import WorkerExit
+from pydra.cluster.node.surroundings import PAUSES_S
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
     Heartbeat,
@@ -17,9 +18,9 @@ from pydra.cluster.wire.messages import (
     NodeHello,
     UnitsRecorded,
 )
-from pydra.model.ids import Attempt
+from pydra.model.ids import Attempt, PackageName, PackageVersion
 from tests.support.hired import BATCH, ONE, WORKER, done, hired, loss
-from tests.support.nodes import HEARTBEAT_S, ORPHAN_GRACE_S, NodeBench, batch
+from tests.support.nodes import HEARTBEAT_S, ORPHAN_GRACE_S, NodeBench, batch, hire, unit
 
 
 @pytest.fixture
@@ -82,6 +83,57 @@ def test_units_for_a_worker_that_has_just_ended(bench: NodeBench) -> None:
     told, lost = bench.settle()
     assert done(0, b"\x05") == told
     assert "The worker ended before its units: killed by SIGSEGV." == loss([lost]).message
+
+
+def test_a_node_that_was_killed(tmp_path: Path) -> None:
+    """The next one has no workers, and the results of those before: it tells them, and runs nothing again."""
+    bench = NodeBench(tmp_path)
+    bench.greet()
+    worker = hired(bench)
+    bench.tell(batch(3))
+    bench.cable.pull()
+    worker.says(frames.DONE, "1.100", 0, [b"\x05", b"\x06"], {}, 0.5)
+    bench.kill()
+    again = NodeBench(tmp_path, bench.clock)
+    hello, told = again.greet()
+    assert isinstance(hello, NodeHello)
+    assert () == hello.workers
+    assert (HeldBatch(BATCH, WORKER, ONE, "Sub", [0, 1], bytes(32)),) == hello.batches
+    assert done(0, b"\x05", b"\x06") == told
+    assert [] == again.tell(batch(3))
+    assert [] == again.workers.taken
+    again.tell(UnitsRecorded(BATCH, 2))
+    assert [] == again.outbox.batches()
+    again.close()
+
+
+def test_a_full_outbox(bench: NodeBench) -> None:
+    """No units go in until the master has taken results, and no worker is begun; those that run end."""
+    worker = hired(bench)
+    bench.tell(batch(1))
+    bench.outbox._limit = 0
+    bench.tell(batch(1, number=101), hire(51), unit(2))
+    worker.says(frames.DONE, "1.100", 0, [b"\x05"], {}, 0.5)
+    assert [done(0, b"\x05")] == bench.settle()
+    assert ["1.100"] == [frame[1] for frame in worker.sent if frame[0] == frames.UNITS]
+    assert 1 == len(bench.workers.taken)
+    bench.outbox._limit = 10**9
+    bench.tell(UnitsRecorded(BATCH, 1))
+    assert ["1.100", "1.101"] == [frame[1] for frame in worker.sent if frame[0] == frames.UNITS]
+    bench.advance(PAUSES_S[0])
+    assert 3 == len(bench.workers.taken)
+
+
+def test_a_fault_of_ours(bench: NodeBench) -> None:
+    """Whatever keeps a worker from being started ends it: nobody waits for it."""
+
+    def broken(package: PackageName, version: PackageVersion) -> bool:
+        raise OSError("Input/output error")
+
+    bench.packages._versions._sizes.clear()
+    bench.packages._repository.has = broken  # type: ignore[method-assign]
+    assert "failed to start it" in loss(bench.tell(hire())).message
+    assert () == bench.hired.attempts()
 
 
 def test_orphan_grace(bench: NodeBench) -> None:

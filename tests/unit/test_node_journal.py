@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,34 @@ def test_what_is_no_record(tmp_path: Path, tail: bytes) -> None:
     journal = Journal(tmp_path)
     assert [b"one"] == journal.open()
     journal.close()
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it took in part is no record; what was there stays, and what comes later is whole."""
+    journal = Journal(tmp_path)
+    journal.open()
+    journal.append([b"one"], sync=False)
+    write, left = os.pwrite, [10]
+
+    def full(file: int, data: bytes, position: int) -> int:
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[: left.pop()], position)
+
+    monkeypatch.setattr("pydra.cluster.node.journal.os.pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        journal.append([b"two", b"three"], sync=False)
+    left.append(10)
+    with pytest.raises(OSError, match="No space"):
+        journal.rewrite([b"two", b"three"], sync=False)
+    monkeypatch.undo()
+    journal.append([b"four"], sync=False)
+    journal.close()
+    with pytest.raises(OSError, match="not open"):
+        journal.append([b"five"], sync=False)
+    again = Journal(tmp_path)
+    assert [b"one", b"four"] == again.open()
+    again.close()
 
 
 @pytest.mark.parametrize("sync", [True, False])
