@@ -68,7 +68,7 @@ def test_explain_waiting(scheduler: Scheduler) -> None:
         "It waits: every slot of every ready node is busy. One more will run before it." == explanation.text
     )
     assert (
-        NodeRefusal(N1, "has no free slot: all 1 are busy"),
+        NodeRefusal(N1, "has no free slot: its only one is busy"),
         NodeRefusal(N2, "is not connected"),
         NodeRefusal(N3, "is gone: nothing was heard of it for a whole lease"),
         NodeRefusal(N4, "is suspect: it is connected, but sends no heartbeat"),

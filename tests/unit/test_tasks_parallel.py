@@ -22,7 +22,7 @@ def test_a_parallel_task_runs_standalone() -> None:
     assert task.progressMessage() is None
     assert task.start() == {0: 0, 1: 2, 2: 4, 3: 6, 4: 8}
     assert (task.status(), task.progress()) == (Status.COMPLETE, 100)
-    assert task.progressMessage() == "5 done, 0 running, 0 failed"
+    assert task.progressMessage() == "5 done, 0 under way, 0 failed"
 
 
 @pytest.mark.parametrize("items", [[], [7], [0, "", None, False, []]])
@@ -126,7 +126,7 @@ def test_failures_are_collected() -> None:
     task.failure_policy = "collect"
     assert task.start() == {0: 0, 1: 2, 2: 4, 4: 8}
     assert {index: failure.code for index, failure in task.failures.items()} == {3: "failed"}
-    assert task.progressMessage() == "4 done, 0 running, 1 failed"
+    assert task.progressMessage() == "4 done, 0 under way, 1 failed"
     task.datasource = range(2)
     task.found.clear()
     assert task.start() == {0: 0, 1: 2}

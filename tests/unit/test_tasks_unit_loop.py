@@ -274,4 +274,4 @@ def test_progress_counts_what_ended(total: int | None, percents: list[int]) -> N
     loop = UnitLoop(Par(), units, units.clock)
     assert loop.run(iter("xxxx"), total)
     assert [percent for percent, _ in told] == percents
-    assert told[1][1] == "1 done, 3 running, 0 failed"
+    assert told[1][1] == "1 done, 3 under way, 0 failed"

@@ -230,7 +230,8 @@ def _no_room(node: NodeRecord, requirement: Requirement) -> list[str]:
     if not node.offered:
         reasons.append("offers no slots")
     elif not node.has_free_slot:
-        reasons.append(f"has no free slot: all {node.offered} are busy")
+        busy = "its only one is" if node.offered == 1 else f"all {node.offered} are"
+        reasons.append(f"has no free slot: {busy} busy")
     return reasons
 
 

@@ -134,7 +134,7 @@ class ParallelTask(Task):
         return super().progress() if loop is None or self._status == COMPLETE else loop.progress()
 
     def progressMessage(self) -> str | None:  # noqa: N802 - the original's name
-        """How many units are done, running and failed."""
+        """How many units are done, under way and failed."""
         loop = self._loop
         return None if loop is None else loop.message()
 

@@ -111,7 +111,7 @@ class UnitLoop:
 
     def message(self) -> str:
         """How many units are where, for people."""
-        return f"{self.completed} done, {self.running} running, {self.failed} failed"
+        return f"{self.completed} done, {self.running} under way, {self.failed} failed"
 
     @property
     def running(self) -> int:
