@@ -2,8 +2,8 @@
 """
 ``python -m benchmarks``: all figures, with one command.
 
-Each part is a module that can be run alone (``python -m benchmarks.units --help``), and runs in a process of its
-own, so that none feels another. Ratios are to a process pool measured in the same run.
+Each part is a module that can be run alone (``python -m benchmarks.units --help``), and runs in a process of
+its own, so that none feels another. Ratios are to a process pool measured in the same run.
 """
 
 from __future__ import annotations

@@ -34,6 +34,18 @@ def test_the_first_task_of_the_readme(cluster: Cluster) -> None:
     assert "greeting Ada" in done.stderr
 
 
+def test_the_parallel_task_of_the_readme(cluster: Cluster) -> None:
+    """Its units run on the cluster, and it prints the number that the page says."""
+    primes = blocks("README.md")[1]
+    cluster.put_package("hello", primes=primes)
+    cluster.wait_listed("hello.primes.Primes")
+    done = cluster.pydra("run", "hello.primes.Primes", "-a", "below=100000", "--wait")
+    alone = run_python(cluster, f"{primes}\nprint(Primes().start({{'below': 1000}}))")
+
+    assert (done.returncode, done.stdout) == (0, "9592\n"), done.stderr
+    assert alone.stdout == "168\n", alone.stderr
+
+
 def test_the_task_of_the_guide(cluster: Cluster) -> None:
     """The longer task runs on a file that its sandbox has."""
     cluster.put_package("guide", count=blocks("docs/guide/tasks.md")[0])
@@ -60,6 +72,6 @@ def test_the_parallel_task_and_the_container_of_the_guide(cluster: Cluster) -> N
 
 def test_the_python_of_the_readme_and_of_the_client_page(cluster: Cluster) -> None:
     """Each snippet runs in a program of its own."""
-    for program in (blocks("README.md")[1], *blocks("docs/guide/client.md")):
+    for program in (blocks("README.md")[2], *blocks("docs/guide/client.md")):
         done = run_python(cluster, program)
         assert done.returncode == 0, done.stderr
