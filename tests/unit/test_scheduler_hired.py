@@ -12,6 +12,7 @@ from pydra.cluster.scheduler.unit_values import (
     RecordUnits,
     ReleaseWorker,
     RunUnits,
+    UnitsForgotten,
 )
 from pydra.model.ids import WorkerSlot
 from tests.support.scheduler_bench import N1, N2, A, B, C, nth, submitted
@@ -162,9 +163,25 @@ def test_nested_units_first() -> None:
 def test_waiting_worker_gets_nothing() -> None:
     """A worker that waits for units gets no batch that would wait behind these."""
     bench = UnitBench()
-    first, second = bench.measured(9, unit_s=0.001)
-    [_] = bench.asked(done(first, 3), asks(range(9), first.worker, branch="S:4/T"))
-    assert first.worker == second.worker
+    first, second = bench.measured(3, unit_s=0.001)
+    bench.feed(done(first))
+    nested = bench.asked(asks(range(2), second.worker, branch="S:2/T"))
+    given = bench.asked(asks(range(3, 20)))
+    assert second.worker not in {each.worker for each in (*nested, *given)}
+    assert ["S:2/T"] == [each.branch for each in nested]
+
+
+def test_one_works_on_a_slot() -> None:
+    """Of three workers on a slot the last gets nothing when the first works, though the second waits."""
+    bench = UnitBench()
+    [outer] = bench.asked(asks(range(2)))
+    [middle] = bench.asked(asks([0], outer.worker, branch="S:0/T"))
+    [inner] = bench.asked(asks(range(3), middle.worker, branch="S:0/T:0/U"))
+    [inner] = bench.asked(done(inner, unit_s=1.0))
+    bench.feed(UnitsForgotten(A, outer.worker, "S:0/T"))
+    assert [] == of(RunUnits, bench.feed(done(inner, unit_s=1.0)))
+    [again] = bench.asked(asks([1], outer.worker, branch="S:0/V"))
+    assert (inner.worker, "S:0/T:0/U") == (again.worker, again.branch)
 
 
 def test_slot_of_a_lost_lender() -> None:
