@@ -207,6 +207,21 @@ def test_resumed_while_its_node_is_away() -> None:
     assert [[1]] == [each.indexes for each in bench.asked(NodeReady(N1, 1, running=(ROOT,)))]
 
 
+def test_resources_are_free_while_it_is_paused() -> None:
+    """What a paused instance held is for others, and it waits for that too when it is resumed."""
+    bench = Bench()
+    gpu = RunOptions(resources={"gpus": 1.0})
+    bench.feed(NodeReady(N1, 3, resources={"gpus": 1.0}), Submitted(A, 5, 0.0, options=gpu))
+    [batch] = of(RunUnits, bench.feed(asks(range(2))))
+    bench.feed(PAUSE, done(batch, unit_s=1.0))
+    other = one(Dispatch, bench.feed(Submitted(B, 5, 0.0, options=gpu)))
+    assert [Pause(A, paused=False)] == bench.feed(RESUME)
+    assert [[1]] == [
+        each.indexes for each in of(RunUnits, bench.feed(finished(Outcome.COMPLETE, other.attempt.number)))
+    ]
+    assert [] == of(Dispatch, bench.feed(Submitted(C, 5, 0.0, options=gpu)))
+
+
 def test_time_limit_stands_still() -> None:
     """The time limit of an instance does not run while it is paused."""
     bench = Bench()
