@@ -108,6 +108,19 @@ class Units(RuleBasedStateMachine):
         """The link is there again."""
         self.world.plug()
 
+    @precondition(lambda self: self.world.cable.is_up)
+    @rule(arrives=st.booleans(), reads_are_slow=st.booleans())
+    def link_again(self, arrives: bool, reads_are_slow: bool) -> None:
+        """The link breaks, perhaps when only the answers of the master are left, and is there again."""
+        if arrives:
+            self.world.cable.node.deliver()
+        self.world.cable.pull()
+        self.world.store.release_reads()
+        if reads_are_slow:
+            self.world.store.hold_reads()
+        self.world.plug()
+        self.world.cable.settle()
+
     @precondition(lambda self: self.world.store._held is None)
     @rule()
     def hold(self) -> None:
