@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
-from pydra.cluster.scheduler.serving import least_depth
+from pydra.cluster.scheduler.serving import least_depth, spare_for
 from pydra.cluster.scheduler.state import State
 from pydra.model.ids import Attempt
 from pydra.model.status import Status
@@ -176,6 +176,16 @@ def _check_spare(state: State) -> None:
             if not any(each.batches for each in chain):
                 expected.add(worker)
     assert set(state.spare) == expected, "other slots could be given back than are known for it"
+    for head in state.queue.heads():
+        kept = spare_for(state, head.wish.requirement, None, head.priority)
+        assert kept is None, f"instance {head.instance} waits, though {kept.attempt} does nothing"
+    for crew in state.crews.values():
+        if crew in state.hungry:
+            requirement = state.assigned[crew.instance].wish.requirement
+            kept = spare_for(state, requirement, crew)
+            assert kept is None, f"instance {crew.instance} wants a slot, though {kept.attempt} does nothing"
+            node = state.placement.choose(requirement)
+            assert node is None, f"instance {crew.instance} wants a slot, though node {node.id} has one"
 
 
 def all_wait(asker: Asker | None) -> bool:
