@@ -249,3 +249,16 @@ def test_the_part_of_an_ask() -> None:
     whole = UnitsAsked(ONE, ASKER, "Sub", [4, 5, 6], blobs=blobs, time_limit=3.0, **fields)
     wanted = UnitsAsked(ONE, ASKER, "Sub", [5, 6], [b"b", b"c"], b"b" * 16 + b"c" * 16, {1: blobs[2]}, 3.0)
     assert wanted == part_of(whole, [1, 2])
+
+
+def test_what_is_looked_up_still_needs_its_arguments() -> None:
+    """A unit that is being looked up is wanted, until it is told, passed on, or nobody waits for it."""
+    bench = Bench()
+    bench.look_ups.begin(ask(1, 2, 3))
+    assert {1, 2, 3} == bench.look_ups.wanted(ONE, "Sub")
+    assert set() == bench.look_ups.wanted(ONE, "Other")
+    bench.look_ups.settled(ONE, ASKER, "Sub", [1])
+    bench.look_ups.settled(ONE, OTHER, "Sub", [2])
+    assert {2, 3} == bench.look_ups.wanted(ONE, "Sub")
+    bench.look_ups.forget(ONE, ASKER, "Sub")
+    assert set() == bench.look_ups.wanted(ONE, "Sub")

@@ -110,6 +110,14 @@ class UnitLookUps:
                 told = look_up.settled if look_up.asked.asker == asker else look_up.missed
                 told.update(look_up.waiting.intersection(indexes))
 
+    def wanted(self, instance: InstanceId, branch: str) -> set[int]:
+        """Units of this branch that are being looked up, and are not told to who asked for them otherwise."""
+        wanted: set[int] = set()
+        for look_up in self._active.get(instance, ()):
+            if look_up.asked.branch == branch and look_up.is_wanted:
+                wanted |= look_up.waiting - look_up.settled
+        return wanted
+
     def forget(self, instance: InstanceId, asker: Attempt | None, branch: str) -> None:
         """Nobody wants the answers any more."""
         for look_up in self._of(instance, asker, branch):

@@ -274,7 +274,9 @@ class UnitRounds:
             round_.steps.append(acknowledge)
 
         def give() -> None:
-            self._uses.release(instance, branch, change.indexes)
+            wanted = self._look_ups.wanted(instance, branch)
+            # One that failed is run again for who is looking it up, with the same arguments.
+            self._uses.release(instance, branch, [each for each in change.indexes if each not in wanted])
             results = Results(change.indexes, change.results, change.failures, change.blobs)
             self._give(instance, asker, branch, results)
 
