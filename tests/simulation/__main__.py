@@ -12,15 +12,15 @@ import sys
 import time
 
 from tests.simulation.planting import look_for_all
-from tests.simulation.run import Verdict, run
+from tests.simulation.run import MODES, Verdict, run
 
 
 def show(verdict: Verdict, took_s: float) -> None:
     """One line."""
     times = verdict.simulated_s / took_s
     print(
-        f"seed {verdict.seed}: {verdict.instances} instances, {verdict.events} events, "
-        f"{verdict.simulated_s:.0f} s simulated in {took_s:.2f} s ({times:.0f} x), hash {verdict.digest}"
+        f"seed {verdict.seed}: {verdict.instances} instances, {verdict.units} units, {verdict.events} events,"
+        f" {verdict.simulated_s:.0f} s simulated in {took_s:.2f} s ({times:.0f} x), hash {verdict.digest}"
     )
     if verdict.broken:
         print(
@@ -39,6 +39,11 @@ def main() -> int:
     parser.add_argument("--until-broken", action="store_true", help="stop at the first seed that fails")
     parser.add_argument("--planted", nargs="*", metavar="NAME", help="look for planted bugs instead")
     parser.add_argument("--twice", action="store_true", help="run each seed twice and compare the hashes")
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        help="safety: end with the faults; liveness (and default): then let all end",
+    )
     options = parser.parse_args()
     return plant(options.planted) if options.planted is not None else run_seeds(options)
 
@@ -58,15 +63,16 @@ def run_seeds(options: argparse.Namespace) -> int:
         [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
     )
     begun, is_good = time.monotonic(), True
+    modes = MODES[:1] if options.mode == "safety" else MODES
     for seed in seeds:
         if time.monotonic() - begun > options.seconds:
             break
         started = time.monotonic()
-        verdict = run(seed, options.trace)
+        verdict = run(seed, options.trace, modes)
         show(verdict, time.monotonic() - started)
         print(*verdict.trace, sep="\n", end="\n" if verdict.trace else "")
         is_good &= not verdict.broken
-        if options.twice and run(seed).digest != verdict.digest:
+        if options.twice and run(seed, modes=modes).digest != verdict.digest:
             print(f"  BROKEN: seed {seed} went another way the second time")
             is_good = False
         if options.until_broken and not is_good:

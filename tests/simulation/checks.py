@@ -2,17 +2,30 @@
 """
 What must hold: at every moment, and when all is over.
 
-P1: what was answered with an id is there. P2: what is final does not change. P4: the result is that of the
-recorded attempt. P6: when faults stop, all becomes final. P10: no result after a cancel that was answered.
+P1: what was answered with an id is there. P2: a result is recorded once, and what is final does not change.
+P4: a result is that of the recorded attempt. P5: one request key, one instance. P6: when faults stop, all
+becomes final. P10: no result after a cancel that was answered. ``watch`` has the rules of what is sent.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from pydra.cluster.scheduler import invariants
+from pydra.model.changes import Change, InsertUnits, RecordUnits
 from pydra.model.ids import InstanceId
-from pydra.model.instance import Instance
+from pydra.model.instance import Instance, Payload
 from pydra.model.status import Status
-from tests.simulation.cluster import SimulatedCluster
+from pydra.model.unit import OUTSTANDING_LIMIT, SESSION_TASK, UnitRow
+from tests.simulation.cluster import SimulatedCluster, SimulatedNode
+from tests.simulation.plan import LOSSES
+from tests.simulation.works import STEP
+
+NODES_EVERY = 16
+"""Things that happen, between two looks into the nodes."""
+
+BLAMES = ("worker_died", "limit", "unavailable", "workers_unavailable")
+"""Codes of units that failed because their workers were lost."""
 
 
 class Broken(AssertionError):
@@ -25,80 +38,179 @@ class Checks:
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
         self._finals: dict[InstanceId, Instance] = {}
+        self._rows: dict[tuple[InstanceId, str, int], UnitRow] = {}
         self._looked_at = 0
+        self._turn = 0
+        self._feeds = (0, 0)
+        faults = cluster.plan.faults
+        self._is_blame_exact = not any(loss in faults for loss in LOSSES) and cluster.plan.is_gentle
 
     def at_every_moment(self) -> None:
         """After each thing that happened."""
         cluster = self._cluster
-        if cluster.faults:
-            raise Broken(cluster.faults[0])
         if cluster.master.fatal:
             raise Broken(f"the master stopped: {cluster.master.fatal[0]}")
-        if cluster.store.committed[self._looked_at :]:
-            self._looked_at = len(cluster.store.committed)
-            self._check_store()
-        if cluster.master.scheduler.state.now >= 0:
+        fresh = cluster.store.committed[self._looked_at :]
+        if fresh:
+            self._looked_at += len(fresh)
+            for change in fresh:
+                self._check_change(change)
+        feeds = (cluster.store.epoch, cluster.master.feeds)
+        if feeds != self._feeds and cluster.master.feeds:
+            self._feeds = feeds
             try:
                 invariants.check(cluster.master.scheduler.state)
             except AssertionError as fault:
                 raise Broken(f"the scheduler's tables: {fault}") from None
             self._check_leases()
+        self._turn += 1
+        if self._turn % NODES_EVERY == 0:
+            for number, node in cluster.nodes.items():
+                self._check_node(number, node)
+        if cluster.faults:
+            raise Broken(cluster.faults[0])
 
     def _check_leases(self) -> None:
-        """A lease is renewed by its holder alone: at its dispatch, by heartbeats and hellos that name it."""
+        """A lease is renewed by its holder alone: at its begin, by heartbeats and hellos that name it."""
         master = self._cluster.master
-        for attempt, assigned in master.scheduler.state.attempts.items():
-            told = max(
-                master.begun,
-                master.leases.named.get((assigned.node, attempt), 0.0),
-                self._cluster.dispatched.get(attempt, 0.0),
-            )
-            if assigned.named > told + 1e-6:
+        state = master.scheduler.state
+        for held in (*state.assigned.values(), *state.hired.values()):
+            told = master.watch.leases.latest(held.node, held.attempt)
+            if held.named > told + 1e-6:
                 raise Broken(
-                    f"attempt {attempt} was named at {told:.3f}, but counts as at {assigned.named:.3f}"
+                    f"attempt {held.attempt} was named at {told:.3f}, but counts as at {held.named:.3f}"
                 )
 
-    def _check_store(self) -> None:
-        cluster = self._cluster
-        instances = cluster.store._instances
-        for number in cluster.accepted:
-            if number not in instances:
-                raise Broken(f"instance {number} was answered, and is not there")
-        for instance in instances.values():
-            before = self._finals.get(instance.id)
-            if before is not None:
-                if before != instance:
-                    raise Broken(f"instance {instance.id} was final and changed: {before} to {instance}")
-                continue
-            if instance.status.is_final:
-                self._finals[instance.id] = instance
-                self._check_final(instance)
+    def _check_node(self, number: int, node: SimulatedNode) -> None:
+        """No worker without an attempt, and no asker beyond its bounds."""
+        named = {str(attempt) for attempt in (*node.units.running(), *node.hired.attempts())}
+        for worker in node.workers.living():
+            if worker.name and worker.name not in named:
+                raise Broken(f"node {number} has a worker {worker.name}, which nobody knows")
+        for attempt, asker in node.askers._askers.items():
+            held = sum(len(branch.args) for branch in asker._branches.values())
+            if asker._count != held or held > OUTSTANDING_LIMIT:
+                raise Broken(f"asker {attempt} waits for {held} units, and counts {asker._count}")
+
+    # The store.
+
+    def _check_change(self, change: Change) -> None:
+        if isinstance(change, RecordUnits):
+            self._check_units(change)
+        elif not isinstance(change, InsertUnits) and hasattr(change, "instance"):
+            number = change.instance
+            number = number.id if isinstance(number, Instance) else number
+            instance = self._cluster.store._instances.get(number)
+            if instance is not None:
+                self._check_instance(instance)
+
+    def _check_instance(self, instance: Instance) -> None:
+        before = self._finals.get(instance.id)
+        if before is not None and before != instance:
+            raise Broken(f"instance {instance.id} was final and changed: {before} to {instance}")
+        if before is None and instance.status.is_final:
+            self._finals[instance.id] = instance
+            self._check_final(instance)
 
     def _check_final(self, instance: Instance) -> None:
         if instance.id in self._cluster.cancelled and instance.status is not Status.CANCELLED:
             raise Broken(f"instance {instance.id} was cancelled and ended {instance.status.name}")
-        if instance.status is Status.COMPLETE:
+        if instance.status is Status.COMPLETE and instance.task_key != SESSION_TASK:
             given = self._cluster.diary.results.get(str(instance.attempt))
-            if instance.result is None or instance.result.inline != given:
+            if not _is_same(instance.result, given):
                 raise Broken(
                     f"instance {instance.id} has another result than attempt {instance.attempt} gave"
                 )
+            self._check_complete(instance)
+
+    def _check_complete(self, instance: Instance) -> None:
+        """It had the results of all its units."""
+        count = max(0, self._cluster.works.work(instance.id).units)
+        rows = self._cluster.store._units.some(instance.id, "Sub", range(count))
+        ended = sum(row.status.is_final for row in rows)
+        if ended != count:
+            raise Broken(f"instance {instance.id} is complete with {ended} of {count} units")
+
+    def _check_units(self, change: RecordUnits) -> None:
+        for row in self._cluster.store._units.some(change.instance, change.branch, change.indexes):
+            key = (row.instance, row.branch, row.index)
+            before = self._rows.get(key)
+            if before is not None and before.status is Status.COMPLETE and before != row:
+                raise Broken(f"{key} was recorded and changed: {before} to {row}")
+            if before != row:
+                self._rows[key] = row
+                self._check_row(row)
+
+    def _check_row(self, row: UnitRow) -> None:
+        cluster = self._cluster
+        path = f"{row.instance}/{row.branch}:{row.index}"
+        diary = cluster.diary
+        given = diary.given.get((str(row.attempt), row.branch, row.index), b"nothing")
+        if row.status is Status.COMPLETE:
+            if not _is_same(row.result, given):
+                raise Broken(f"{path} has another result than batch {row.attempt} gave, which is {given!r}")
+        elif row.failure is not None and row.failure.code in BLAMES:
+            fate = cluster.works.fate(row.instance, row.branch, row.index)
+            may_die = (
+                fate.kills or not self._is_blame_exact or cluster.works.is_nested(row.instance, row.branch)
+            )
+            if not may_die:
+                raise Broken(f"{path} failed, and did not kill its worker: {row.failure.message}")
+        elif row.status is Status.FAILED and given is not None:
+            raise Broken(f"{path} failed, and batch {row.attempt} gave {given!r}")
+
+    # The end.
 
     def when_all_is_over(self) -> None:
         """Faults stopped long ago."""
         cluster = self._cluster
-        left = [one for one in cluster.store._instances.values() if not one.status.is_final]
+        instances = cluster.store._instances
+        for key, number in cluster.answers.items():
+            if number not in instances or instances[number].request_key != key:
+                raise Broken(f"instance {number} was answered, and is not there")
+        left = [one for one in instances.values() if not one.status.is_final]
         if left:
             shown = ", ".join(f"{one.id} {one.status.name}" for one in left[:5])
             raise Broken(f"{len(left)} instances did not end: {shown}")
         if cluster.master.dispatcher.live:
             raise Broken(f"the dispatcher still holds {list(cluster.master.dispatcher.live)}")
         for number, node in cluster.nodes.items():
-            if node.units.running():
-                raise Broken(f"node {number} still runs {node.units.running()}")
-            if node.outbox.attempts():
-                raise Broken(f"node {number} still holds outcomes of {node.outbox.attempts()}")
-            if node.workers.living():
+            self._check_rest(number, node)
+        for client in cluster.clients:
+            if client.ended is None:
+                raise Broken(f"{client.name} waits for {sorted(client.waiting)[:5]}")
+        if cluster.plan.is_gentle:
+            self._check_repeats()
+
+    def _check_rest(self, number: int, node: SimulatedNode) -> None:
+        left = {
+            "runs": node.units.running(),
+            "has hired": node.hired.attempts(),
+            "holds outcomes of": node.outbox.attempts(),
+            "holds batches": node.outbox.batches(),
+            "holds lost workers": node.outbox.lost_workers(),
+            "has workers": [each.name for each in node.workers.living()],
+            "has askers": list(node.askers._askers),
+        }
+        for what, those in left.items():
+            if those:
+                raise Broken(f"node {number} still {what} {those[:5]}")
+
+    def _check_repeats(self) -> None:
+        """Nothing was lost that a node had: no unit ran again that did not fail by itself."""
+        diary, works = self._cluster.diary, self._cluster.works
+        for key, begun in diary.begun.items():
+            instance, branch, _ = key
+            has_kills = self._cluster.plan.poison if branch == STEP else works.has_kills(instance)
+            stored = self._cluster.store._instances[InstanceId(instance)]
+            may_run = 1 + diary.failed[key]
+            if begun > may_run and not has_kills and not stored.retried:
                 raise Broken(
-                    f"node {number} still has workers: {[each.name for each in node.workers.living()]}"
+                    f"{key} ran {begun} times, and nothing was lost that would need more than {may_run}"
                 )
+
+
+def _is_same(stored: Payload | None, given: bytes | None) -> bool:
+    if stored is None or given is None:
+        return False
+    return stored.inline == given if not stored.sha256 else stored.sha256 == sha256(given).hexdigest()

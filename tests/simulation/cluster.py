@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One master and its nodes, all of them real but for sockets, processes, disks and time."""
+"""One master, its nodes and its users, all of them real but for sockets, processes, disks and time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -13,22 +13,35 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.node_link import NodeLink
+from pydra.cluster.master.sessions import Sessions
 from pydra.cluster.scheduler import inputs, instructions
-from pydra.cluster.wire.messages import RunUnit, ToNode
+from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested
+from pydra.cluster.wire import payload
+from pydra.cluster.wire.messages import ToNode
 from pydra.events import Event
-from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.ids import InstanceId, NodeId
+from pydra.model.instance import Instance, Payload
+from pydra.model.options import Dependency, RunOptions
 from pydra.model.status import Status
+from pydra.model.unit import SESSION_TASK
+from tests.simulation.clients import SimulatedClient
+from tests.simulation.disks import CrashingJournal, DiskThread, SlowStore
 from tests.simulation.plan import Plan
 from tests.simulation.programs import Diary, ProgrammedWorkers
+from tests.simulation.watch import Watch
 from tests.simulation.wires import SlowCable
-from tests.support.fakes import MemoryStore
+from tests.simulation.works import Works
+from tests.support.cables import unthreaded
 from tests.support.instances import node_record, queued_instance
+from tests.support.masters import WALL_TIME
 from tests.support.node_links import LinkBench
 from tests.support.nodes import NodeBench
 from tests.support.pumps import result_of
 
-HELD = (Status.RUNNING, Status.CANCELLING, Status.PAUSED)
+GRACE_S, KEEP_S = 30.0, 120.0
+"""For the client of a session that is away."""
 
 
 class Trail:
@@ -47,61 +60,111 @@ class Trail:
         self._hash.update(line.encode())
         self.count += 1
         if self._is_kept:
-            self.lines.append(line)
+            self.lines.append(line if len(line) < 400 else f"{line[:400]}...")
 
     def digest(self) -> str:
         """The hash of all of it, in order."""
         return self._hash.hexdigest()
 
 
-class Leases:
-    """Who named which attempt last: what the scheduler may know of leases, kept beside it."""
-
-    def __init__(self) -> None:
-        self.named: dict[tuple[NodeId, Attempt], float] = {}
-
-    def take(self, now: float, given: Sequence[inputs.Input]) -> None:
-        """What the scheduler is fed with."""
-        for each in given:
-            if isinstance(each, inputs.HeartbeatReceived):
-                attempts = each.held
-            elif isinstance(each, inputs.NodeReady):
-                attempts = (*each.running, *each.finished, *(held.worker for held in each.workers))
-            else:
-                continue
-            for attempt in attempts:
-                self.named[each.node, attempt] = now
-
-
 class SimulatedMaster(LinkBench):
-    """A master with a link for each node."""
+    """A master with a link for each node, and sessions."""
 
-    def __init__(self, directory: Path, store: MemoryStore, clock: Clock, cluster: SimulatedCluster) -> None:
-        super().__init__(directory, store, clock)
+    def __init__(self, directory: Path, cluster: SimulatedCluster) -> None:
+        super().__init__(directory, cluster.store, cluster.clock)
         self._cluster = cluster
+        self.is_dead = False
         self.links = {NodeId(number): self.make_link(node_record(number)) for number in cluster.numbers}
         self.dispatcher._send = self._send_to
-        self.leases = Leases()
-        self.begun = clock.seconds()
+        self.watch = Watch(cluster.store, self.scheduler, cluster.clock.seconds(), cluster.faults.append)
         self._feed = self.scheduler.feed
-        self.scheduler.feed = self._watched_feed
+        self.scheduler.feed = self._watched_feed  # type: ignore[method-assign]
+        self.feeds = 0
+        self.sessions = Sessions(
+            self.clock,
+            self.dispatcher,
+            self.store,
+            self.blobs,
+            self.uses,
+            unthreaded,
+            self._open_session,
+            GRACE_S,
+            KEEP_S,
+        )
+        self.events.follow(self.sessions.published)
+
+    async def restore(self) -> None:
+        """As a master does at its start."""
+        for sha256 in sorted(await self.store.blobs()):
+            self.uses.keep(sha256)
+        unfinished = await self.store.unfinished()
+        past = await past_of(self.store, unfinished)
+        self.dispatcher.restore(unfinished, past, list(self.links))
+        await self.dispatcher.units.restore()
+        await self.sessions.restore()
+
+    def kill(self) -> None:
+        """It does nothing any more."""
+        self.is_dead = True
+        self.dispatcher.stop()
+        self.sessions.stop()
+
+    async def _open_session(self, task: str, options: Mapping[str, object], request_key: str) -> InstanceId:
+        packed = payload.pack({"task": task} | dict(options))
+        fields = {"task_key": SESSION_TASK, "args": Payload(len(packed), packed), "request_key": request_key}
+        instance, _ = await self.dispatcher.submit(self._cluster.new_instance(**fields))
+        return instance
 
     def _watched_feed(self, now: float, given: Sequence[inputs.Input]) -> list[instructions.Instruction]:
-        self.leases.take(now, given)
+        if self.is_dead:
+            return []
+        self.feeds += 1
+        self.watch.leases.take(now, given)
         wanted = self._feed(now, given)
-        for each in wanted:
-            if isinstance(each, instructions.Dispatch):
-                self._cluster.dispatched[each.attempt] = now
+        self.watch.decided(now, wanted)
         return wanted
 
     def _send_to(self, node: NodeId, message: ToNode) -> None:
-        self._cluster.sent(node, message)
-        self.links[node].send(message)
+        if not self.is_dead:
+            self._cluster.trail.note(f"to node {node}", msgspec.msgpack.encode(message))
+            self.watch.sent(message)
+            self.links[node].send(message)
 
     def publish(self, event: Event) -> int:
         """Events are part of the trail."""
-        self._cluster.trail.note("event", event)
+        if not self.is_dead:
+            self._cluster.trail.note("event", event)
         return self.events.publish(event)
+
+
+class SimulatedNode(NodeBench):
+    """A node whose disk takes time."""
+
+    def __init__(self, directory: Path, cluster: SimulatedCluster, epochs: list[int]) -> None:
+        plan = cluster.plan
+        self._random = cluster.random
+        self.disk = DiskThread(cluster.clock, cluster.random, plan.write)
+        workers = ProgrammedWorkers(cluster.works, cluster.random, cluster.diary, cluster.clock)
+        super().__init__(directory, cluster.clock, workers, plan.slots, CrashingJournal)
+        self.workers: ProgrammedWorkers = workers
+        self.epochs = epochs
+        self.disk.is_slow = True
+
+    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The disk takes its time."""
+        return await self.disk(function, *arguments)
+
+    def crash(self, *, has_power: bool) -> None:
+        """Be killed, with all workers; or lose the power, and what was not synced."""
+        self.disk.is_dead = True
+        self.kill()
+        assert isinstance(self.journal, CrashingJournal)
+        if not has_power:
+            self.journal.cut_off(self._random)
+        for function, arguments in self.disk.under_way:
+            if function.__name__ == "_write" and arguments[2] is None and has_power:
+                self.journal.tear(arguments[0].records, self._random)
+                break
 
 
 class SimulatedCluster:
@@ -112,32 +175,31 @@ class SimulatedCluster:
         self.random = Random(f"cluster {plan.seed}")
         self.clock = Clock()
         self.trail = Trail(self.clock, is_traced)
+        self.works = Works(plan)
         self.diary = Diary()
-        self.store = MemoryStore()
+        self.store = SlowStore(self.clock, self.random, plan.commit)
         self.faults: list[str] = self.diary.faults
-        self.accepted: set[InstanceId] = set()
+        self.answers: dict[str, InstanceId] = {}
+        """What was answered to each request key."""
         self.cancelled: set[InstanceId] = set()
         self.highest = 0
         self._directory = directory
         self.numbers = range(1, plan.nodes + 1)
-        self._latest: dict[InstanceId, Any] = {}
-        self.dispatched: dict[Attempt, float] = {}
         self.check: Callable[[], None] = lambda: None
-        self.nodes: dict[int, NodeBench] = {}
+        self.nodes: dict[int, SimulatedNode] = {}
         self.cables: dict[int, SlowCable] = {}
-        self.master = self._new_master()
+        self.master = SimulatedMaster(directory / "master", self)
         for number in self.numbers:
-            self.nodes[number] = self._new_node(number)
+            self.nodes[number] = SimulatedNode(directory / f"node{number}", self, [])
             self._join(number)
+        self.clients = [
+            SimulatedClient(self, number, self.random.randint(0, 2 * plan.units))
+            for number in range(plan.sessions)
+        ]
+        for client in self.clients:
+            self.clock.callLater(self.random.uniform(0, plan.duration / 2), client.connect)
 
     # Its parts, and their ends.
-
-    def _new_master(self) -> SimulatedMaster:
-        return SimulatedMaster(self._directory / "master", self.store, self.clock, self)
-
-    def _new_node(self, number: int) -> NodeBench:
-        workers = ProgrammedWorkers(self.plan, self.random, self.diary, self.clock)
-        return NodeBench(self._directory / f"node{number}", self.clock, workers, self.plan.slots)
 
     def _join(self, number: int) -> None:
         link: NodeLink = self.master.links[NodeId(number)]
@@ -147,52 +209,88 @@ class SimulatedCluster:
         self.cables[number] = cable
         self.clock.callLater(self.random.uniform(0.1, 2.0), cable.plug_later)
 
-    def restart_master(self, lose_commits: bool, away_s: float) -> None:
+    def restart_master(self, are_commits_made: bool, away_s: float) -> None:
         """The master is killed, and starts anew on its store; what it was committing is there, or is not."""
-        self.trail.note("master killed", lose_commits)
+        self.trail.note("master killed", are_commits_made)
+        self.master.kill()
         for cable in self.cables.values():
             cable.scrap("the master was killed")
-        self.master.dispatcher.stop()
-        if lose_commits and self.store._held is not None:
-            self.store._held = []
-        self.store.release()
-        self.store.accept()
+        self.store.crash(are_commits_made)
         self.clock.advance(0)
+        for client in self.clients:
+            client.leave(away_s + self.random.uniform(0.1, 2.0))
         self.run(away_s)
         self.store.epoch += 1
-        self.master = self._new_master()
-        self.master.dispatcher.restore(result_of(Deferred.fromCoroutine(self.store.unfinished())))
+        self.master = SimulatedMaster(self._directory / "master", self)
+        result_of(Deferred.fromCoroutine(self.master.restore()))
         for number in self.numbers:
             self._join(number)
 
-    def restart_node(self, number: int) -> None:
+    def restart_node(self, number: int, *, has_power: bool) -> None:
         """A node is killed with all its workers, and starts anew."""
         self.trail.note("node killed", number)
         self.cables[number].scrap("the node was killed")
-        self.nodes[number].kill()
-        self.nodes[number] = self._new_node(number)
+        self.nodes[number].crash(has_power=has_power)
+        epochs = self.nodes[number].epochs
+        self.nodes[number] = SimulatedNode(self._directory / f"node{number}", self, epochs)
         self._join(number)
 
     # What its users do.
 
-    def submit(self) -> None:
-        """Somebody submits an instance."""
+    def new_instance(self, **fields: Any) -> Instance:
+        """An instance that was never submitted."""
         self.highest += 1
-        number = InstanceId(self.highest)
-        instance = queued_instance(number, queued=self.clock.seconds(), request_key=f"key {number}")
+        return queued_instance(self.highest, queued=WALL_TIME + self.clock.seconds(), **fields)
+
+    def submit(self, key: str = "") -> None:
+        """Somebody submits an instance, sometimes again because no answer came."""
+        number = self.highest + 1
+        key = key or f"key {number}"
+        work = self.works.work(number)
+        after = InstanceId(work.after)
+        is_met = after in self.store._instances
+        dependency = Dependency((after,), failure=True) if is_met else None
+        options = RunOptions(retries=work.retries, after=dependency)
+        instance = self.new_instance(request_key=key, options=options)
+
+        def answered(answer: tuple[InstanceId, bool]) -> None:
+            known = self.answers.setdefault(key, answer[0])
+            if known != answer[0]:
+                self.faults.append(f"{key} was answered with {known}, and then with {answer[0]}")
+
         submitted = Deferred.fromCoroutine(self.master.dispatcher.submit(instance))
-        submitted.addCallbacks(lambda answer: self.accepted.add(answer[0]), lambda _: None)
+        submitted.addCallbacks(answered, lambda _: None)
+        if self.random.random() < 0.2:
+            self.clock.callLater(self.random.choice([0.0, 0.1, 20.0]), self._submit_again, key)
+
+    def _submit_again(self, key: str) -> None:
+        if not self.master.is_dead:
+            self.submit(key)
 
     def cancel(self, instance: InstanceId) -> None:
-        """Somebody cancels an instance."""
+        """Somebody cancels an instance; what ends already, such as a session, goes on to its own end."""
         master = self.master
+        before = master.dispatcher.live.get(instance)
+        is_ending = before is not None and before.status is Status.CANCELLING
 
         def answered(_: object) -> None:
             live = master.dispatcher.live.get(instance)
-            if master is self.master and live is not None and live.status is Status.CANCELLING:
+            if master.is_dead or is_ending or live is None:
+                return
+            if live.status is Status.CANCELLING:
                 self.cancelled.add(instance)
 
         master.dispatcher.feed(inputs.CancelRequested(instance)).addCallback(answered)
+
+    def pause(self, instance: InstanceId) -> None:
+        """Somebody pauses an instance, if that can be."""
+        if self.master.scheduler.may_pause(instance):
+            self.master.dispatcher.feed(PauseRequested(instance))
+
+    def resume(self, instance: InstanceId) -> None:
+        """Somebody lets an instance go on, if it is paused."""
+        if self.master.scheduler.status(instance) is Status.PAUSED:
+            self.master.dispatcher.feed(ResumeRequested(instance))
 
     # Time.
 
@@ -204,17 +302,3 @@ class SimulatedCluster:
             clock.advance(max(0.0, at - clock.seconds()))
             self.check()
         clock.advance(max(0.0, end - clock.seconds()))
-
-    # What is seen of it.
-
-    def sent(self, node: NodeId, message: ToNode) -> None:
-        """The master sends something."""
-        self.trail.note(f"to node {node}", msgspec.msgpack.encode(message).hex())
-        if isinstance(message, RunUnit):
-            stored = self.store._instances.get(message.instance)
-            if stored is None or stored.attempt != message.attempt or stored.status not in HELD:
-                self.faults.append(f"{message.attempt} was sent before it was stored")
-            before = self._latest.get(message.instance)
-            if before is not None and message.attempt <= before:
-                self.faults.append(f"instance {message.instance}: attempt {message.attempt} after {before}")
-            self._latest[message.instance] = message.attempt

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.errors import WorkersUnavailable
-from tests.simulation.cluster import SimulatedCluster
+from pydra.model.ids import InstanceId
+from tests.simulation.cluster import SimulatedCluster, SimulatedNode
+from tests.simulation.plan import GENTLE_PAUSE_S
+from tests.simulation.wires import SlowCable
 
 OUTAGES_S = (1.0, 8.0, 20.0, 70.0, 120.0)
 """How long something may be broken: shorter and longer than the times after which somebody is given up."""
@@ -33,10 +36,19 @@ class Nemesis:
             "lose_commit": self.lose_commit,
             "refuse_workers": self.refuse_workers,
             "cancel": self.cancel,
+            "cut_power": self.cut_power,
+            "leave": self.leave,
+            "pause": self.pause,
         }
+        self._quiet_until = 0.0
 
     def act(self, kind: str) -> None:
-        """Let a fault of this kind happen."""
+        """Let a fault of this kind happen, unless that would be too soon for a gentle run."""
+        now = self._cluster.clock.seconds()
+        if self._cluster.plan.is_gentle:
+            if now < self._quiet_until:
+                return
+            self._quiet_until = now + GENTLE_PAUSE_S
         self._cluster.trail.note("fault", kind)
         self._acts[kind]()
 
@@ -67,17 +79,21 @@ class Nemesis:
 
     def kill_master(self) -> None:
         """The master is killed; whatever it was committing is made."""
-        self._cluster.restart_master(lose_commits=False, away_s=self._away())
+        self._cluster.restart_master(are_commits_made=True, away_s=self._away())
 
     def lose_commit(self) -> None:
         """The master is killed while it commits, and nothing of that is there."""
         self._cluster.store.hold()
         self._cluster.run(self._random.uniform(0.0, 2.0))
-        self._cluster.restart_master(lose_commits=True, away_s=self._away())
+        self._cluster.restart_master(are_commits_made=False, away_s=self._away())
 
     def kill_node(self) -> None:
         """A node is killed with its workers."""
-        self._cluster.restart_node(self._random.choice(self._cluster.numbers))
+        self._cluster.restart_node(self._random.choice(self._cluster.numbers), has_power=True)
+
+    def cut_power(self) -> None:
+        """A node loses its power, and what it did not sync."""
+        self._cluster.restart_node(self._random.choice(self._cluster.numbers), has_power=False)
 
     def kill_worker(self) -> None:
         """A worker is killed by the kernel."""
@@ -88,7 +104,7 @@ class Nemesis:
     def refuse_commits(self) -> None:
         """The database is locked, or the disk full."""
         self._cluster.store.refuse("The disk is full.")
-        self._later(self._random.choice(OUTAGES_S[:4]), self._cluster.store.accept)
+        self._later(min(self._outage(), 70.0), self._cluster.store.accept)
 
     def slow_commits(self) -> None:
         """Commits take long."""
@@ -104,12 +120,25 @@ class Nemesis:
         def healthy() -> None:
             workers.fault = None
 
-        self._later(self._random.choice(OUTAGES_S[:4]), healthy)
+        self._later(min(self._outage(), 70.0), healthy)
 
     def cancel(self) -> None:
         """Somebody cancels something, which may be final."""
-        if self._cluster.highest:
-            self._cluster.cancel(self._random.randint(1, self._cluster.highest))
+        number = self._any_instance()
+        if number is not None:
+            self._cluster.cancel(number)
+
+    def pause(self) -> None:
+        """Somebody pauses something, if it can be, and lets it go on later."""
+        number = self._any_instance()
+        if number is not None:
+            self._cluster.pause(number)
+            self._later(self._random.uniform(0.0, 30.0), lambda: self._cluster.resume(number))
+
+    def leave(self) -> None:
+        """The client of a session goes away for a while."""
+        if self._cluster.clients:
+            self._random.choice(self._cluster.clients).leave(min(self._outage(), 70.0))
 
     def heal(self) -> None:
         """From now on all is well."""
@@ -124,18 +153,31 @@ class Nemesis:
             if cable.is_up:
                 cable.master.silent_until = cable.node.silent_until = 0.0
             cable.plug_later()
+        for instance in list(cluster.master.dispatcher.live):
+            cluster.resume(instance)
+        for client in cluster.clients:
+            client.connect()
+
+    def _any_instance(self) -> InstanceId | None:
+        """One that lives in most cases."""
+        live = list(self._cluster.master.dispatcher.live)
+        if live and self._random.random() < 0.8:
+            return self._random.choice(live)
+        highest = self._cluster.highest
+        return InstanceId(self._random.randint(1, highest)) if highest else None
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         self._cluster.clock.callLater(seconds, call)
 
     def _outage(self) -> float:
-        return self._random.choice(OUTAGES_S)
+        """Seconds of something broken."""
+        return self._random.choice(OUTAGES_S[:3] if self._cluster.plan.is_gentle else OUTAGES_S)
 
     def _away(self) -> float:
-        return self._random.choice([0.1, 3.0, 30.0])
+        return self._random.choice([0.1, 3.0] if self._cluster.plan.is_gentle else [0.1, 3.0, 30.0])
 
-    def _cable(self):
+    def _cable(self) -> SlowCable:
         return self._cluster.cables[self._random.choice(self._cluster.numbers)]
 
-    def _node(self):
+    def _node(self) -> SimulatedNode:
         return self._cluster.nodes[self._random.choice(self._cluster.numbers)]

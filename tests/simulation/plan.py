@@ -7,21 +7,29 @@ from random import Random
 
 import msgspec
 
-FAULTS = (
+LOSSES = ("kill_node", "cut_power", "kill_worker", "refuse_workers")
+"""What costs workers."""
+
+GENTLE = (
     "cut",
     "one_way",
     "clog",
-    "kill_master",
-    "kill_node",
-    "kill_worker",
     "freeze_node",
+    "kill_master",
+    "lose_commit",
     "refuse_commits",
     "slow_commits",
-    "lose_commit",
-    "refuse_workers",
+    "leave",
+    "pause",
     "cancel",
 )
+"""What costs nobody a worker, if it does not last too long."""
+
+FAULTS = GENTLE + LOSSES
 """What may happen beside the work itself."""
+
+GENTLE_PAUSE_S = 45.0
+"""Seconds between two faults of a gentle run: whatever was broken is whole again by then."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -35,13 +43,30 @@ class Plan(msgspec.Struct, frozen=True):
     """Mean seconds between two submissions."""
     latency: float
     """Longest time that a batch of messages is under way without a fault."""
+    commit: float
+    """Longest time that a commit takes without a fault."""
+    write: float
+    """Longest time that a node's disk takes."""
     faults: dict[str, float]
     """How often each kind of fault comes, per second on average; those that do not come are not there."""
+    is_gentle: bool
+    """No fault lasts longer than 20 s, nor comes soon after another: nothing may be run twice."""
     parallel: float
     """The share of instances that ask for units."""
+    sessions: int
+    """Clients that feed units."""
+    units: int
+    """Most units of a branch."""
+    nested: float
+    """The share of those whose units ask for units themselves."""
     poison: float
-    """The share of units, and of instances, that kill their worker."""
+    """The share of units that kill their worker."""
+    failing: float
+    """The share of units that fail, half of them only the first time."""
+    large: float
+    """The share of units whose arguments or results are too large for a message."""
     longest_unit: float
+    longest_root: float
 
 
 def plan(seed: int) -> Plan:
@@ -52,24 +77,36 @@ def plan(seed: int) -> Plan:
     storm of everything shows up in one of a single kind.
     """
     random = Random(f"plan {seed}")
-    duration = random.choice([120.0, 300.0, 600.0])
+    duration = random.choice([60.0, 120.0, 240.0])
     style = random.random()
-    if style < 0.1:
+    is_gentle = style < 0.3
+    if style < 0.05:
         faults = {}
-    elif style < 0.4:
+    elif is_gentle:
+        faults = dict.fromkeys(random.sample(GENTLE, random.randint(1, 4)), 0.05)
+    elif style < 0.55:
         faults = {random.choice(FAULTS): random.choice([0.05, 0.2, 0.5])}
     else:
-        chosen = random.sample(FAULTS, random.randint(2, len(FAULTS)))
-        faults = {kind: random.choice([0.002, 0.01, 0.05]) for kind in chosen}
+        chosen = random.sample(FAULTS, random.randint(2, 8))
+        faults = {kind: random.choice([0.005, 0.02, 0.05]) for kind in chosen}
     return Plan(
         seed=seed,
-        nodes=random.randint(1, 4),
+        nodes=random.randint(1, 3),
         slots=random.randint(1, 3),
         duration=duration,
-        submit_every=random.choice([0.5, 2.0, 8.0]),
+        submit_every=duration / random.choice([4.0, 10.0, 20.0]),
         latency=random.choice([0.001, 0.05, 0.5]),
+        commit=random.choice([0.0, 0.02, 0.3]),
+        write=random.choice([0.0, 0.02, 0.2]),
         faults=faults,
-        parallel=random.choice([0.0, 0.3, 0.8]),
-        poison=random.choice([0.0, 0.0, 0.05]),
-        longest_unit=random.choice([0.01, 1.0, 8.0]),
+        is_gentle=is_gentle,
+        parallel=random.choice([0.3, 0.7, 1.0]),
+        sessions=random.choice([0, 0, 1, 2]),
+        units=random.choice([3, 20, 60]),
+        nested=random.choice([0.0, 0.3]),
+        poison=random.choice([0.0, 0.0, 0.04]),
+        failing=random.choice([0.0, 0.05, 0.3]),
+        large=random.choice([0.0, 0.0, 0.1]),
+        longest_unit=random.choice([0.01, 0.5, 3.0]),
+        longest_root=random.choice([1.0, 20.0]),
     )

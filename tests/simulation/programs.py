@@ -3,61 +3,32 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from hashlib import blake2b
 from random import Random
 from typing import Any
 
-import msgspec
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.wire import frames
-from pydra.model.unit import DIGEST_SIZE
-from tests.simulation.plan import Plan
+from pydra.model.unit import SESSION_TASK
+from tests.simulation.works import LEAVES, RETRIES, Works, digest_of
 from tests.support.workers import ScriptedWorker, ScriptedWorkers
 
 CRASHED = WorkerExit(139, "killed by SIGSEGV")
-MIXED_UNITS = (0, 1, 2, 7, 30, 120)
+
 WINDOW = 16
-"""Units that a simulated main worker asks for ahead."""
+"""Units that a simulated task asks for ahead."""
 
+FLUSH_S = 0.01
+"""Seconds for which a worker keeps a result, so that more go with it."""
 
-class Work(msgspec.Struct, frozen=True):
-    """What an instance is, decided by its number: the same in each of its attempts."""
+HEARS_S = 0.0005
+"""Seconds that a frame is under way."""
 
-    units: int
-    """Of branch ``Sub``; -1 if it asks for none."""
-    nested: bool
-    """Its units ask for units themselves, two each."""
-    duration: float
-    unit_duration: float
-    poison: frozenset[int]
-    """Units that kill their worker."""
-    fails: bool
-    kills: bool
-    """Its root kills its worker."""
-
-
-def work_of(plan: Plan, instance: int) -> Work:
-    """The work of an instance."""
-    random = Random(f"work {plan.seed} {instance}")
-    units = random.choice(MIXED_UNITS) if random.random() < plan.parallel else -1
-    return Work(
-        units=units,
-        nested=units > 0 and random.random() < 0.2,
-        duration=random.uniform(0.0, 20.0),
-        unit_duration=random.uniform(0.0, plan.longest_unit),
-        poison=frozenset(unit for unit in range(units) if random.random() < plan.poison),
-        fails=random.random() < 0.05,
-        kills=random.random() < plan.poison,
-    )
-
-
-def result_of_unit(instance: int, branch: str, unit: int) -> bytes:
-    """What a unit returns, whoever runs it and however often."""
-    return f"{instance}/{branch}:{unit}".encode()
+Unit = tuple[int, str, int]
+"""Instance, branch and index."""
 
 
 class Diary:
@@ -65,65 +36,95 @@ class Diary:
 
     def __init__(self) -> None:
         self.faults: list[str] = []
-        self.begun: dict[tuple[int, str, int], int] = {}
+        self.begun: Counter[Unit] = Counter()
         """How often each unit began."""
+        self.failed: Counter[Unit] = Counter()
+        """How often each unit failed by itself."""
+        self.given: dict[tuple[str, str, int], bytes | None] = {}
+        """What a batch gave for a unit of a branch; None for a failure."""
         self.results: dict[str, bytes] = {}
         """What the root of each attempt gave."""
 
 
 class Asker:
-    """The part of a task that asks for the units of one branch and waits for all of them."""
+    """The part of a task that asks for the units of one branch, again for those that fail, and waits."""
 
     def __init__(
-        self, worker: ProgrammedWorker, branch: str, count: int, done: Callable[[int], None]
+        self, worker: ProgrammedWorker, branch: str, count: int, retries: int, done: Callable[[int], None]
     ) -> None:
         self._worker = worker
         self.branch = branch
-        self._count = count
+        self._next = worker.firsts.get(branch, 0)
+        self._count = self._next + count
+        self._retries = retries
         self._done = done
-        self._next = 0
         self._outstanding: set[int] = set()
+        self._resting: set[int] = set()
+        self._tried: Counter[int] = Counter()
         self._failed = 0
+        self._is_over = False
 
-    def start(self) -> None:
-        """Ask for the first ones."""
-        self._ask()
-
-    def _ask(self) -> None:
-        first, last = self._next, min(self._count, self._next + WINDOW - len(self._outstanding))
-        if first < last:
-            indexes = list(range(first, last))
-            args = [f"args {self.branch}:{index}".encode() for index in indexes]
-            digests = b"".join(blake2b(each, digest_size=DIGEST_SIZE).digest() for each in args)
-            self._next = last
-            self._outstanding.update(indexes)
-            self._worker.says(frames.ASK, self.branch, indexes, args, digests, 0.0)
-        elif not self._outstanding:
+    def go_on(self) -> None:
+        """Ask for as many as there is room for."""
+        room = WINDOW - len(self._outstanding) - len(self._resting)
+        first, self._next = self._next, max(self._next, min(self._count, self._next + room))
+        if first < self._next:
+            self._ask(list(range(first, self._next)))
+        elif not self._outstanding and not self._resting and not self._is_over:
+            self._is_over = True
             self._done(self._failed)
+
+    def forget(self) -> None:
+        """No more of it is wanted."""
+        self._is_over = True
+        self._worker.firsts[self.branch] = self._next
+        self._worker.says(frames.FORGET, self.branch)
+
+    def _ask(self, indexes: list[int]) -> None:
+        args = [self._worker.works.args(self._worker.instance, self.branch, index) for index in indexes]
+        self._outstanding.update(indexes)
+        digests = b"".join(map(digest_of, args))
+        self._worker.says(frames.ASK, self.branch, indexes, args, digests, 0.0)
+
+    def _again(self, index: int) -> None:
+        self._resting.remove(index)
+        if not self._is_over:
+            self._ask([index])
 
     def results(self, indexes: list[int], results: list[bytes], failures: dict[int, Any]) -> None:
         """Some are there."""
+        worker = self._worker
         for position, index in enumerate(indexes):
+            if self._is_over:
+                return
             if index not in self._outstanding:
-                self._worker.diary.faults.append(f"{self.branch}:{index} came to {self._worker.name} twice")
+                worker.diary.faults.append(f"{self.branch}:{index} came to {worker.name} twice")
                 continue
             self._outstanding.remove(index)
-            if position in failures:
+            begin = f"{worker.instance}/{self.branch}:{index} by ".encode()
+            if position not in failures:
+                if not results[position].startswith(begin):
+                    worker.diary.faults.append(f"{self.branch}:{index} came with {results[position][:80]!r}")
+            elif self._tried[index] < self._retries:
+                self._tried[index] += 1
+                self._resting.add(index)
+                worker.later(0.5 * self._tried[index], self._again, index)
+            else:
                 self._failed += 1
-            elif results[position] != result_of_unit(self._worker.instance, self.branch, index):
-                self._worker.diary.faults.append(f"{self.branch}:{index} came with {results[position]!r}")
-        self._ask()
+                if worker.works.work(worker.instance).gives_up:
+                    self.forget()
+                    self._done(self._failed)
+        self.go_on()
 
 
 class ProgrammedWorker(ScriptedWorker):
     """A worker that does the work of its instance by itself."""
 
-    def __init__(self, plan: Plan, random: Random, diary: Diary, clock: Clock, *arguments: Any) -> None:
+    def __init__(self, works: Works, random: Random, diary: Diary, clock: Clock, *arguments: Any) -> None:
         super().__init__(clock, *arguments)
-        self.plan = plan
+        self.works = works
         self.random = random
         self.diary = diary
-        self.clock = clock
         self.name = ""
         self.instance = 0
         self._batches: deque[tuple[str, str, list[int]]] = deque()
@@ -132,53 +133,90 @@ class ProgrammedWorker(ScriptedWorker):
         self._is_stopping = False
         self._is_serving = False
         self._asker: Asker | None = None
+        self.firsts: dict[str, int] = {}
+        """Results of units before these may be under way still, though they were forgotten."""
+        self._more = b""
+        self._results: list[bytes] = []
+        self._failures: dict[int, list[str]] = {}
+        self._busy_s = 0.0
 
     def send(self, frame: list[object]) -> None:
         """The node says something; what follows comes later."""
         before = len(self.sent)
         super().send(frame)
-        for given in self.sent[before:]:
-            self._take(given)
+        given = self.sent[before:]
         del self.sent[1:]  # only that it is at work is looked at from outside
+        for each in given:
+            self.later(HEARS_S, self._take, each)
+
+    def later(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
+        """Do something after a while, if it is still there."""
+
+        def now() -> None:
+            if not self.is_gone and not self.is_killed:
+                call(*arguments)
+
+        self._clock.callLater(seconds, now)
 
     def _take(self, frame: list[Any]) -> None:
         match frame:
-            case [frames.RUN, name, instance, *_]:
+            case [frames.RUN, name, instance, task_key, *_]:
                 self.name, self.instance = name, instance
-                self._begin_root(work_of(self.plan, instance))
+                if task_key != SESSION_TASK:
+                    self.later(0.01, self._begin_root)
             case [frames.SERVE, name, instance, *_]:
                 self.name, self.instance, self._is_serving = name, instance, True
+                self.later(0.01, self.says, frames.READY)
+            case [frames.MORE, part]:
+                self._more += part
             case [frames.UNITS, batch, branch, indexes, args]:
-                assert len(indexes) == len(args)
+                for index, given in zip(indexes, args, strict=True):
+                    if self.works.args(self.instance, branch, index) != self._more + given:
+                        self.diary.faults.append(f"{branch}:{index} was given {given[:80]!r}")
+                self._more = b""
                 self._batches.append((batch, branch, indexes))
                 self._next_unit()
             case [frames.RESULTS, branch, indexes, results, failures]:
-                if self._asker is None or self._asker.branch != branch:
-                    self.diary.faults.append(f"{self.name} was given results of {branch}, and asked for none")
-                else:
-                    self._asker.results(indexes, results, failures)
+                self._give(branch, indexes, results, failures)
             case [frames.STOP]:
                 self._is_stopping = True
-                self._after(self.random.uniform(0, 15), self.says, frames.STOPPED)
+                self.later(self.random.uniform(0, 15), self.says, frames.STOPPED)
+            case _:
+                self.diary.faults.append(f"{self.name} was sent {frame[0]}")
 
-    def _begin_root(self, work: Work) -> None:
-        if work.kills:
-            self._after(work.duration, self.exits, CRASHED)
-        elif work.units < 0:
-            self._after(work.duration, self._end_root, work)
+    def _give(self, branch: str, indexes: list[int], results: list[bytes], failures: dict[int, Any]) -> None:
+        results[0], self._more = self._more + results[0], b""
+        if indexes[0] < self.firsts.get(branch, 0):
+            return
+        if self._asker is None or self._asker.branch != branch:
+            self.diary.faults.append(f"{self.name} was given results of {branch}, and asked for none")
         else:
-            self._asker = Asker(self, "Sub", work.units, lambda failed: self._end_root(work))
-            self._after(0.01, self._asker.start)
+            self._asker.results(indexes, results, failures)
 
-    def _end_root(self, work: Work) -> None:
+    # The root.
+
+    def _begin_root(self) -> None:
+        work = self.works.work(self.instance)
+        if work.kills:
+            self.later(work.duration, self.exits, CRASHED)
+        elif work.units < 0:
+            self.later(work.duration, self._end_root, 0)
+        else:
+            self._asker = Asker(self, "Sub", work.units, RETRIES, self._end_root)
+            self._asker.go_on()
+
+    def _end_root(self, failed: int) -> None:
+        work = self.works.work(self.instance)
         if self._is_stopping:
             return
-        if work.fails:
+        if work.fails or (failed and work.gives_up):
             self.says(frames.FAILED, "failed", "ValueError: x", "")
         else:
             result = f"result of {self.name}".encode()
-            self.diary.results[self.name] = result
+            self.diary.results[self.name] = result = result.ljust(70_000 * work.is_large, b".")
             self.says(frames.RESULT, result)
+
+    # Units.
 
     def _next_unit(self) -> None:
         if self._is_running or not self._batches:
@@ -186,56 +224,64 @@ class ProgrammedWorker(ScriptedWorker):
         self._is_running = True
         _, branch, indexes = self._batches[0]
         unit = indexes[self._position]
-        key = (self.instance, branch, unit)
-        self.diary.begun[key] = self.diary.begun.get(key, 0) + 1
-        work = work_of(self.plan, self.instance)
-        if branch == "Sub" and unit in work.poison:
-            self._after(work.unit_duration, self.exits, CRASHED)
-        elif branch == "Sub" and work.nested:
-            self._asker = Asker(
-                self, f"Sub:{unit}/Leaf", 2, lambda failed: self._end_unit(work.unit_duration)
-            )
-            self._asker.start()
+        self.diary.begun[self.instance, branch, unit] += 1
+        fate = self.works.fate(self.instance, branch, unit)
+        if fate.kills:
+            self.later(fate.duration, self.exits, CRASHED)
+        elif self.works.is_nested(self.instance, branch):
+            self._asker = Asker(self, f"{branch}:{unit}/Leaf", LEAVES, 0, lambda _: self._end_unit())
+            self._asker.go_on()
         else:
-            self._after(work.unit_duration, self._end_unit, work.unit_duration)
+            self.later(fate.duration, self._end_unit)
 
-    def _end_unit(self, busy_s: float) -> None:
+    def _end_unit(self) -> None:
         batch, branch, indexes = self._batches[0]
         self._asker = None
-        unit = indexes[self._position]
-        failures = {}
-        result = result_of_unit(self.instance, branch, unit)
-        if Random(f"unit {self.plan.seed} {self.instance} {branch} {unit}").random() < 0.03:
-            failures, result = {0: ["failed", "ValueError: y", ""]}, b""
-        self.says(frames.DONE, batch, self._position, [result], failures, busy_s)
+        key = (self.instance, branch, indexes[self._position])
+        fate = self.works.fate(*key)
+        batch_name = batch.partition("+")[0]
+        if self.diary.failed[key] < fate.fails:
+            self.diary.failed[key] += 1
+            self._failures[len(self._results)] = ["failed", "ValueError: y", ""]
+            self._results.append(b"")
+            self.diary.given[batch_name, branch, key[2]] = None
+        else:
+            result = self.works.result(*key, batch_name)
+            self._results.append(result)
+            self.diary.given[batch_name, branch, key[2]] = result
+        self._busy_s += fate.duration
         self._position += 1
-        if self._position == len(indexes):
+        is_last = self._position == len(indexes)
+        if is_last or fate.is_large:
+            self._flush()
+        elif len(self._results) == 1:
+            self.later(FLUSH_S, self._flush)
+        if is_last:
             self._batches.popleft()
             self._position = 0
         self._is_running = False
         self._next_unit()
 
-    def _after(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
-        """Later, if it is still there."""
-
-        def later() -> None:
-            if not self.is_gone and not self.is_killed:
-                call(*arguments)
-
-        self.clock.callLater(seconds, later)
+    def _flush(self) -> None:
+        if not self._results:
+            return
+        results, failures, busy_s = self._results, self._failures, self._busy_s
+        self._results, self._failures, self._busy_s = [], {}, 0.0
+        start = self._position - len(results)
+        self.says(frames.DONE, self._batches[0][0], start, results, failures, busy_s)
 
 
 class ProgrammedWorkers(ScriptedWorkers):
     """Where a simulated node takes its workers from."""
 
-    def __init__(self, plan: Plan, random: Random, diary: Diary, clock: Clock) -> None:
+    def __init__(self, works: Works, random: Random, diary: Diary, clock: Clock) -> None:
         super().__init__(clock)
-        self._plan = plan
+        self._works = works
         self._random = random
         self._diary = diary
 
     def _make(self, *arguments: Any) -> ProgrammedWorker:
-        return ProgrammedWorker(self._plan, self._random, self._diary, self._clock, *arguments)
+        return ProgrammedWorker(self._works, self._random, self._diary, self._clock, *arguments)
 
     def living(self) -> list[ProgrammedWorker]:
         """Those that are there and at work."""

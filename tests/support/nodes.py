@@ -102,6 +102,7 @@ class NodeBench:
         clock: Clock | None = None,
         workers: ScriptedWorkers | None = None,
         slots: int = 2,
+        make_journal: Callable[[Path], Journal] = Journal,
     ) -> None:
         self.clock = clock or Clock()
         self.workers = workers or ScriptedWorkers(self.clock)
@@ -109,7 +110,7 @@ class NodeBench:
         self.is_dead = False
         self._slow: list[Deferred[None]] | None = None
         self.delivery = Delivery(self.clock)
-        self.journal = Journal(directory / "outbox")
+        self.journal = make_journal(directory / "outbox")
         writer = JournalWriter(self.clock, self.journal, self.in_thread)
         self.outbox = Outbox(writer, self.delivery, OUTBOX_LIMIT)
         self.link = MasterLink(

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""What keeps things: a store whose commits take time, and journals that lose what was not synced."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from pydra.cluster.node.journal import Journal, framed
+from pydra.model.changes import Change, Committed
+from tests.support.fakes import MemoryStore
+
+
+class SlowStore(MemoryStore):
+    """A store that outlives masters; a crash of one may find commits under way."""
+
+    def __init__(self, clock: Clock, random: Random, slowest_s: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._random = random
+        self._slowest_s = slowest_s
+        self._free_at = 0.0
+        self._under_way: list[Deferred[None]] = []
+
+    async def commit(self, changes: Sequence[Change]) -> list[Committed]:
+        """Make all changes or none, after those before and a while."""
+        changes = tuple(changes)
+        now = self._clock.seconds()
+        self._free_at = max(self._free_at, now) + self._random.uniform(0.0, self._slowest_s)
+        waiting: Deferred[None] = Deferred()
+        self._under_way.append(waiting)
+        self._clock.callLater(self._free_at - now, self._make, waiting)
+        await waiting
+        return await super().commit(changes)
+
+    def crash(self, made: bool) -> None:
+        """Who commits is killed: what is under way is made, or nothing of it is."""
+        under_way, self._under_way = self._under_way, []
+        if made:
+            self.release()
+            for waiting in under_way:
+                waiting.callback(None)
+        else:
+            self._held = None
+        self.accept()
+        self._free_at = 0.0
+
+    def _make(self, waiting: Deferred[None]) -> None:
+        if waiting in self._under_way:
+            self._under_way.remove(waiting)
+            waiting.callback(None)
+
+
+class CrashingJournal(Journal):
+    """A journal that knows what of it is on the disk for good."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._path = directory / "journal"
+        self._safe = 0
+        self._before: bytes | None = None
+        """The file that was there before one that was made anew, until that is synced."""
+
+    def open(self) -> list[bytes]:
+        """Whatever is read is safe."""
+        records = super().open()
+        self._safe = self.size
+        return records
+
+    def append(self, records: Sequence[bytes], sync: bool) -> None:
+        """Write records."""
+        super().append(records, sync)
+        if sync:
+            self._synced()
+
+    def sync(self) -> None:
+        """All of it is safe."""
+        super().sync()
+        self._synced()
+
+    def rewrite(self, records: Sequence[bytes], sync: bool) -> None:
+        """Have other records."""
+        if self._before is None and not sync:
+            self._before = self._path.read_bytes()[: self._safe]
+        super().rewrite(records, sync)
+        self._safe = 0
+        if sync:
+            self._synced()
+
+    def cut_off(self, random: Random) -> None:
+        """The machine lost its power: of what was not synced, any part is there."""
+        if self._before is not None and random.random() < 0.5:
+            self._path.write_bytes(self._before)
+        else:
+            self._keep(random.randint(min(self._safe, self.size), self.size))
+
+    def tear(self, records: Sequence[bytes], random: Random) -> None:
+        """The daemon was killed while it wrote these: any part of them is there."""
+        data = framed(records)
+        with self._path.open("ab") as file:
+            file.write(data[: random.randint(0, len(data))])
+
+    def _synced(self) -> None:
+        self._safe, self._before = self.size, None
+
+    def _keep(self, size: int) -> None:
+        with self._path.open("r+b") as file:
+            file.truncate(size)
+
+
+class DiskThread:
+    """An ``InThread`` that takes a while, one function after the other; a crash may find one half done."""
+
+    def __init__(self, clock: Clock, random: Random, slowest_s: float) -> None:
+        self._clock = clock
+        self._random = random
+        self._slowest_s = slowest_s
+        self._free_at = 0.0
+        self.is_slow = False
+        self.is_dead = False
+        self.under_way: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call it, later; never, once the daemon is dead."""
+        if self.is_slow and self._slowest_s:
+            call = (function, arguments)
+            self.under_way.append(call)
+            now = self._clock.seconds()
+            self._free_at = max(self._free_at, now) + self._random.uniform(0.0, self._slowest_s)
+            await _later(self._clock, self._free_at - now)
+            if not self.is_dead:
+                self.under_way.remove(call)
+        if self.is_dead:
+            await Deferred()
+        return function(*arguments)
+
+
+def _later(clock: Clock, seconds: float) -> Awaitable[None]:
+    waiting: Deferred[None] = Deferred()
+    clock.callLater(seconds, waiting.callback, None)
+    return waiting

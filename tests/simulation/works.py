@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""What instances and their units are, decided by the seed and their names: the same whenever they run."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from random import Random
+
+import msgspec
+
+from pydra.model.unit import DIGEST_SIZE
+from tests.simulation.plan import Plan
+
+LARGE = 70_000
+"""Bytes of what is too large for a message."""
+
+STEP = "demo.steps.Step"
+"""The task of sessions, which is the branch of their units too."""
+
+LEAVES = 2
+"""Units that a nested unit asks for."""
+
+RETRIES = 2
+"""How often a task asks again for a unit that failed."""
+
+UNREACHED_S = 60.0
+"""Of grace for each unit that kills its worker, beside its own time."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What an instance is."""
+
+    units: int
+    """Of branch ``Sub``; -1 if it asks for none."""
+    is_nested: bool
+    """Its units ask for units themselves, of branches ``Sub:0/Leaf`` and so on."""
+    gives_up: bool
+    """It fails with the first unit that fails for good, and forgets the others."""
+    duration: float
+    fails: bool
+    kills: bool
+    """Its root kills its worker."""
+    is_large: bool
+    """Its result is."""
+    retries: int
+    """What its user asked for."""
+    after: int
+    """The instance that must have ended before it runs; 0 for none."""
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What a unit is."""
+
+    duration: float
+    kills: bool
+    fails: int
+    """How often it fails before it does not."""
+    is_large: bool
+    has_large_args: bool
+
+
+class Works:
+    """All of them, each made when it is looked at first."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._works: dict[int, Work] = {}
+        self._fates: dict[tuple[int, str, int], Fate] = {}
+
+    def work(self, instance: int) -> Work:
+        """The work of an instance."""
+        if instance not in self._works:
+            plan = self._plan
+            random = Random(f"work {plan.seed} {instance}")
+            units = -1
+            if random.random() < plan.parallel:
+                units = random.choice([0, 1, 2, plan.units // 2, plan.units])
+            self._works[instance] = Work(
+                units=units,
+                is_nested=random.random() < plan.nested,
+                gives_up=random.random() < 0.2,
+                duration=random.uniform(0.0, plan.longest_root),
+                fails=random.random() < 0.1,
+                kills=random.random() < plan.poison,
+                is_large=random.random() < plan.large,
+                retries=random.choice([0, 0, 2]),
+                after=random.randint(1, instance - 1) if instance > 1 and random.random() < 0.1 else 0,
+            )
+        return self._works[instance]
+
+    def fate(self, instance: int, branch: str, unit: int) -> Fate:
+        """The fate of a unit."""
+        key = (instance, branch, unit)
+        if key not in self._fates:
+            plan = self._plan
+            random = Random(f"unit {plan.seed} {instance} {branch} {unit}")
+            self._fates[key] = Fate(
+                duration=random.uniform(0.0, plan.longest_unit),
+                kills=random.random() < plan.poison,
+                fails=random.choice([1, 1000]) if random.random() < plan.failing else 0,
+                is_large=random.random() < plan.large,
+                has_large_args=random.random() < plan.large,
+            )
+        return self._fates[key]
+
+    def is_nested(self, instance: int, branch: str) -> bool:
+        """Units of this branch ask for units."""
+        return branch == "Sub" and self.work(instance).is_nested
+
+    def args(self, instance: int, branch: str, unit: int) -> bytes:
+        """What a unit is called with."""
+        args = f"args {branch}:{unit}".encode()
+        return args.ljust(LARGE, b".") if self.fate(instance, branch, unit).has_large_args else args
+
+    def result(self, instance: int, branch: str, unit: int, batch: str) -> bytes:
+        """What a unit returns; so that it is seen which batch it is of."""
+        result = f"{instance}/{branch}:{unit} by {batch}".encode()
+        return result.ljust(LARGE, b".") if self.fate(instance, branch, unit).is_large else result
+
+    def has_kills(self, instance: int) -> bool:
+        """Something of this instance kills its worker."""
+        work = self.work(instance)
+        names = [("Sub", unit) for unit in range(work.units)]
+        if work.is_nested:
+            names += [(f"Sub:{unit}/Leaf", leaf) for unit in range(work.units) for leaf in range(LEAVES)]
+        return work.kills or any(self.fate(instance, *name).kills for name in names)
+
+    def longest_s(self, instance: int, units: int) -> float:
+        """Seconds that an instance may take itself, in a cluster with one slot; ``units`` are of a client."""
+        plan, work = self._plan, self.work(instance)
+        count = max(work.units, 0) * (1 + LEAVES) + units
+        one = count * (RETRIES + 2) * (plan.longest_unit + 4 * plan.latency + 2.0)
+        return (work.retries + 4) * (work.duration + one + UNREACHED_S)
+
+
+def digest_of(args: bytes) -> bytes:
+    """The digest of a unit."""
+    return blake2b(args, digest_size=DIGEST_SIZE).digest()
