@@ -321,6 +321,8 @@ class OptionsMachine(RuleBasedStateMachine):
                 again = self.master(epoch)
             else:
                 assert done == again.feed(now, given), "the same inputs gave other instructions"
+                # Looking counts: a policy that draws lots hears of changes when somebody looks.
+                invariants.check(again.state)
 
     def running(self) -> list[Known]:
         """What a node has."""

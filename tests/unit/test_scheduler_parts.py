@@ -4,6 +4,8 @@ from __future__ import annotations
 from pydra.cluster.scheduler.deadlines import Deadlines, DueKind, Key
 from pydra.cluster.scheduler.limits import MOST_SLOTS
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
+from pydra.cluster.scheduler.placement import Placement
+from pydra.cluster.scheduler.policies import LeastLoad
 from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
 from pydra.model.ids import InstanceId, NodeId
 
@@ -18,7 +20,10 @@ def waiting(instance: int, priority: int = 5, queued: float = 0.0) -> Waiting:
 def taken(queue: WaitingQueue) -> list[int]:
     numbers = []
     anywhere = NodeRecord(NodeId(1), Standing.READY, heard=0.0)
-    while (found := queue.first(lambda _: anywhere)) is not None:
+    anywhere.offer(1)
+    placement = Placement(LeastLoad, queue.has_line)
+    placement.reconsider(anywhere)
+    while (found := queue.first(placement)) is not None:
         numbers.append(int(found[0].instance))
         queue.remove(found[0].instance)
     return numbers

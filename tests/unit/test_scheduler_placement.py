@@ -259,12 +259,12 @@ def test_what_cannot_be_placed_blocks_nobody() -> None:
     fast.labels = frozenset({"fast"})
     placement = placement_of("leastload", plain)
 
-    found = queue.first(placement.choose)
+    found = queue.first(placement)
     assert found is not None
     assert (InstanceId(3), plain) == (found[0].instance, found[1])
     placement.reconsider(fast)
     order = []
-    while (found := queue.first(placement.choose)) is not None:
+    while (found := queue.first(placement)) is not None:
         queue.remove(found[0].instance)
         order.append((int(found[0].instance), int(found[1].id)))
     assert [(1, 2), (3, 1), (2, 2)] == order
@@ -293,3 +293,41 @@ def test_requirements_that_nobody_has_any_more_are_forgotten() -> None:
     count = len(made)
     assert node is placement.choose(wanted)
     assert count == len(made)
+
+
+def test_what_a_node_offers_may_change() -> None:
+    """It is no more where it does not suit, and is where it does; whoever asks."""
+    placement = placement_of("leastload", ready_node(1, 2))
+    node = ready_node(2, 2)
+    placement.reconsider(node)
+    assert [placement.choose(one) is node for one in (GPU, FAST, FULL)] == [False] * 3
+    node.describe(frozenset({"fast"}), "full", amounts({"gpus": 1}))
+    placement.reconsider(node)
+    assert [placement.choose(one) is node for one in (GPU, FAST, FULL)] == [True] * 3
+    assert {GPU, FAST, FULL} <= set(placement.met())
+    node.describe(frozenset(), "full", ())
+    placement.reconsider(node)
+    assert [placement.choose(one) is node for one in (GPU, FAST, FULL)] == [False, False, True]
+    assert {GPU, FAST} & set(placement.met()) == set()
+
+
+def test_forgetting_leaves_the_wanted_ones_as_they_are() -> None:
+    """Their nodes are still known, and still told of changes."""
+    wanted = Requirement(labels=frozenset({"kept"}))
+    placement = Placement(LeastLoad, lambda one: one == wanted)
+    nodes = [ready_node(1, 1), ready_node(2, 1)]
+    for node in nodes:
+        node.describe(frozenset({"kept"}), "", ())
+        placement.reconsider(node)
+    assert nodes[0] is placement.choose(wanted)
+    for number in range(200):
+        placement.choose(Requirement(labels=frozenset({f"l{number}"})))
+    assert nodes[0] is placement.choose(wanted)
+    assert wanted in placement.met()
+    occupy(nodes[0], 1)
+    placement.reconsider(nodes[0])
+    assert nodes[1] is placement.choose(wanted)
+    occupy(nodes[1], 2)
+    placement.reconsider(nodes[1])
+    assert placement.choose(wanted) is None
+    assert wanted not in placement.met()

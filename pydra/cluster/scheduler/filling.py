@@ -49,7 +49,7 @@ def _dispatch_all(state: State) -> None:
     while queue:
         found = None
         if queue.has_news or not placement.is_unchanged:
-            found = queue.first(placement.choose)
+            found = queue.first(placement)
         if found is not None:
             waiting, node = found
             queue.remove(waiting.instance)

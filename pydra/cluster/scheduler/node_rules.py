@@ -32,8 +32,7 @@ def ready(state: State, given: NodeReady) -> None:
             lost(state, assigned, "the node came back without it")
     lose_unnamed(state, node, given)
     node.offer(given.slots)
-    node.labels, node.isolation = given.labels, given.isolation
-    node.resources = dict(amounts(given.resources))
+    node.describe(given.labels, given.isolation, amounts(given.resources))
     state.placement.reconsider(node)
     adopt(state, node, given)
     _wake(state, node)

@@ -92,6 +92,8 @@ class NodeRecord:
     """What its workers hold of it; none is 0."""
     latest: int = 0
     """The number of the latest attempt that it was given."""
+    described: int = 0
+    """Rises when it offers other things."""
 
     @property
     def has_free_slot(self) -> bool:
@@ -102,6 +104,11 @@ class NodeRecord:
     def is_placeable(self) -> bool:
         """True if new work may go here."""
         return self.standing is Standing.READY and self.has_free_slot
+
+    def describe(self, labels: frozenset[str], isolation: str, resources: Amounts) -> None:
+        """It has and offers this from now on."""
+        self.labels, self.isolation, self.resources = labels, isolation, dict(resources)
+        self.described += 1
 
     def suits(self, requirement: Requirement) -> bool:
         """True if it would do when nothing ran on it."""

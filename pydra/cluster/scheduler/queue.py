@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 import attrs
 
 from pydra.cluster.scheduler.nodes import NodeRecord
+from pydra.cluster.scheduler.placement import Placement
 from pydra.cluster.scheduler.wishes import NO_WISH, Requirement, Wish
 from pydra.model.ids import InstanceId, NodeId
 
@@ -61,6 +62,8 @@ class WaitingQueue:
     def __init__(self) -> None:
         self._waiting: dict[InstanceId, Waiting] = {}
         self._lines: dict[Requirement, _Line] = {}
+        self._fresh: list[Requirement] = []
+        """The lines that are new since ``first`` was asked for."""
         self.has_news = False
         """Something was added since ``first`` was asked for."""
 
@@ -87,21 +90,26 @@ class WaitingQueue:
         line = self._lines.get(requirement)
         if line is None:
             line = self._lines[requirement] = _Line()
+            self._fresh.append(requirement)
         heappush(line.heap, waiting.order)
         line.count += 1
         self.has_news = True
 
-    def first(self, choose: Callable[[Requirement], NodeRecord | None]) -> tuple[Waiting, NodeRecord] | None:
+    def first(self, placement: Placement) -> tuple[Waiting, NodeRecord] | None:
         """The first in order of those for whose requirement there is a node, and that; it goes on waiting."""
-        found: tuple[Waiting, NodeRecord] | None = None
-        for requirement, line in self._lines.items():
-            head = self._head(line)
-            if found is None or head.order < found[0].order:
-                node = choose(requirement)
-                if node is not None:
-                    found = head, node
+        for requirement in self._fresh:
+            placement.choose(requirement)
+        self._fresh.clear()
         self.has_news = False
-        return found
+        first: Waiting | None = None
+        for requirement in placement.met():
+            line = self._lines.get(requirement)
+            if line is not None:
+                head = self._head(line)
+                if first is None or head.order < first.order:
+                    first = head
+        node = None if first is None else placement.choose(first.wish.requirement)
+        return None if first is None or node is None else (first, node)
 
     def heads(self) -> Iterator[Waiting]:
         """The first of each line."""
