@@ -125,6 +125,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.bench.delivery.close()
         self.bench = OutboxBench(self.path)
         before = set() if is_exact else {each for each in self.ended if each not in self.wanted}
+        assert self.bench.journal.size <= self.bench.writer._live_bytes + 9 * len(self.count)
         told = self.bench.link()
         self.check_told(told, before, is_whole)
         self.wanted = set(self.bench.outbox.attempts())

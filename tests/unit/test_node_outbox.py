@@ -212,16 +212,56 @@ def test_a_disk_that_fills_while_others_wait(bench: OutboxBench) -> None:
     bench.stop()
 
 
+def test_room_is_told(bench: OutboxBench) -> None:
+    """Once, to who was refused, when the disk takes something again."""
+    told: list[bool] = []
+    bench.outbox.has_room = lambda: told.append(True)
+    bench.fault = FULL
+    bench.finish(1)
+    bench.fault = None
+    bench.clock.advance(RETRY_S)
+    assert [] == told
+    bench.fault = FULL
+    bench.finish(2)
+    assert bench.outbox.refusal()
+    bench.clock.advance(RETRY_S)
+    assert [] == told
+    bench.fault = None
+    bench.clock.advance(RETRY_S)
+    bench.outbox.forget(FIRST)
+    assert [True] == told
+
+
 def test_the_limit(tmp_path: Path) -> None:
-    """Above it no new work is taken, and below it again."""
+    """Above it no new work is taken, and below it again, which is told."""
     bench = OutboxBench(tmp_path, 2**20)
+    told: list[bool] = []
+    bench.outbox.has_room = lambda: told.append(True)
     bench.link()
     bench.finish(1, bytes(2**20 - 1000))
     assert "" == bench.outbox.refusal()
     bench.finish(2, LARGE, DIGEST)
     assert "The outbox of the node has reached its limit of 1 MiB." == bench.outbox.refusal()
     bench.outbox.forget(SECOND)
+    assert [True] == told
     assert "" == bench.outbox.refusal()
+
+
+def test_the_limit_of_the_file(tmp_path: Path) -> None:
+    """The file may have what is not needed any more; there is room again when it was made anew."""
+    bench = OutboxBench(tmp_path, 4 * SPARE)
+    bench.link()
+    told: list[bool] = []
+    bench.outbox.has_room = lambda: told.append(True)
+    numbers = range(1, 4 * SPARE // 2**20 + 1)
+    for number in numbers:
+        bench.finish(number, bytes(2**20))
+    assert bench.outbox.refusal()
+    for number in numbers:
+        bench.outbox.forget(Attempt(1, number))
+    assert [True] == told
+    assert "" == bench.outbox.refusal()
+    assert bench.writer.size <= SPARE + 1000
 
 
 def test_synced_without_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ class HiredWorkers:
         self._around = around
         self._delivery = delivery
         self._workers: dict[Attempt, HiredWorker] = {}
+        around.outbox.has_room = self._go_on
 
     def held(self) -> tuple[HeldWorker, ...]:
         """All that have not ended."""
@@ -67,8 +68,8 @@ class HiredWorkers:
             self._around.packages.release(worker.message)
             self._around.outbox.close_batches(attempt)
 
-    def go_on(self) -> None:
-        """There may be room for results again."""
+    def _go_on(self) -> None:
+        """There is room for results again."""
         for worker in list(self._workers.values()):
             worker.go_on()
 

@@ -21,6 +21,9 @@ from pydra.cluster.node.spool import Spool
 RECORD_LIMIT = 4 * 1024 * 1024
 """Bytes of a record; a longer announcement is none."""
 
+HEAD_SIZE = 8
+"""Bytes before a record."""
+
 _FILE, _NEW = "journal", "journal.new"
 _BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -160,13 +163,13 @@ def records_in(file: BinaryIO) -> tuple[list[bytes], int]:
     """The whole records at the begin of a file, and the position after them."""
     records: list[bytes] = []
     at = 0
-    while len(head := file.read(8)) == 8:
+    while len(head := file.read(HEAD_SIZE)) == HEAD_SIZE:
         size = int.from_bytes(head[:4], "big")
         record = file.read(size) if 0 < size <= RECORD_LIMIT else b""
         if len(record) != size or zlib.crc32(record) != int.from_bytes(head[4:], "big") or not record:
             break
         records.append(record)
-        at += 8 + size
+        at += HEAD_SIZE + size
     return records, at
 
 

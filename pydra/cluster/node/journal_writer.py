@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.node.delivery import BLOB_CHUNK, chunks_of
-from pydra.cluster.node.journal import Journal
+from pydra.cluster.node.journal import HEAD_SIZE, Journal
 from pydra.cluster.node.spool import Spool
 
 RETRY_S = 1.0
@@ -47,8 +47,10 @@ class _Work:
 
 class JournalWriter:
     """
-    A journal and who waits for it. ``live``, set by whose records they are, gives those that are needed, when
-    the file is made anew.
+    A journal and who waits for it.
+
+    ``live``, set by whose records they are, gives those that are needed, when the file is made anew;
+    ``made_anew`` is called when that is done, which it always is after a disk was full.
 
     While ``is_safe`` is set, what is written is synced: it outlives the machine too.
     """
@@ -60,6 +62,7 @@ class JournalWriter:
         self._journal = journal
         self._in_thread = in_thread
         self.live: Callable[[], Iterable[bytes]] = tuple
+        self.made_anew: Callable[[], None] = lambda: None
         self._next = _Work()
         self._is_loaded = False
         self._is_writing = False
@@ -74,8 +77,7 @@ class JournalWriter:
         self._spools: WeakSet[Spool] = WeakSet()
         self._blob_bytes = 0
         self._live_bytes = 0
-        self._clean = 0
-        """Bytes of the file when it was made anew."""
+        """Bytes that the file would have, made anew."""
         self.is_safe = True
         self.fault = ""
         """Why the disk takes nothing at the moment."""
@@ -92,7 +94,6 @@ class JournalWriter:
             del self._sizes[digest]
             self._next.blobs[digest] = None
         await self._in_thread(self._journal.rewrite, list(self.live()), True)
-        self._clean = self._journal.size
         self._is_loaded = True
         self._go_on()
 
@@ -128,11 +129,11 @@ class JournalWriter:
 
     def needs(self, size: int) -> None:
         """A record of so many bytes is needed."""
-        self._live_bytes += size
+        self._live_bytes += size + HEAD_SIZE
 
     def dropped(self, size: int) -> None:
         """A record of so many bytes is not needed any more."""
-        self._live_bytes -= size
+        self._live_bytes -= size + HEAD_SIZE
         if self._is_wasteful():
             self._go_on()
 
@@ -209,8 +210,7 @@ class JournalWriter:
         self._journal.close()
 
     def _is_wasteful(self) -> bool:
-        size = self._journal.size
-        return size > 1.5 * self._live_bytes + SPARE and size > self._clean + SPARE
+        return self._journal.size > 1.5 * self._live_bytes + SPARE
 
     def _has_work(self) -> bool:
         waiting = self._next
@@ -256,11 +256,11 @@ class JournalWriter:
         except OSError as fault:
             self._refused(str(fault), work)
             return
-        if rewrite is not None:
-            self._clean = self._journal.size
         if self.fault:
             self.log.info("The outbox is written again")
             self.fault = ""
+        if rewrite is not None:
+            self.made_anew()
         for digest, data in work.blobs.items():
             if data is not None and self._unwritten.get(digest) is data:
                 del self._unwritten[digest]

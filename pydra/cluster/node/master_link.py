@@ -176,11 +176,9 @@ class MasterLink:
                 self._askers.results(message)
             case UnitsRecorded(batch, count):
                 self._outbox.recorded(batch, count)
-                self._hired.go_on()
             case Recorded():
                 for attempt in message.attempts:
                     self._outbox.forget(attempt)
-                self._hired.go_on()
             case LogStored(attempt, lines, is_wanted):
                 self._logs.stored(attempt, lines, is_wanted)
             case Heartbeat():

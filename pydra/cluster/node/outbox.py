@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 import msgspec
@@ -70,6 +70,7 @@ class _Batch:
     """Results that there are, acknowledged or not."""
     recorded: int
     size: int = 0
+    """Bytes of its own record, while that is needed."""
     results: deque[_Kept] = attrs.Factory(deque)
     has_ended: bool = False
     """No more of it is run."""
@@ -94,7 +95,11 @@ class _Batch:
 
 
 class Outbox:
-    """Keeps what the master must not miss; ``limit`` is in bytes."""
+    """
+    Keeps what the master must not miss; ``limit`` is in bytes.
+
+    ``has_room`` is called when work can be taken again that was refused.
+    """
 
     log = Logger()
 
@@ -108,7 +113,10 @@ class Outbox:
         self._batches: dict[Attempt, _Batch] = {}
         self._lost: dict[Attempt, HeldWorker] = {}
         """Workers whose loss was not told."""
+        self._has_refused = False
+        self.has_room: Callable[[], None] = lambda: None
         writer.live = self._live
+        writer.made_anew = self._look_for_room
 
     async def load(self) -> None:
         """Take up what an earlier daemon left; once, before there can be a link. `OSError`."""
@@ -143,11 +151,17 @@ class Outbox:
 
     def refusal(self) -> str:
         """Why no new work can be taken; empty if it can."""
+        self._has_refused = True
         if self._writer.fault:
             return f"The outbox of the node cannot be written: {self._writer.fault}"
         if self._writer.size >= self._limit:
             return f"The outbox of the node has reached its limit of {self._limit // 2**20} MiB."
+        self._has_refused = False
         return ""
+
+    def _look_for_room(self) -> None:
+        if self._has_refused and not self.refusal():
+            self.has_room()
 
     def spool(self) -> Spool:
         """Where a result goes that comes in pieces, until it is an outcome."""
@@ -173,6 +187,7 @@ class Outbox:
         if kept is not None:
             self._drop(kept)
             self._writer.add_lazily(_encoder.encode(Recorded((attempt,))))
+            self._look_for_room()
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The attempts whose outcome is held, in the order of their ends."""
@@ -209,6 +224,7 @@ class Outbox:
         self._acknowledge(batch, count)
         self._writer.add_lazily(_encoder.encode(UnitsRecorded(attempt, count)))
         self._forget_if_done(batch)
+        self._look_for_room()
 
     def lost(self, worker: HeldWorker, failure: Failure) -> None:
         """Tell that a worker ended, after all results of it."""
@@ -287,12 +303,17 @@ class Outbox:
             if message.start + len(message.results) > batch.recorded:
                 return
             self._drop(batch.results.popleft())
-        self._writer.dropped(batch.size)
-        batch.size = 0
+        self._drop_begun(batch)
 
     def _forget_if_done(self, batch: _Batch) -> None:
         if batch.recorded >= batch.count and self._batches.pop(batch.held.batch, None) is not None:
+            self._drop_begun(batch)
+
+    def _drop_begun(self, batch: _Batch) -> None:
+        """What says that it began is not needed, as there are no results of it."""
+        if batch.size:
             self._writer.dropped(batch.size)
+            batch.size = 0
 
     # The journal.
 
