@@ -88,9 +88,8 @@ class UnitMaster:
             case HireWorker(worker, instance, slot):
                 self.rises(worker)
                 assert self.rows[instance].status in GOES_ON, "a worker is hired for nothing"
-                node = self.nodes[slot.node]
-                if node.is_linked:
-                    node.hired[worker] = Process(worker, instance, slot.index)
+                assert self.nodes[slot.node].is_linked, "a worker is hired on a node that is away"
+                self.nodes[slot.node].hired[worker] = Process(worker, instance, slot.index)
             case RunUnits():
                 self.rises(item.batch)
                 self.run(item)
@@ -147,9 +146,9 @@ class UnitMaster:
             assert item.args[place] == f"{item.branch}:{index}".encode()
         self.batches[item.batch] = item
         node = self.nodes[item.node]
-        if node.is_linked:
-            assert item.worker in node.hired, "a batch goes to a worker that is not there"
-            node.take(item)
+        assert node.is_linked, "a batch goes to a node that is away"
+        assert item.worker in node.hired, "a batch goes to a worker that is not there"
+        node.take(item)
 
     def record(self, item: RecordUnits) -> None:
         """Results are stored, acknowledged and given to their asker."""

@@ -165,7 +165,7 @@ def test_waiting_worker_gets_nothing() -> None:
     bench = UnitBench()
     first, second = bench.measured(3, unit_s=0.001)
     bench.feed(done(first))
-    nested = bench.asked(asks(range(2), second.worker, branch="S:2/T"))
+    nested = bench.asked(asks(range(1), second.worker, branch="S:2/T"))
     given = bench.asked(asks(range(3, 20)))
     assert second.worker not in {each.worker for each in (*nested, *given)}
     assert ["S:2/T"] == [each.branch for each in nested]
@@ -356,6 +356,15 @@ def test_nothing_goes_to_a_silent_node() -> None:
     assert [] == bench.feed(NodeReady(N2, 1, workers=(there(hired),), batches=(held(far),)))
     [far] = bench.asked(done(far, unit_s=1.0))
     assert (N2, [3]) == (far.node, far.indexes)
+
+
+def test_idle_worker_of_a_silent_node() -> None:
+    """A worker without a batch gets none while its node is away."""
+    bench = UnitBench(slots=1)
+    bench.feed(NodeReady(N2, 1))
+    batches = bench.asked(asks(range(2)))
+    bench.feed(*(done(each, unit_s=1.0) for each in batches), NodeSilent(N2))
+    assert [N1] == [each.node for each in bench.asked(asks(range(2, 5)))]
 
 
 def test_node_that_lost_a_batch() -> None:
