@@ -61,7 +61,8 @@ def explain(controller: Controller, output: Output, instance: int) -> None:
 
 
 def _units(units: dict[str, int]) -> str:
-    return f"{units['queued']} wait, {units['running']} are with {units['workers']} workers"
+    workers = units["workers"]
+    return f"{units['queued']} wait, {units['running']} are with {workers} worker{'s' * (workers != 1)}"
 
 
 def _address(node: dict[str, Any]) -> str:

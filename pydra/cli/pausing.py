@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from pydra.cli.command import speaks_to_master
 from pydra.cli.connection import Controller
+from pydra.cli.failures import CliError, error_of
 from pydra.cli.output import Output
+from pydra.cluster.controller import ControllerRemoteException
 
 _instances = click.argument("instances", metavar="ID...", type=click.IntRange(1), nargs=-1, required=True)
 
@@ -21,9 +25,7 @@ def pause(controller: Controller, output: Output, instances: tuple[int, ...]) ->
 
     Nothing new of them begins; units that run come to their end, and other instances get the slots.
     """
-    for instance in instances:
-        controller.pause_task(instance)
-    _tell(output, instances, "paused")
+    _ask(controller.pause_task, output, instances, "paused")
 
 
 @click.command()
@@ -31,14 +33,25 @@ def pause(controller: Controller, output: Output, instances: tuple[int, ...]) ->
 @speaks_to_master
 def resume(controller: Controller, output: Output, instances: tuple[int, ...]) -> None:
     """Let paused task instances go on."""
+    _ask(controller.resume_task, output, instances, "resumed")
+
+
+def _ask(function: Callable[..., object], output: Output, instances: tuple[int, ...], word: str) -> None:
+    """Ask for each: that one is refused does not keep the others from it. The first refusal counts."""
+    refused: dict[int, CliError] = {}
     for instance in instances:
-        controller.resume_task(instance)
-    _tell(output, instances, "resumed")
-
-
-def _tell(output: Output, instances: tuple[int, ...], word: str) -> None:
+        try:
+            function(instance)
+        except ControllerRemoteException as fault:
+            known = error_of(fault)
+            if known is None:
+                raise
+            refused[instance] = known
+        else:
+            if not output.is_json:
+                output.say(f"Task instance {instance} is {word}.")
     if output.is_json:
-        output.data([{"id": instance, word: True} for instance in instances])
-        return
-    for instance in instances:
-        output.say(f"Task instance {instance} is {word}.")
+        output.data([{"id": instance, word: instance not in refused} for instance in instances])
+    if refused:
+        first = next(iter(refused.values()))
+        raise CliError("\n".join(map(str, refused.values())), first.exit_code, first.code)

@@ -13,7 +13,7 @@ from pydra.cli.command import speaks_to_master
 from pydra.cli.connection import Controller
 from pydra.cli.failures import INTERRUPTED, TIMEOUT, USAGE, CliError
 from pydra.cli.output import Output
-from pydra.cli.run_options import run_options
+from pydra.cli.run_options import Seconds, run_options
 
 
 def parse_arguments(given: tuple[str, ...]) -> dict[str, object]:
@@ -34,10 +34,14 @@ def parse_arguments(given: tuple[str, ...]) -> dict[str, object]:
         if name in parsed:
             raise click.UsageError(f"-a {argument}: {name} is given twice.")
         try:
-            parsed[name] = json.loads(text) if typed else text
+            parsed[name] = json.loads(text, parse_constant=_no_number) if typed else text
         except ValueError as error:
             raise click.UsageError(f"-a {argument}: not JSON: {error}") from None
     return parsed
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not part of it")
 
 
 def submit(
@@ -75,7 +79,7 @@ def submit(
     help="An argument; NAME:=JSON gives it a type.",
 )
 @click.option("-w", "--wait", is_flag=True, help="Show it live, print its result, exit 1 if it failed.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait; then exit 124.")
+@click.option("--timeout", type=Seconds(0, min_open=True), help="Seconds to wait; then exit 124.")
 @run_options
 @speaks_to_master
 def run(

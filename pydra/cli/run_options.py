@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,21 @@ class Numbers(click.ParamType[list[int]]):
             )
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds, which NaN and infinity are not."""
+
+    name = "SECONDS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:  # Any: what click hands in
+        """Return the number."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
 class Amount(click.ParamType[tuple[str, float]]):
     """A resource and how much of it."""
 
@@ -43,18 +59,21 @@ class Amount(click.ParamType[tuple[str, float]]):
         """Return the name and the amount."""
         name, _, amount = str(value).partition("=")
         try:
-            return name, float(amount)
+            number = float(amount)
         except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
             self.fail(f"{value!r}: write NAME=AMOUNT, as in gpus=1.", param, ctx)
+        return name, number
 
 
 _OPTIONS = (
     click.option("--priority", type=int, help="Smaller runs first.  [default: 5]"),
     click.option(
-        "--time-limit", type=float, help="Seconds that it may run; then it has failed. 0: no limit."
+        "--time-limit", type=Seconds(), help="Seconds that it may run; then it has failed. 0: no limit."
     ),
     click.option("--retries", type=int, help="How often it is run again if it fails."),
-    click.option("--retry-delay", type=float, help="Seconds before the first retry; they double."),
+    click.option("--retry-delay", type=Seconds(), help="Seconds before the first retry; they double."),
     click.option("--after", type=Numbers(), help="Run when all of these have ended."),
     click.option("--after-any", type=Numbers(), help="Run when one of these has ended."),
     click.option("--follow", type=Numbers(), help="Run when all of these have ended, on their node."),

@@ -99,19 +99,23 @@ def _cluster(controller: Controller, output: Output) -> None:
     """Print the nodes, the packages and the length of the queue."""
     information = controller.cluster_info()
     nodes, packages, waiting = _nodes(controller), controller.package_list(), controller.list_queue()
-    running = sum(shapes.state(record) in ("running", "cancelling") for record in waiting)
+    states = [shapes.state(record) for record in waiting]
+    running = sum(state in ("running", "cancelling") for state in states)
+    paused = states.count("paused")
     shown = {
         "version": information.get("version"),
         "isolation": information.get("isolation"),
-        "queued": len(waiting) - running,
+        "queued": len(waiting) - running - paused,
         "running": running,
+        "paused": paused,
         "nodes": nodes,
         "packages": packages,
     }
     if output.is_json:
         output.data(shown)
         return
-    output.facts({name: shown[name] for name in ("version", "isolation", "queued", "running")})
+    facts = {name: shown[name] for name in ("version", "isolation", "queued", "running")}
+    output.facts(facts | {"paused": paused or None})
     output.text("")
     output.table(
         ("NODE", "ADDRESS", "STATE", "WORKERS", "BUSY", "HELD", "LABELS"),

@@ -91,3 +91,18 @@ def test_pause_and_resume(command: str, word: str) -> None:
     refused = ControllerRemoteException(why, remote_code="conflict")
     result = call(ScriptedController(**{f"{command}_task": [refused]}), command, "1")
     assert (1, True) == (result.exit_code, why in result.stderr)
+
+
+@pytest.mark.parametrize(("command", "word"), [("pause", "paused"), ("resume", "resumed")])
+def test_one_that_is_refused_does_not_keep_others(command: str, word: str) -> None:
+    """All are asked for; what was refused is told, and the first of them is the exit code."""
+    missing = ControllerRemoteException("There is no task instance 1.", remote_code="not_found")
+    refused = ControllerRemoteException("Task instance 3 has failed.", remote_code="conflict")
+    answers = [missing, True, refused]
+    result = call(ScriptedController(**{f"{command}_task": list(answers)}), command, "1", "2", "3")
+    told = f"Task instance 2 is {word}.\nError: There is no task instance 1.\nTask instance 3 has failed.\n"
+    assert (3, told) == (result.exit_code, result.stderr)
+    result = call(
+        ScriptedController(**{f"{command}_task": list(answers)}), command, "1", "2", "3", "-o", "json"
+    )
+    assert [False, True, False] == [each[word] for each in json.loads(result.stdout)]

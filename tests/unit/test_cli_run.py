@@ -192,6 +192,12 @@ def test_run_with_options() -> None:
         ("--when", "failure"),
         ("--resource", "gpus"),
         ("--resource", "gpus=many"),
+        ("--resource", "gpus=nan"),
+        ("--time-limit", "inf"),
+        ("--retry-delay", "nan"),
+        ("--wait", "--timeout", "nan"),
+        ("--arg", "a:=NaN"),
+        ("--arg", "a:=[-Infinity]"),
         ("--priority", "high"),
     ],
 )

@@ -87,6 +87,16 @@ def test_order(running: CommandsBench) -> None:
     assert [1, 9, 2, 3] == [each["id"] for each in running.call("list_queue")]
 
 
+def test_paused(running: CommandsBench) -> None:
+    """What is paused while it waits is shown, after what waits."""
+    running.queue()
+    running.clock.advance(1)
+    running.queue()
+    running.call("pause_task", task_id=2)
+    shown = running.call("list_queue")
+    assert [(1, "running"), (3, "queued"), (2, "paused")] == [(each["id"], each["state"]) for each in shown]
+
+
 def test_progress(running: CommandsBench) -> None:
     """Progress is shown with its message."""
     running.dispatcher.unit_progressed(NodeId(1), UnitProgress(FIRST, ONE, 40, "almost"))

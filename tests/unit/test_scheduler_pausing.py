@@ -45,6 +45,7 @@ def test_paused_in_the_queue() -> None:
     assert Status.PAUSED is bench.scheduler.status(A)
     assert "paused" in bench.scheduler.explain(A).text
     assert [B] == [each.instance for each in bench.scheduler.queued()]
+    assert [A] == [each.instance for each in bench.scheduler.paused()]
     assert [Pause(A, paused=False)] == bench.feed(RESUME)
     assert [A, B] == [each.instance for each in bench.scheduler.queued()]
     assert [] == bench.feed(RESUME)

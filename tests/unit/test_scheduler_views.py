@@ -85,8 +85,8 @@ def test_explain_without_nodes() -> None:
     assert "It waits: no node is ready." == scheduler.explain(A).text
 
 
-def test_explain_running(scheduler: Scheduler) -> None:
-    """What is with a node is said to be there."""
+def test_explain_cancelling(scheduler: Scheduler) -> None:
+    """What is still with a node is said to be there."""
     explanation = scheduler.explain(B)
     assert Status.CANCELLING is explanation.status
-    assert "It is on node 1, slot 0, as attempt 1.1." == explanation.text
+    assert "It was told to stop, and is still on node 1, as attempt 1.1." == explanation.text

@@ -112,7 +112,9 @@ def _resting(waiting: Waiting) -> Explanation:
 
 def _with_node(state: State, assigned: Assigned) -> Explanation:
     instance = assigned.instance
-    if assigned.has_slot:
+    if assigned.status is Status.CANCELLING:
+        text = f"It was told to stop, and is still on node {assigned.node}, as attempt {assigned.attempt}."
+    elif assigned.has_slot:
         text = f"It is on node {assigned.node}, slot {assigned.index}, as attempt {assigned.attempt}."
     elif assigned.status is Status.PAUSED:
         text = f"It is paused on node {assigned.node}, as attempt {assigned.attempt}."

@@ -103,6 +103,10 @@ class Scheduler:
         """What waits, first one first."""
         return views.queued(self.state)
 
+    def paused(self) -> list[views.QueuedInstance]:
+        """What would wait if it were not paused, in the order in which it would."""
+        return views.paused(self.state)
+
     def running(self) -> list[views.RunningInstance]:
         """What is with a node, cancelling ones too, by id."""
         return views.running(self.state)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
+from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import THOUSANDTHS
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
@@ -55,12 +56,18 @@ class NodeRefusal(msgspec.Struct, frozen=True):
 
 def queued(state: State) -> list[QueuedInstance]:
     """What waits, first one first."""
+    return _in_order([*state.queue.ordered(), *state.blocked.values(), *state.resting.values()])
+
+
+def paused(state: State) -> list[QueuedInstance]:
+    """What would wait if it were not paused, in the order in which it would."""
+    return _in_order(state.paused.values())
+
+
+def _in_order(found: Iterable[Waiting]) -> list[QueuedInstance]:
     return [
         QueuedInstance(waiting.instance, waiting.priority, waiting.queued, waiting.losses)
-        for waiting in sorted(
-            [*state.queue.ordered(), *state.blocked.values(), *state.resting.values()],
-            key=lambda waiting: waiting.order,
-        )
+        for waiting in sorted(found, key=lambda waiting: waiting.order)
     ]
 
 

@@ -70,12 +70,18 @@ class InstanceCommands:
         return stored is not None and stored.status is Status.CANCELLED
 
     async def list_queue(self) -> list[JSON]:
-        """Queued and running instances: first what runs, then what waits, in its order."""
-        return await self.list_running() + [
+        """Queued, running and paused ones: what is with a node, what waits, in its order, and what would."""
+        waiting = [
             self._object(waiting.instance)
             for waiting in self._scheduler.queued()
             if waiting.instance in self._dispatcher.live
         ]
+        paused = [
+            self._object(each.instance)
+            for each in self._scheduler.paused()
+            if each.instance in self._dispatcher.live
+        ]
+        return await self.list_running() + waiting + paused
 
     async def list_running(self) -> list[JSON]:
         """Running instances, by id."""
