@@ -173,6 +173,19 @@ def test_a_large_result_that_is_not_whole(bench: OutboxBench, tmp_path: Path) ->
     assert not (tmp_path / DIGEST).exists()
 
 
+def test_a_large_result_that_is_gone(bench: OutboxBench, tmp_path: Path) -> None:
+    """After a kill, what follows one that was recorded is there all the same."""
+    bench.begin(100, 3)
+    blobs = {0: Payload(len(LARGE), sha256=DIGEST)}
+    bench.outbox.keep_results(UnitsDone(WORKER, Attempt(1, 100), 0, [b""], blobs=blobs), {DIGEST: LARGE})
+    second = bench.done(100, 1, b"\x05")
+    bench.finish(1, LARGE, DIGEST)
+    bench.outbox.forget(FIRST)
+    bench.outbox.recorded(Attempt(1, 100), 1)
+    assert not (tmp_path / DIGEST).exists()
+    assert [second] == OutboxBench(tmp_path).link()
+
+
 def test_a_large_result_that_is_not_written_yet(bench: OutboxBench) -> None:
     """It is sent from memory, if the disk is full."""
     bench.fault = FULL

@@ -72,6 +72,8 @@ class JournalWriter:
         self._blobs: Counter[str] = Counter()
         """How often each blob is needed."""
         self._sizes: dict[str, int] = {}
+        self._found: dict[str, int] = {}
+        """Blobs of an earlier process, by name, and their sizes."""
         self._unwritten: dict[str, bytes | Spool] = {}
         """Blobs that are in memory still, or have no name yet."""
         self._spools: WeakSet[Spool] = WeakSet()
@@ -85,7 +87,8 @@ class JournalWriter:
     async def load(self) -> list[bytes]:
         """All records of an earlier process; once, before anything else. `OSError`."""
         records: list[bytes] = await self._in_thread(self._journal.open)
-        self._sizes = await self._in_thread(self._journal.blobs)
+        self._found = await self._in_thread(self._journal.blobs)
+        self._sizes = dict(self._found)
         return records
 
     async def loaded(self) -> None:
@@ -105,7 +108,7 @@ class JournalWriter:
 
     def has_blob(self, digest: str, size: int) -> bool:
         """An earlier process left this blob."""
-        return self._sizes.get(digest) == size
+        return self._found.get(digest) == size
 
     # Records.
 

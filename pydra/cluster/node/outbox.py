@@ -125,7 +125,10 @@ class Outbox:
                 self._take_up(_decoder.decode(record), len(record))
             except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
                 self.log.warn("A record of the outbox cannot be read: {fault}", fault=str(fault))
+        for attempt in [each for each, kept in self._outcomes.items() if not self._is_whole(kept)]:
+            self._drop(self._outcomes.pop(attempt))
         for batch in list(self._batches.values()):
+            self._cut(batch)
             self._forget_if_done(batch)
         await self._writer.loaded()
         if self._kept:
@@ -185,8 +188,9 @@ class Outbox:
         """The master has recorded it, or does not want it."""
         kept = self._outcomes.pop(attempt, None)
         if kept is not None:
-            self._drop(kept)
+            # In the journal before its blobs are gone, or the next start would miss them.
             self._writer.add_lazily(_encoder.encode(Recorded((attempt,))))
+            self._drop(kept)
             self._look_for_room()
 
     def attempts(self) -> tuple[Attempt, ...]:
@@ -221,8 +225,8 @@ class Outbox:
         batch = self._batches.get(attempt)
         if batch is None:
             return
-        self._acknowledge(batch, count)
         self._writer.add_lazily(_encoder.encode(UnitsRecorded(attempt, count)))
+        self._acknowledge(batch, count)
         self._forget_if_done(batch)
         self._look_for_room()
 
@@ -324,18 +328,19 @@ class Outbox:
         match record:
             case UnitFinished(attempt, result=result):
                 blobs = {result.sha256: result} if result is not None and result.sha256 else {}
-                if attempt not in self._outcomes and self._has_blobs(blobs):
+                if attempt not in self._outcomes:
                     self._outcomes[attempt] = self._taken_up(attempt, record, size, blobs)
             case _BatchBegun(held):
-                if held.batch not in self._batches:
-                    batch = self._batches[held.batch] = _Batch(
-                        held, held.recorded, held.recorded, size, has_ended=True
-                    )
-                    self._writer.needs(batch.size)
+                batch = self._batches.setdefault(held.batch, _Batch(held, 0, 0, has_ended=True))
+                if not batch.results:
+                    batch.told = batch.recorded = held.recorded
+                    self._drop_begun(batch)
+                    self._writer.needs(size)
+                    batch.size = size
             case UnitsDone(worker, attempt, start):
                 blobs = {payload.sha256: payload for payload in record.blobs.values()}
                 found = self._batches.get(attempt)
-                if found is not None and found.told == start and self._has_blobs(blobs):
+                if found is not None and found.told == start:
                     found.results.append(self._taken_up(worker, record, size, blobs))
                     found.told = start + len(record.results)
             case Recorded(attempts):
@@ -346,8 +351,24 @@ class Outbox:
                 if (found := self._batches.get(attempt)) is not None:
                     self._acknowledge(found, count)
 
-    def _has_blobs(self, blobs: Mapping[str, Payload]) -> bool:
-        return all(self._writer.has_blob(digest, payload.size) for digest, payload in blobs.items())
+    def _is_whole(self, kept: _Kept) -> bool:
+        """The blobs of a message of an earlier daemon are there."""
+        message = kept.message
+        blobs: list[Payload] = []
+        if isinstance(message, UnitsDone):
+            blobs += message.blobs.values()
+        elif isinstance(message, UnitFinished) and message.result is not None and message.result.sha256:
+            blobs.append(message.result)
+        return all(self._writer.has_blob(payload.sha256, payload.size) for payload in blobs)
+
+    def _cut(self, batch: _Batch) -> None:
+        """Of a batch only what comes before the first that is not whole."""
+        whole = next((place for place, kept in enumerate(batch.results) if not self._is_whole(kept)), None)
+        while whole is not None and len(batch.results) > whole:
+            message = batch.results[-1].message
+            assert isinstance(message, UnitsDone)
+            batch.told = message.start
+            self._drop(batch.results.pop())
 
     def _taken_up(
         self, source: Attempt, message: UnitFinished | UnitsDone, size: int, blobs: Mapping[str, Payload]
