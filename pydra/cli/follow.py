@@ -8,6 +8,7 @@ there is news, or for ``TURN_S``. A master that goes away is waited for, since i
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -25,6 +26,10 @@ PATIENCE_S = 60.0
 
 PAUSE_S = 0.5
 """Seconds between two attempts to reach it."""
+
+
+WAITING_S = 3.0
+"""Seconds after which it is said why a task instance waits; most do not wait so long."""
 
 
 class StillRunning(PydraError):
@@ -62,8 +67,9 @@ class Watch:
         self._output = output
         self._seen: int | None = None
         self._after = 0
-        self._reached = time.monotonic()
+        self._reached = self._begun = time.monotonic()
         self._away = False
+        self._has_told = False
 
     def turn(self, wait_s: float) -> shapes.Record | None:
         """Ask once for news and show them; None if the master could not be reached."""
@@ -84,8 +90,20 @@ class Watch:
             return None
         self._reached, self._away = time.monotonic(), False
         self._seen = answer.get("seen")
+        if shapes.state(answer) == "queued" and not self._has_told:
+            self._tell_why()
         self._shown.progress(shapes.state(answer), shapes.percent(answer), answer.get("message"))
         return answer
+
+    def _tell_why(self) -> None:
+        """Say why it waits, once, if it does for a while."""
+        from pydra.cluster.controller import ControllerException
+
+        if time.monotonic() - self._begun >= WAITING_S:
+            self._has_told = True
+            with contextlib.suppress(ControllerException):  # the next question will show what is wrong
+                why = self._controller.explain(self._instance)["text"]
+                self._output.say(f"{why} More: pydra explain {self._instance}")
 
     def _lines(self, wait_s: float = 0.0) -> bool:
         """Show the lines that are new; False if there will be no more."""

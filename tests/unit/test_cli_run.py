@@ -206,3 +206,18 @@ def test_options_that_cannot_be_read_are_usage(given: tuple[str, ...]) -> None:
     controller = ScriptedController()
     assert 2 == call(controller, "run", KEY, *given).exit_code
     assert not controller.asked("queue_task")
+
+
+def test_wait_says_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, when it has waited for a while."""
+    monkeypatch.setattr("pydra.cli.follow.WAITING_S", 0.0)
+    controller = ScriptedController(
+        queue_task=[QUEUED],
+        wait_task=[state(0, "queued", seen=1), state(0, "queued", seen=2), COMPLETE],
+        task_lines=[NO_LINES],
+        explain=[{"text": "It waits: no node is ready."}],
+    )
+    result = call(controller, "run", KEY, "--wait")
+
+    assert 1 == result.stderr.count("It waits: no node is ready. More: pydra explain 7")
+    assert 1 == len(controller.asked("explain"))
