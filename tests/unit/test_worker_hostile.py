@@ -23,7 +23,7 @@ def run(name: str, args: object = None) -> tuple[Runtime, list[object]]:
         ("Unencodable", "failed", "result['rows'][1]: a value of type object"),
         ("Cyclic", "failed", "nested deeper than"),
         ("DeepRecursion", "failed", "RecursionError"),
-        ("EvilText", "task", "Evil"),
+        ("EvilText", "failed", "Evil"),
         ("LongMessage", "failed", "ValueError: \\ud800xxx"),
     ],
 )

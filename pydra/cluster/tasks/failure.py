@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pydra.errors import PydraError, TaskError
+from pydra.errors import PydraError, TaskError, TaskFailed
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def failure_of(fault: BaseException) -> RunFailure:
     try:
         return RunFailure(*_told(fault), traceback_of(fault))
     except BaseException:  # noqa: BLE001 - the exception is the author's code, its text too
-        return RunFailure(TaskError.code, type(fault).__name__)
+        return RunFailure(TaskFailed.code, type(fault).__name__)
 
 
 def words_of(fault: BaseException) -> str:
@@ -52,9 +52,9 @@ def words_of(fault: BaseException) -> str:
 
 def traceback_of(fault: BaseException) -> str:
     """The traceback without our own frames, cut to the limit; empty if it cannot be told."""
-    import traceback  # noqa: PLC0415 - only a failure pays for it
-
     try:
+        import traceback  # noqa: PLC0415 - only a failure pays for it; fails if all descriptors are in use
+
         told = traceback.TracebackException(type(fault), fault, fault.__traceback__, compact=True)
         _without_ours(told, 0)
         data = "".join(told.format()).encode("utf-8", "backslashreplace")
