@@ -391,3 +391,16 @@ def test_units_of_a_session_that_just_ended_are_not_acknowledged(bench: Sessions
         each.callback(None)
 
     assert [Ended(-2, 0, 0, 0)] == wire.heard()
+
+
+def test_results_of_units_that_a_crash_kept_from_the_store_wait_for_their_message(
+    bench: SessionsBench,
+) -> None:
+    """A node may have results of units that are not stored: the client sends those again, and hears once."""
+    wire = bench.opened()
+    wire.say(units(1))
+
+    bench.record(0, 1, 2, failures={2: Failure("failed", "no")})
+    assert [Results([1], [b"r1"])] == wire.heard()
+    told = wire.say(units(0, 2))
+    assert [Stored([0, 2], 2), Results([0, 2], [b"r0", b""], {1: ("failed", "no", "")})] == told

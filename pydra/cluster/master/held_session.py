@@ -161,10 +161,19 @@ class HeldSession:
         blobs: Mapping[int, Payload],
     ) -> None:
         """Results were committed."""
-        self._units.recorded(indexes)
+        others = self._units.recorded(indexes)
         client = self._client
         if client is None:
             return
+        if others:
+            # The units of a message that a crash kept from the store: they are told when it comes again.
+            places = [place for place, index in enumerate(indexes) if index not in others]
+            results = [results[place] for place in places]
+            failures = {new: failures[old] for new, old in enumerate(places) if old in failures}
+            blobs = {new: blobs[old] for new, old in enumerate(places) if old in blobs}
+            indexes = [indexes[place] for place in places]
+            if not indexes:
+                return
         if self._owed or blobs or not self._is_greeted or not client.has_room:
             self._owed.extend(indexes)
             self._pay()

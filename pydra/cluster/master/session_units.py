@@ -167,9 +167,11 @@ class SessionUnits:
             )
         return known
 
-    def recorded(self, indexes: Collection[int]) -> None:
-        """The results of these units are stored."""
+    def recorded(self, indexes: Collection[int]) -> set[int]:
+        """The results of these units are stored; those that do not run for the client now."""
+        others = set(indexes) - self._running.keys()
         self._bytes -= sum(map(self._running.pop, indexes, repeat(0)))
+        return others
 
     def forget(self) -> None:
         """What did not begin does not begin, until ``refill``."""
