@@ -197,8 +197,11 @@ class Checks:
                 raise Broken(f"node {number} still {what} {those[:5]}")
 
     def _check_repeats(self) -> None:
-        """Nothing was lost that a node had: no unit ran again that did not fail by itself."""
+        """Nothing was lost that a node had: what did not fail by itself ran once."""
         diary, works = self._cluster.diary, self._cluster.works
+        for number, instance in self._cluster.store._instances.items():
+            if instance.losses and not works.has_kills(number):
+                raise Broken(f"instance {number} was lost {instance.losses} times, and its worker never was")
         for key, begun in diary.begun.items():
             instance, branch, _ = key
             has_kills = self._cluster.plan.poison if branch == STEP else works.has_kills(instance)

@@ -19,9 +19,9 @@ from pydra.cluster.master.sessions import Sessions
 from pydra.cluster.scheduler import inputs, instructions
 from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested
 from pydra.cluster.wire import payload
-from pydra.cluster.wire.messages import ToNode
+from pydra.cluster.wire.messages import ToNode, UnitFinished, UnitsDone
 from pydra.events import Event
-from pydra.model.ids import InstanceId, NodeId
+from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Instance, Payload
 from pydra.model.options import Dependency, RunOptions
 from pydra.model.status import Status
@@ -154,6 +154,25 @@ class SimulatedNode(NodeBench):
         """The disk takes its time."""
         return await self.disk(function, *arguments)
 
+    def kept(self, has_power: bool) -> list[tuple[Attempt, int]]:
+        """The outcomes (0), and of batches how many results, that a daemon after this one must have."""
+        assert isinstance(self.journal, CrashingJournal)
+        if not has_power and not self.journal.is_safe:
+            return []
+        kept = []
+        for each in self.outbox._kept:
+            match each.message:
+                case UnitFinished(attempt) if each.is_written:
+                    kept.append((attempt, 0))
+                case UnitsDone(batch=batch, start=start, results=results) if each.is_written:
+                    kept.append((batch, start + len(results)))
+        return kept
+
+    def has_kept(self, attempt: Attempt, count: int) -> bool:
+        """It has this outcome, or so many results of this batch."""
+        batch = self.outbox._batches.get(attempt)
+        return attempt in self.outbox if count == 0 else batch is not None and batch.told >= count
+
     def crash(self, *, has_power: bool) -> None:
         """Be killed, with all workers; or lose the power, and what was not synced."""
         self.disk.is_dead = True
@@ -230,9 +249,13 @@ class SimulatedCluster:
         """A node is killed with all its workers, and starts anew."""
         self.trail.note("node killed", number)
         self.cables[number].scrap("the node was killed")
-        self.nodes[number].crash(has_power=has_power)
-        epochs = self.nodes[number].epochs
-        self.nodes[number] = SimulatedNode(self._directory / f"node{number}", self, epochs)
+        before = self.nodes[number]
+        kept = before.kept(has_power)
+        before.crash(has_power=has_power)
+        node = self.nodes[number] = SimulatedNode(self._directory / f"node{number}", self, before.epochs)
+        for attempt, count in kept:
+            if not node.has_kept(attempt, count):
+                self.faults.append(f"node {number} had results of {attempt} in its journal, and lost them")
         self._join(number)
 
     # What its users do.

@@ -66,6 +66,11 @@ class CrashingJournal(Journal):
         self._before: bytes | None = None
         """The file that was there before one that was made anew, until that is synced."""
 
+    @property
+    def is_safe(self) -> bool:
+        """All that was written is on the disk for good."""
+        return self._before is None and self._safe == self.size
+
     def open(self) -> list[bytes]:
         """Whatever is read is safe."""
         records = super().open()
