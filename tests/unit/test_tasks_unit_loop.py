@@ -275,3 +275,13 @@ def test_progress_counts_what_ended(total: int | None, percents: list[int]) -> N
     assert loop.run(iter("xxxx"), total)
     assert [percent for percent, _ in told] == percents
     assert told[1][1] == "1 done, 3 under way, 0 failed"
+
+
+def test_failed_units_have_ended() -> None:
+    """Of an unknown number of items too."""
+    loop = UnitLoop(Par(), ScriptedUnits(lambda units: []), float)
+    assert loop.progress() == 0
+    loop.completed, loop.failed = 1, 3
+    assert loop.progress() == 100
+    loop._flight = {4: (None, b""), 5: (None, b""), 6: (None, b""), 7: (None, b"")}
+    assert loop.progress() == 50

@@ -105,8 +105,8 @@ class UnitLoop:
         """Percent, of all items or, if nobody knows how many there are, of those that were drawn."""
         done = self.completed + self.failed
         if self.total is None:
-            known = self.completed + self.running
-            return 100 * self.completed // known if known else 0
+            known = done + self.running
+            return 100 * done // known if known else 0
         return min(100, 100 * done // self.total) if self.total else 0
 
     def message(self) -> str:
