@@ -19,8 +19,9 @@ from pydra.errors import TaskCancelled, TaskError, WireError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydra.cluster.interfaces import Units
-    from pydra.cluster.tasks.container import TaskContainer
     from pydra.cluster.tasks.task import Task
 
 
@@ -35,12 +36,12 @@ class ChildFailed(Exception):
 
 
 class ParallelChildren:
-    """One run of all children."""
+    """One run of all children of a container."""
 
-    def __init__(self, container: TaskContainer, units: Units) -> None:
+    def __init__(self, container: Task, children: Sequence[Task], units: Units) -> None:
         self._container = container
         self._units = units
-        self._tasks = [child.task for child in container.subtasks]
+        self._tasks = children
         self._waiting = deque(range(len(self._tasks)))
         self._asked: dict[str, int] = {}
         self._results: list[object] = [None] * len(self._tasks)

@@ -122,7 +122,8 @@ class TaskContainer(Task):
         from pydra.cluster.tasks.children import ChildFailed, ParallelChildren  # noqa: PLC0415 - few have any
 
         try:
-            return ParallelChildren(self, units_of(self)).run(arguments)
+            children = [child.task for child in self.subtasks]
+            return ParallelChildren(self, children, units_of(self)).run(arguments)
         except ChildFailed as fault:
             key = fault.child.get_key()
             # A container inside told already which of its own children it was.

@@ -26,9 +26,39 @@ from pydra.errors import InvalidParameters, TaskCancelled, TaskError, TaskNotFou
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Protocol
 
     from pydra.cluster.interfaces import Answered, Units
-    from pydra.cluster.tasks.parallel import ParallelTask
+    from pydra.cluster.tasks.task import Task
+
+    class Asking(Protocol):
+        """The task that asks for units, as `ParallelTask` describes it: its settings and its hooks."""
+
+        STOP_FLAG: bool
+        failure_policy: object
+        unit_retries: int
+        unit_retry_delay: float
+        unit_time_limit: float
+        failures: dict[int, UnitFailure]
+        _is_source_stopped: bool
+
+        @property
+        def subtask(self) -> Task:
+            """What each unit runs."""
+            ...
+
+        def get_key(self) -> str:
+            """Its task path."""
+            ...
+
+        def work_unit_complete(self, data: object, results: object) -> None:
+            """A unit is complete."""
+            ...
+
+        def work_unit_failed(self, data: object, failure: UnitFailure) -> None:
+            """A unit failed for good."""
+            ...
+
 
 WINDOW_UNITS = 4096
 """Units whose items are held, since they were drawn and no hook was called yet."""
@@ -63,7 +93,7 @@ _END = object()
 class UnitLoop:
     """Runs the units of one call of a parallel task's ``work``."""
 
-    def __init__(self, task: ParallelTask, units: Units, clock: Callable[[], float]) -> None:
+    def __init__(self, task: Asking, units: Units, clock: Callable[[], float]) -> None:
         """``clock`` tells rising seconds. `TaskError` if the task has no subtask, or wrong settings."""
         self.completed = self.failed = 0
         self.total: int | None = None
@@ -272,7 +302,7 @@ class UnitLoop:
                 return  # all of it was forgotten with the instance
 
 
-def _check_settings(task: ParallelTask) -> None:
+def _check_settings(task: Asking) -> None:
     for name, kinds in (
         ("unit_retries", int),
         ("unit_retry_delay", int | float),

@@ -7,8 +7,8 @@ TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydra.cluster.interfaces import Units
     from pydra.cluster.tasks.task import Task
-    from pydra.cluster.worker.asking import AskedUnits
 
 
 class Place:
@@ -46,7 +46,7 @@ class Surroundings:
     """The worker as a task sees it (``get_worker()``)."""
 
     def __init__(
-        self, worker_key: str, instance: int, attempt: str, capture: Callable[[], None], units: AskedUnits
+        self, worker_key: str, instance: int, attempt: str, capture: Callable[[], None], units: Units
     ) -> None:
         self.worker_key = worker_key
         self.instance = instance
