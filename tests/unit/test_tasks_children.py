@@ -47,6 +47,11 @@ class Steps(ParallelTask):
         return self.found
 
 
+def children_of(container: TaskContainer, units: Any) -> ParallelChildren:
+    """One run of the children of a container."""
+    return ParallelChildren(container, [child.task for child in container.subtasks], units)
+
+
 def side_by_side(*tasks: Task, percentages: tuple[float | None, ...] = ()) -> TaskContainer:
     made = TaskContainer(sequential=False)
     for index, task in enumerate(tasks):
@@ -56,7 +61,7 @@ def side_by_side(*tasks: Task, percentages: tuple[float | None, ...] = ()) -> Ta
 
 def run(container: TaskContainer, script: Script) -> tuple[object, ScriptedUnits]:
     units = ScriptedUnits(script)
-    return ParallelChildren(container, units).run({"data": 1}), units
+    return children_of(container, units).run({"data": 1}), units
 
 
 def test_results_are_in_the_order_of_the_children() -> None:
@@ -126,7 +131,7 @@ def test_children_that_did_not_end_are_forgotten() -> None:
     made = side_by_side(Step(), Step(), Step())
     units = ScriptedUnits(lambda told: [told.complete("0.Step", 0), told.fail("1.Step", 0)])
     with pytest.raises(Exception, match="no"):
-        ParallelChildren(made, units).run({})
+        children_of(made, units).run({})
     assert units.forgotten == ["2.Step"]
     assert [child.task.status() for child in made.subtasks] == [
         Status.COMPLETE,
@@ -161,7 +166,7 @@ def test_a_cancel_that_units_tell_goes_through() -> None:
             raise TaskCancelled
 
     with pytest.raises(TaskCancelled):
-        ParallelChildren(side_by_side(Step()), Cancelled(lambda _: [])).run({})
+        children_of(side_by_side(Step()), Cancelled(lambda _: [])).run({})
 
 
 def test_answers_that_nobody_awaits_are_passed_over() -> None:
