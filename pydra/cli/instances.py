@@ -94,7 +94,11 @@ def show_outcome(output: Output, answer: shapes.Record) -> int:
             f"Task instance {answer['id']} has not ended: {shapes.state(answer)}.", FAILED, "not_final"
         )
     if shapes.state(answer) == "complete":
-        output.value(answer.get("result"))
+        if answer.get("result") is None and answer.get("download"):
+            size = int(answer["size"]) / 2**20
+            output.say(f"The result is {size:.1f} MiB; Client().instance({answer['id']}).result() gets it.")
+        else:
+            output.value(answer.get("result"))
         return 0
     if answer.get("traceback"):
         output.say(str(answer["traceback"]).rstrip("\n"))

@@ -119,6 +119,7 @@ def outcome(answer: Record) -> dict[str, object]:
         "percent": percent(answer),
         "message": answer.get("message"),
         "result": answer.get("result"),
+        "size": answer.get("size"),
         "error": answer.get("error"),
         "traceback": answer.get("traceback"),
         **_units(answer),

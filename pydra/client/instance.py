@@ -33,7 +33,7 @@ class TaskInstance:
     A task instance, by its id. All methods ask the master, and raise `ControllerException`.
 
     The mapping that `state` and `wait` return has ``id, status, state, percent, message, result, error,
-    traceback``.
+    traceback, size, download``: a ``result`` that JSON does not hold, or that is large, has a ``download``.
     """
 
     def __init__(self, controller: WebController, instance_id: int, task_key: str | None = None) -> None:
@@ -74,16 +74,17 @@ class TaskInstance:
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError(f"Instance {self.id} has not ended within {timeout_s} seconds.")
 
-    def result(self, timeout_s: float | None = None) -> Any:  # whatever the task returned, as JSON
+    def result(self, timeout_s: float | None = None) -> Any:  # whatever the task returned
         """
-        What the task returned, when it has.
+        What the task returned, when it has: bytes, dates and so on as such, of any size; a tuple as a list.
 
         `TaskFailed` (with the task's traceback as a note), `TaskCancelled`, or `TimeoutError`.
         """
         state = self.wait(timeout_s=timeout_s)
         status = Status(state["status"])
         if status is Status.COMPLETE:
-            return state["result"]
+            # JSON does not hold everything, nor what is large.
+            return self._controller.fetch_result(self.id) if state.get("download") else state["result"]
         if status is Status.CANCELLED:
             raise TaskCancelled(f"Instance {self.id} was cancelled.")
         failure = TaskFailed(f"Instance {self.id} failed: {state['error']}")

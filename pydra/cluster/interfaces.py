@@ -280,6 +280,16 @@ OpenUpload = Callable[[str], UploadSink]
 """Begins to take a package of this name; raises a `PydraError` if it would not be taken."""
 
 
+OpenPayload = Callable[[], UploadSink]
+"""Begins to take the packed arguments of a submission; raises a `PydraError` if they would not be taken."""
+
+OpenResult = Callable[[int], Awaitable[tuple[int, AsyncIterator[bytes]]]]
+"""
+The packed result of a task instance, by its id: its size and its bytes. `NotFound` if there is none; a
+`PydraError` of the iterator, before its end, says that the bytes are not good.
+"""
+
+
 class Socket(Protocol):
     """A WebSocket of a client that is logged in, as its speaker sees it."""
 

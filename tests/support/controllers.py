@@ -33,7 +33,7 @@ from pydra.cluster.controller.web.calls import FunctionCalls
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.controller.web.limits import ControllerFactory, LimitedChannel, Limits
 from pydra.cluster.controller.web.upgrade import Upgrades
-from pydra.cluster.interfaces import OpenUpload, Speakers
+from pydra.cluster.interfaces import OpenPayload, OpenResult, OpenUpload, Speakers
 
 ADDRESS = "192.0.2.7"
 
@@ -159,6 +159,8 @@ class MemoryServer:
         random_bytes: Callable[[int], bytes] | None = None,
         open_upload: OpenUpload | None = None,
         speakers: Speakers | None = None,
+        open_payload: OpenPayload | None = None,
+        open_result: OpenResult | None = None,
     ) -> None:
         self.clock = Clock()
         counter = itertools.count(1)
@@ -176,6 +178,8 @@ class MemoryServer:
             lambda size: bytes(size),
             open_upload,
             Upgrades(self.clock, self.limits, speakers) if speakers else None,
+            open_payload,
+            open_result,
         )
         self.factory = ControllerFactory(self.clock, self.calls, self.limits)
         self._connections: list[MemoryConnection] = []

@@ -19,6 +19,7 @@ from pydra.cluster.master.commands.tasks import TaskCommands
 from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.log_archive import LogArchive
 from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.master.payloads import Payloads
 from pydra.cluster.master.roster import Roster
 from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.packages.repository import Repository
@@ -95,12 +96,14 @@ class CommandsBench(Heart):
         self.explanations = ExplanationCommands(self.instances, self.scheduler, self.roster, self.wall_clock)
         self.pauses = PauseCommands(self.instances, self.dispatcher, self.scheduler)
         self.tasks = TaskCommands(self.library, self.store)
+        self.payloads = Payloads(self.clock, self.blobs, self.uses, unthreaded)
         self.submissions = Submissions(
             self.library,
             self.describer,
             self.dispatcher,
             self.blobs,
             self.uses,
+            self.payloads,
             unthreaded,
             self.wall_clock,
             InstanceId(0),

@@ -178,6 +178,8 @@ def test_result(running: CommandsBench) -> None:
         "percent": 100,
         "message": None,
         "result": {"a": [1, 2.5, None], "b": "eA=="},
+        "size": len(data),
+        "download": "/results/1",
         "error": None,
         "error_code": None,
         "traceback": None,

@@ -26,6 +26,9 @@ CONTROLLER_ERROR_UNKNOWN = -5
 CONTROLLER_ERROR_FUNCTION_NOT_FOUND = -6
 """The master has no function of that name."""
 
+BODY_LIMIT = 1024 * 1024
+"""Bytes of the body of a call; arguments that need more are sent ahead."""
+
 LOGIN_ROLE = "administrator"
 """As whom the holder of ``master.key`` logs in; it is part of what is signed."""
 

@@ -235,6 +235,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
             Parameter("args", "object", default=_NOTHING, nullable=True),
             _REQUEST_KEY,
             _OPTIONS,
+            Parameter("args_payload", "text", default=None, nullable=True),
+            Parameter("args_packed", "text", default=None, nullable=True),
         ),
         keyed=True,
     ),

@@ -14,9 +14,6 @@ from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire import payload
 from pydra.errors import WireError
 
-SENT_AT_ONCE = 1024 * 1024
-"""Bytes that are read for one turn of a stream."""
-
 REMEMBERED = 1_000
 """Blobs that a node may have sent and not told of."""
 
@@ -51,12 +48,8 @@ class NodeBlobs:
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
         """A blob, for the node."""
-        chunks = self._blobs.chunks(digest, SENT_AT_ONCE)
-        try:
-            while (chunk := await self._in_thread(next, chunks, None)) is not None:
-                yield chunk
-        finally:
-            await self._in_thread(chunks.close)
+        async for chunk in blob_pieces(self._blobs, digest, self._in_thread):
+            yield chunk
 
     def _arrived(self, digest: str, size: int) -> None:
         """It is on the disk, and held by its sink, which gives that over."""
@@ -124,6 +117,16 @@ class _BlobSink:
         if self._writer is None:
             self._writer = await self._in_thread(self._blobs.writer)
         return self._writer
+
+
+async def blob_pieces(blobs: Blobs, digest: str, in_thread: InThread) -> AsyncIterator[bytes]:
+    """The bytes of a blob; `StoreError` in the place of their end if they are not those of its name."""
+    reader = blobs.reader(digest)
+    try:
+        while piece := await in_thread(reader.read):
+            yield piece
+    finally:
+        reader.close()
 
 
 async def _called(in_thread: InThread, function: Callable[[], None]) -> None:

@@ -40,6 +40,7 @@ from pydra.cluster.master.log_seal import LogSeal, load_secret
 from pydra.cluster.master.node_link import NodeLink, Surroundings
 from pydra.cluster.master.old_versions import OldVersions
 from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.master.payloads import Payloads
 from pydra.cluster.master.roster import Dialer, Roster
 from pydra.cluster.master.sessions import Sessions
 from pydra.cluster.master.task_logs import TaskLogs
@@ -103,6 +104,7 @@ class MasterService:
         stops.push_async_callback(self._store.close)
         await self._make(self._store)
         stops.callback(self._dispatcher.stop)
+        stops.callback(self._payloads.stop)
         stops.callback(self._sessions.stop)
         await self._workers.start()
         stops.push_async_callback(self._workers.stop)
@@ -163,6 +165,7 @@ class MasterService:
         await self._make_packages(store, files)
         await self._make_logs(files, log_file)
         self._files = files
+        self._payloads = Payloads(reactor, self._blobs, self._uses, files)
         unfinished = await store.unfinished()
         nodes = [node.id for node in self._roster.nodes()]
         self._dispatcher.restore(unfinished, await past_of(store, unfinished), nodes)
@@ -180,6 +183,8 @@ class MasterService:
             authentication,
             open_upload=self._uploads.open,
             speakers={SUBPROTOCOL: self._sessions.connect},
+            open_payload=self._payloads.open,
+            open_result=self._instances.open_result,
         )
 
     async def _make_packages(self, store: Store, files: InThread) -> None:
@@ -251,12 +256,13 @@ class MasterService:
             self._dispatcher,
             self._blobs,
             self._uses,
+            self._payloads,
             files,
             self._wall_clock,
             await store.highest_instance(),
         )
         self._sessions = self._make_sessions(store, files, submissions)
-        instances = InstanceCommands(
+        self._instances = instances = InstanceCommands(
             self._dispatcher, self._scheduler, store, self._events, self._blobs, files, seconds
         )
         history = HistoryCommands(

@@ -12,14 +12,18 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Container, Generator, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pydra.errors import StoreError
 
 CHUNK = 256 * 1024
-"""Bytes that ``chunks`` reads at a time, unless it is told."""
+"""Bytes that ``chunks`` reads at a time."""
+
+PIECE = 1024 * 1024
+"""Bytes that a ``BlobReader`` gives at a time."""
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = ".unfinished-"
@@ -58,9 +62,13 @@ class Blobs:
         """All bytes of a blob; `StoreError` if it is missing or its bytes are not those it was named for."""
         return b"".join(self.chunks(sha256))
 
-    def chunks(self, sha256: str, size: int = CHUNK) -> Generator[bytes]:
+    def reader(self, sha256: str) -> BlobReader:
+        """A blob that is read in pieces, by threads in turn."""
+        return BlobReader(self.path(sha256), sha256)
+
+    def chunks(self, sha256: str) -> Iterator[bytes]:
         """
-        The bytes of a blob in pieces of this size.
+        The bytes of a blob in pieces.
 
         `StoreError` if it is missing or cannot be read, or after the last piece if the bytes are not those it
         was named for.
@@ -68,7 +76,7 @@ class Blobs:
         digest = hashlib.sha256()
         try:
             with self.path(sha256).open("rb") as file:
-                while chunk := file.read(size):
+                while chunk := file.read(CHUNK):
                     digest.update(chunk)
                     yield chunk
         except FileNotFoundError as error:
@@ -110,6 +118,44 @@ class Blobs:
             os.close(directory)
 
 
+class BlobReader:
+    """One blob that is being read; ``close`` may be called at any time, from anywhere."""
+
+    def __init__(self, path: Path, sha256: str) -> None:
+        self._path = path
+        self._sha256 = sha256
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self._is_closed = False
+
+    def read(self) -> bytes:
+        """
+        The next piece; nothing after the last.
+
+        `StoreError` as of ``chunks``: in the place of the end, if the bytes are not those of its name.
+        """
+        try:
+            if self._file is None:
+                self._file = self._path.open("rb", buffering=0)
+            piece = self._file.read(PIECE)
+        except FileNotFoundError as error:
+            raise StoreError(f"The blob {self._sha256} is missing.") from error
+        except (OSError, ValueError) as error:
+            raise StoreError(f"The blob {self._sha256} cannot be read: {error}.") from error
+        self._digest.update(piece)
+        if not piece and self._digest.hexdigest() != self._sha256:
+            raise StoreError(f"The blob {self._sha256} is damaged.")
+        if self._is_closed:
+            self._file.close()
+        return piece
+
+    def close(self) -> None:
+        """Read no more; a read that is under way ends."""
+        self._is_closed = True
+        if self._file is not None:
+            self._file.close()
+
+
 class BlobWriter:
     """One blob that is being written; ended by ``finish`` or ``abort``, whichever is first."""
 
@@ -121,6 +167,11 @@ class BlobWriter:
         with _told():
             self._descriptor, self._path = blobs._open()
         self._ended = False
+
+    @property
+    def sha256(self) -> str:
+        """The name of what was written so far."""
+        return self._digest.hexdigest()
 
     def write(self, data: bytes) -> None:
         """Add bytes; `StoreError` if the disk does not take them, and then the blob is aborted."""

@@ -2,7 +2,8 @@
 """
 The function protocol: a request becomes the call of a command, and what it returns or raises the answer.
 
-A package is uploaded as the body of ``POST /packages/<name>``; it goes to a file, not into memory.
+``POST /packages/<name>`` uploads a package, and ``POST /payloads`` packed arguments: the bodies go to files,
+not into memory. ``GET /results/<id>`` streams a packed result.
 ``GET /ws`` becomes a WebSocket.
 
 One guard stands before routing, for every verb and every path but the public ones. Nothing that a caller
@@ -24,12 +25,13 @@ from twisted.python.failure import Failure
 from pydra.cluster.controller.functions import FUNCTIONS, Function, bind, checked_request_key
 from pydra.cluster.controller.web import health, strict_json
 from pydra.cluster.controller.web.authentication import Authentication
+from pydra.cluster.controller.web.download import Download
 from pydra.cluster.controller.web.limits import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, error_body
 from pydra.cluster.controller.web.upgrade import PATH, Upgrades
 from pydra.cluster.controller.web.upload import Upload
-from pydra.cluster.interfaces import Commands, OpenUpload
-from pydra.errors import HTTP_STATUS, InternalError, InvalidParameters, PydraError, RequestError
+from pydra.cluster.interfaces import Commands, OpenPayload, OpenResult, OpenUpload
+from pydra.errors import HTTP_STATUS, InternalError, InvalidParameters, NotFound, PydraError, RequestError
 
 _VERBS: Final = (b"GET", b"HEAD", b"POST")
 _ALLOW_ALL: Final = b"Allow: GET, HEAD, POST\r\n"
@@ -37,11 +39,15 @@ _ALLOW_READ: Final = b"Allow: GET, HEAD\r\n"
 _ALLOW_POST: Final = b"Allow: POST\r\n"
 _ALLOW_GET: Final = b"Allow: GET\r\n"
 _UPLOADS: Final = b"/packages/"
+_PAYLOADS: Final = b"/payloads"
+_RESULTS: Final = b"/results/"
 _NAME_LIMIT: Final = 200
+_DIGITS: Final = 18
 _LOGIN: Final = b'WWW-Authenticate: Bearer realm="pydra"\r\n'
 _RETRY: Final = b"Retry-After: 60\r\n"
 _UNAUTHORIZED: Final = error_body("unauthorized", "Log in first.")
 _FUNCTION_NOT_FOUND: Final = error_body("function_not_found", "There is no function of that name.")
+_RESULT_NOT_FOUND: Final = error_body(NotFound.code, "There is no such result.")
 _NOT_ALLOWED: Final = error_body("method_not_allowed", "This verb is not allowed here.")
 _STOPPING: Final = error_body("cluster", "The master is stopping; ask again later.")
 _MEDIA_TYPE: Final = error_body(
@@ -72,6 +78,8 @@ class FunctionCalls:
         random_bytes: Callable[[int], bytes] = os.urandom,
         open_upload: OpenUpload | None = None,
         upgrades: Upgrades | None = None,
+        open_payload: OpenPayload | None = None,
+        open_result: OpenResult | None = None,
     ) -> None:
         unknown = sorted(set(commands) - set(FUNCTIONS))
         if unknown:
@@ -81,6 +89,8 @@ class FunctionCalls:
         self._random_bytes = random_bytes
         self._open_upload = open_upload
         self._upgrades = upgrades
+        self._open_payload = open_payload
+        self._open_result = open_result
         self._is_stopping = False
         self._waits: set[Deferred[None]] = set()
         self._routes = {
@@ -94,10 +104,14 @@ class FunctionCalls:
         """Bytes of body that this caller may send."""
         if not self._is_known(request):
             return self._limits.body_before_login
+        if self._open_payload is not None and request.channel.target() == _PAYLOADS:
+            return self._limits.payload
         return self._limits.upload if self._uploaded(request) else self._limits.body
 
     def open_upload(self, request: ControllerRequest) -> Upload | None:
-        """Where the package in the body of the request goes; None if it is no upload of a known caller."""
+        """Where the body of the request goes; None if it is no upload of a known caller."""
+        if self._open_payload is not None and request.channel.target() == _PAYLOADS:
+            return Upload(self._open_payload, request.channel.read) if self._is_known(request) else None
         package = self._uploaded(request)
         open_upload = self._open_upload
         if not package or open_upload is None or not self._is_known(request):
@@ -144,6 +158,8 @@ class FunctionCalls:
                 request.answer(405, _NOT_ALLOWED, _ALLOW_POST)
         elif path == PATH and self._upgrades is not None:
             self._upgrade(request, self._upgrades)
+        elif path.startswith(_RESULTS) and self._open_result is not None:
+            self._download(request, self._open_result)
         elif route is None:
             request.answer(404, _FUNCTION_NOT_FOUND)
         elif verb != b"POST":
@@ -167,6 +183,35 @@ class FunctionCalls:
             return
         done = Deferred.fromCoroutine(self._carry_out(request, upload.finish, {}))
         done.addErrback(lambda failure: self._fault(request, failure))
+
+    def _download(self, request: ControllerRequest, open_result: OpenResult) -> None:
+        """Answer with the packed result of an instance."""
+        number = request.path[len(_RESULTS) :]
+        if request.method == b"POST":
+            request.answer(405, _NOT_ALLOWED, _ALLOW_READ)
+        elif self._is_stopping:
+            request.answer(503, _STOPPING)
+        elif not number.isdigit() or len(number) > _DIGITS:
+            request.answer(404, _RESULT_NOT_FOUND)
+        else:
+            done = Deferred.fromCoroutine(self._send_result(request, open_result, int(number)))
+            request.waiting = done
+            done.addErrback(lambda failure: self._fault(request, failure))
+
+    async def _send_result(self, request: ControllerRequest, open_result: OpenResult, number: int) -> None:
+        try:
+            size, chunks = await open_result(number)
+        except CancelledError:
+            return
+        except PydraError as fault:
+            self._refusal(request, fault)
+            return
+        try:
+            await Download(request, size, chunks).send()
+        except (CancelledError, TimeoutError):
+            return  # the caller went away, or reads no more
+        except PydraError as fault:
+            self._log.warn("Result {number} was not sent: {fault}", number=number, fault=str(fault))
 
     def _call(self, request: ControllerRequest, route: _Route) -> None:
         function = route.function

@@ -16,6 +16,10 @@ ANSWER_TIMEOUT_S: Final = 60.0
 """Between two bytes of an answer; the longest call waits for 25 seconds."""
 
 
+_JOINED: Final = 64 * 1024
+"""Bytes of a body that is sent together with the head; a copy of a larger one costs more than it saves."""
+
+
 class Answer(NamedTuple):
     """A whole answer."""
 
@@ -106,7 +110,11 @@ class Connection:
         self.is_open = False
         try:
             # One write, so one segment: http.client's own request would be two.
-            self._socket.sendall(head.encode("ascii") + body)
+            if len(body) <= _JOINED:
+                self._socket.sendall(head.encode("ascii") + body)
+            else:
+                self._socket.sendall(head.encode("ascii"))
+                self._socket.sendall(body)
         except OSError as fault:
             # A refusal may have been sent before all of the body was: then it is there to be read.
             if isinstance(fault, TimeoutError):

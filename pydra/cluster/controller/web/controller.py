@@ -44,7 +44,8 @@ class WebController:
     The key is read at the first call, and connections are kept between calls; threads may share one
     controller. Calls raise `ControllerException`, or its `ControllerRemoteException` if the function itself
     refused or failed. An attribute is a function of the master unless it begins with an underscore;
-    ``upload_package`` sends a package, and ``close`` closes the kept connections.
+    ``upload_package`` sends a package, ``fetch_result`` gets a result of any size, and ``close`` closes the
+    kept connections.
     """
 
     def __init__(
@@ -61,7 +62,17 @@ class WebController:
         return function
 
     def __dir__(self) -> list[str]:
-        return ["close", "upload_package"]
+        return ["close", "fetch_result", "upload_package"]
+
+    def fetch_result(self, task_id: int) -> Any:  # whatever the task returned
+        """
+        What a task instance that is complete returned, of any size, in Python's own types.
+
+        ``task_result`` shows it as JSON, and not if it is large.
+        """
+        from pydra.cluster.wire import payload  # noqa: PLC0415 - others need no MessagePack
+
+        return payload.unpack(self._session.fetch(f"/results/{int(task_id)}"))
 
     def upload_package(self, package: str, packed: bytes) -> Any:  # JSON
         """

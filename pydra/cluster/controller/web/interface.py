@@ -14,7 +14,7 @@ from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.calls import FunctionCalls
 from pydra.cluster.controller.web.limits import ControllerFactory, LimitedTLSFactory, Limits
 from pydra.cluster.controller.web.upgrade import Upgrades
-from pydra.cluster.interfaces import Commands, OpenUpload, Speakers
+from pydra.cluster.interfaces import Commands, OpenPayload, OpenResult, OpenUpload, Speakers
 from pydra.errors import ConfigError
 
 CLOSE_GRACE_S = 0.2
@@ -29,8 +29,8 @@ class ControllerService:
     Answers controllers on ``interface`` (an IP address) and ``port`` (0: chosen by the system).
 
     ``commands`` carry out the functions; see `pydra.cluster.controller.functions` for what they are given.
-    ``open_upload`` takes packages, and ``speakers`` speak over WebSockets; without them there is no such
-    path.
+    ``open_upload`` takes packages, ``open_payload`` arguments; ``open_result`` gives results; ``speakers``
+    speak over WebSockets; without them there is no such path.
     """
 
     _log = Logger()
@@ -46,6 +46,8 @@ class ControllerService:
         limits: Limits | None = None,
         open_upload: OpenUpload | None = None,
         speakers: Speakers | None = None,
+        open_payload: OpenPayload | None = None,
+        open_result: OpenResult | None = None,
     ) -> None:
         limits = limits or Limits()
         upgrades = Upgrades(reactor, limits, speakers) if speakers else None
@@ -53,7 +55,13 @@ class ControllerService:
         self._address = interface
         self._port = port
         self._interface = FunctionCalls(
-            commands, authentication, limits, open_upload=open_upload, upgrades=upgrades
+            commands,
+            authentication,
+            limits,
+            open_upload=open_upload,
+            upgrades=upgrades,
+            open_payload=open_payload,
+            open_result=open_result,
         )
         self._factory = ControllerFactory(reactor, self._interface, limits)
         self._tls = LimitedTLSFactory(controller_context(identity), self._factory, reactor)

@@ -21,7 +21,9 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 from typing_extensions import override
 
+from pydra.cluster.controller import BODY_LIMIT
 from pydra.cluster.controller.web.request import ControllerRequest, plain_answer
+from pydra.cluster.wire.payload import SIZE_LIMIT
 
 if TYPE_CHECKING:
     from twisted.internet.base import DelayedCall
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
 class Limits(msgspec.Struct, frozen=True):
     """What one listener takes; sizes in bytes."""
 
-    body: int = 1024 * 1024
+    body: int = BODY_LIMIT
     body_before_login: int = 16 * 1024
     """What an unknown caller may make us hold; a login needs less than 2 KiB."""
     upload: int = 64 * 1024 * 1024
     """The compressed archive of a package."""
+    payload: int = SIZE_LIMIT
+    """The packed arguments of a submission."""
     headers: int = 16 * 1024
     header_count: int = 100
     headers_s: float = 10.0

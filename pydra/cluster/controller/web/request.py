@@ -24,6 +24,7 @@ _STATUS_LINES: Final = {
 _COMMON: Final = (
     b"Content-Type: application/json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 )
+_PACKED: Final = _COMMON.replace(b"application/json", b"application/vnd.msgpack")
 _CLOSE: Final = b"Connection: close\r\n"
 
 
@@ -102,6 +103,16 @@ class ControllerRequest(Request):
         if values is None or len(values) != 1 or not values[0].isascii():
             return None
         return str(values[0], "ascii")
+
+    def begin(self, size: int) -> None:
+        """Begin an answer of so many bytes that are no JSON, which go to the channel; ``finish`` ends it."""
+        headers = self.channel.factory.date()
+        if not self.channel.persistent:
+            headers += _CLOSE
+        length = b"Content-Length: %d\r\n\r\n" % size
+        self.channel.write(b"".join((_STATUS_LINES[200], _PACKED, headers, length)))
+        self.startedWriting = 1
+        self.sentLength = size
 
     def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
         """Send a JSON answer; ``headers`` are further lines, each ended."""

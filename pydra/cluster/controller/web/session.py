@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote
 
 from pydra.cluster.controller import (
+    BODY_LIMIT,
     CONTROLLER_ERROR_DISCONNECTED,
     CONTROLLER_ERROR_NO_RSA_KEY,
     CONTROLLER_ERROR_UNKNOWN,
@@ -84,9 +85,27 @@ class Session:
         """
         What the function returned; `ControllerException` otherwise.
 
-        TypeError or ValueError if an argument cannot be written as JSON.
+        TypeError or ValueError if an argument cannot be written as JSON; those of a submission may be all
+        that a payload holds, and of any length.
         """
-        body = _body(args, kwargs)
+        try:
+            body = _body(args, kwargs)
+        except (TypeError, ValueError):
+            if function not in KEYED:
+                raise
+            body = None
+        if body is None or (len(body) > BODY_LIMIT and function in KEYED):
+            # Loaded only here: most programs send JSON alone.
+            from pydra.cluster.controller.web.large import submit  # noqa: PLC0415
+
+            return submit(self, function, args, kwargs)
+        return self._called(function, body, kwargs)
+
+    def call_json(self, function: str, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+        """As ``call``, but what JSON does not hold is refused here or by the master."""
+        return self._called(function, _body(args, kwargs), kwargs)
+
+    def _called(self, function: str, body: bytes, kwargs: Mapping[str, object]) -> object:
         headers = ""
         if function in KEYED and kwargs.get("request_key") is None:
             headers = f"Idempotency-Key: {os.urandom(16).hex()}\r\n"
@@ -99,18 +118,30 @@ class Session:
 
     def upload(self, package: str, packed: bytes) -> object:
         """What the master answers to a package; `ControllerException` otherwise."""
+        return self.send(f"/packages/{quote(package, safe='')}", packed)
+
+    def send(self, path: str, packed: bytes) -> object:
+        """What the master answers to bytes; `ControllerException` otherwise."""
+        return meaning(path, self._logged_in("POST", path, packed))
+
+    def fetch(self, path: str) -> bytes:
+        """The bytes that the master has there; `ControllerException` otherwise."""
+        answer = self._logged_in("GET", path, b"")
+        if answer.status != 200:
+            meaning(path, answer)
+        return answer.body
+
+    def _logged_in(self, verb: str, path: str, body: bytes) -> Answer:
         if not self._token:
             self.call("cluster_info", (), {})  # a login costs less than sending all of it twice
         token = self._token
-        answer = self._send(package, packed, token)
-        if answer.status == 401:
-            answer = self._send(package, packed, self._log_in(token))
-        return meaning("upload_package", answer)
+        answer = self._exchanged(verb, path, body, token)
+        return self._exchanged(verb, path, body, self._log_in(token)) if answer.status == 401 else answer
 
-    def _send(self, package: str, packed: bytes, token: str) -> Answer:
-        path, headers = f"/packages/{quote(package, safe='')}", f"Authorization: Bearer {token}\r\n"
+    def _exchanged(self, verb: str, path: str, body: bytes, token: str) -> Answer:
+        headers = f"Authorization: Bearer {token}\r\n"
         return self._use(
-            lambda connection: connection.exchange("POST", path, headers, packed, "application/octet-stream"),
+            lambda connection: connection.exchange(verb, path, headers, body, "application/octet-stream"),
             repeat=True,
         )
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ class Upload:
 
     def __init__(self, open_sink: Callable[[], UploadSink], read: Callable[[bool], None]) -> None:
         self._read = read
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
         self._size = 0
         self.is_whole = False
         """All of the body was received, and somebody waits for the answer."""
@@ -79,7 +78,9 @@ class Upload:
 
     async def _work(self, sink: UploadSink) -> None:
         while self._waiting and self._fault is None:
-            data = self._waiting.popleft()
+            # A thread for each record of TLS would take longer than what it does.
+            data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+            self._waiting.clear()
             try:
                 await sink.write(data)
             except Exception as fault:  # noqa: BLE001 - told with the answer, as any fault of a command is

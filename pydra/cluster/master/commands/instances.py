@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.commands.objects import (
     JSON,
-    as_json,
     instance_object,
     outcome_object,
     percent,
+    shown,
     units_object,
 )
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.event_log import EventLog
+from pydra.cluster.master.node_blobs import blob_pieces
 from pydra.cluster.master.unit_tally import UnitsView
 from pydra.cluster.scheduler.inputs import CancelRequested
 from pydra.cluster.scheduler.machine import Scheduler
@@ -25,6 +26,9 @@ from pydra.model.ids import InstanceId
 from pydra.model.instance import Instance
 from pydra.model.status import Status
 from pydra.model.unit import UnitCounts
+
+JSON_LIMIT = 1024 * 1024
+"""Bytes of a packed result that is shown as JSON."""
 
 
 class InstanceCommands:
@@ -158,20 +162,36 @@ class InstanceCommands:
             return None
         return UnitsView(stored.complete, stored.failed, 0, stored.queued)
 
-    async def _result(self, instance: Instance) -> object:
+    async def open_result(self, task_id: int) -> tuple[int, AsyncIterator[bytes]]:
+        """The size of the packed result, and its bytes; `NotFound` if there is none."""
+        held = (await self.find(task_id)).result
+        if held is None:
+            raise NotFound(f"Task instance {task_id} has no result.")
+        if held.sha256:
+            return held.size, blob_pieces(self._blobs, held.sha256, self._in_thread)
+        return held.size, _inline(held.inline)
+
+    async def _result(self, instance: Instance) -> tuple[object, bool]:
+        """The JSON of the result, if it is not too large for that, and whether it is all of it."""
         result = instance.result
         if result is None:
-            return None
+            return None, True
         if not result.sha256:
-            return as_json(result.inline)
-        value: object = await self._in_thread(self._read, result.sha256)
-        return value
+            return shown(result.inline)
+        if result.size > JSON_LIMIT:
+            return None, False
+        found: tuple[object, bool] = await self._in_thread(self._read, result.sha256)
+        return found
 
-    def _read(self, digest: str) -> object:
-        return as_json(self._blobs.read(digest))
+    def _read(self, digest: str) -> tuple[object, bool]:
+        return shown(self._blobs.read(digest))
 
     def _object(self, instance: InstanceId) -> JSON:
         dispatcher = self._dispatcher
         return instance_object(
             dispatcher.live[instance], dispatcher.progress.get(instance), dispatcher.units.view(instance)
         )
+
+
+async def _inline(data: bytes) -> AsyncIterator[bytes]:
+    yield data

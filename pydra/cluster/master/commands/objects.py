@@ -37,6 +37,16 @@ def as_json(data: bytes) -> object:
         return None
 
 
+def shown(data: bytes) -> tuple[object, bool]:
+    """The JSON of a result, and whether it is all of it: bytes, dates and others it only shows."""
+    try:
+        told = payload.unpack(data)
+    except WireError:
+        return None, False
+    as_shown = payload.to_json(told)
+    return as_shown, told == as_shown
+
+
 def value(held: Payload | None) -> object:
     """The JSON of an inline payload; None for a blob, which only ``task_result`` reads."""
     return as_json(held.inline) if held is not None and not held.sha256 else None
@@ -82,9 +92,19 @@ def instance_object(
 
 
 def outcome_object(
-    instance: Instance, progress: Progress | None, seen: int, result: object, units: UnitsView | None = None
+    instance: Instance,
+    progress: Progress | None,
+    seen: int,
+    result: tuple[object, bool],
+    units: UnitsView | None = None,
 ) -> JSON:
-    """Where an instance stands and what came of it, for ``wait_task`` and ``task_result``."""
+    """
+    Where an instance stands and what came of it, for ``wait_task`` and ``task_result``.
+
+    ``size`` are the bytes of the packed result. If the JSON in ``result`` is not all of it, ``download`` is
+    where all of it can be had.
+    """
+    held, (told, is_whole) = instance.result, result
     failure = instance.failure
     return {
         **units_object(units),
@@ -95,7 +115,9 @@ def outcome_object(
         "final": instance.status.is_final,
         "percent": percent(instance, progress),
         "message": progress.message if progress is not None else None,
-        "result": result,
+        "result": told,
+        "size": None if held is None else held.size,
+        "download": None if held is None or is_whole else f"/results/{instance.id}",
         "error": failure.message if failure is not None else None,
         "error_code": failure.code if failure is not None else None,
         "traceback": failure.traceback if failure is not None else None,
