@@ -24,8 +24,8 @@ from pydra.cluster.controller import (
     ControllerException,
     ControllerRemoteException,
 )
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.controller import WebController
-from pydra.cluster.controller.web.limits import Limits
 from pydra.errors import InvalidParameters, NotFound
 from tests.support.controllers import Desk, RunningServer, keys, running_server
 

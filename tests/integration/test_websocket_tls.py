@@ -22,7 +22,7 @@ from pydra.cluster.controller.session_messages import (
     decode_to_session,
     encode,
 )
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.interfaces import Socket
 from tests.support.controllers import Desk, RunningServer, keys, running_server
 from tests.support.daemons import wait_until

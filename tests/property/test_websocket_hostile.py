@@ -9,7 +9,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from wsproto.events import BytesMessage, TextMessage
 from wsproto.frame_protocol import Opcode
 
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from tests.support.controllers import Desk, MemoryServer
 from tests.support.websockets import NAME, Ears, Peer, codes, frame
 

@@ -29,9 +29,10 @@ from pydra.cluster.auth.challenge import key_id, sign, transcript
 from pydra.cluster.auth.identity import Identity, ensure_identity
 from pydra.cluster.controller import LOGIN_ROLE
 from pydra.cluster.controller.web.authentication import Authentication
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.calls import FunctionCalls
 from pydra.cluster.controller.web.interface import ControllerService
-from pydra.cluster.controller.web.limits import ControllerFactory, LimitedChannel, Limits
+from pydra.cluster.controller.web.limits import ControllerFactory, LimitedChannel
 from pydra.cluster.controller.web.upgrade import Upgrades
 from pydra.cluster.interfaces import OpenPayload, OpenResult, OpenUpload, Speakers
 

@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from pydra.cluster.controller.functions import FUNCTIONS
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.errors import (
     ConfigError,
     Forbidden,

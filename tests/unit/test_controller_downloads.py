@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.errors import NotFound, StoreError
 from tests.support.controllers import Desk, MemoryConnection, MemoryServer, request
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from tests.support.controllers import Desk, MemoryConnection, MemoryServer, request
 
 LIMITS = Limits(body=40_000, body_before_login=1_000, connections=4, connections_per_address=3, linger=5_000)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.upload import HIGH
 from pydra.errors import Conflict, InvalidParameters
 from tests.support.controllers import Desk, MemoryConnection, MemoryServer, request

@@ -11,7 +11,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from wsproto.frame_protocol import Opcode
 
 from pydra.cluster.controller import LOGIN_ROLE
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from tests.support.controllers import Desk, MemoryServer
 from tests.support.websockets import NAME, Ears, Peer, codes, frame, plain
 

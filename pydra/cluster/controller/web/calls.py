@@ -25,8 +25,8 @@ from twisted.python.failure import Failure
 from pydra.cluster.controller.functions import FUNCTIONS, Function, bind, checked_request_key
 from pydra.cluster.controller.web import health, strict_json
 from pydra.cluster.controller.web.authentication import Authentication
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.download import Download
-from pydra.cluster.controller.web.limits import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, error_body
 from pydra.cluster.controller.web.upgrade import PATH, Upgrades
 from pydra.cluster.controller.web.upload import Upload

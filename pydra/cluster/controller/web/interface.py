@@ -11,8 +11,9 @@ from twisted.logger import Logger
 from pydra.cluster.auth.identity import Identity
 from pydra.cluster.auth.tls import controller_context
 from pydra.cluster.controller.web.authentication import Authentication
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.calls import FunctionCalls
-from pydra.cluster.controller.web.limits import ControllerFactory, LimitedTLSFactory, Limits
+from pydra.cluster.controller.web.limits import ControllerFactory, LimitedTLSFactory
 from pydra.cluster.controller.web.upgrade import Upgrades
 from pydra.cluster.interfaces import Commands, OpenPayload, OpenResult, OpenUpload, Speakers
 from pydra.errors import ConfigError

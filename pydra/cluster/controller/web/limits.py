@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
@@ -21,49 +20,13 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 from typing_extensions import override
 
-from pydra.cluster.controller import BODY_LIMIT
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, plain_answer
-from pydra.cluster.wire.payload import SIZE_LIMIT
 
 if TYPE_CHECKING:
     from twisted.internet.base import DelayedCall
 
     from pydra.cluster.controller.web.upload import Upload
-    from pydra.cluster.controller.web.websocket import WebSocket
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What one listener takes; sizes in bytes."""
-
-    body: int = BODY_LIMIT
-    body_before_login: int = 16 * 1024
-    """What an unknown caller may make us hold; a login needs less than 2 KiB."""
-    upload: int = 64 * 1024 * 1024
-    """The compressed archive of a package."""
-    payload: int = SIZE_LIMIT
-    """The packed arguments of a submission."""
-    headers: int = 16 * 1024
-    header_count: int = 100
-    headers_s: float = 10.0
-    """From the first byte of a request, or the connection, to the end of its headers."""
-    body_s: float = 60.0
-    """From the end of the headers to the end of the body."""
-    upload_s: float = 600.0
-    """The same of an upload."""
-    idle_s: float = 60.0
-    """Between two requests."""
-    connections: int = 256
-    connections_per_address: int = 32
-    linger_s: float = 2.0
-    """After a refusal, what still comes is read and dropped, so that the caller gets to read the refusal."""
-    linger: int = 8 * 1024 * 1024
-    fragments: int = 1024
-    """Frames of one message of a WebSocket; its bytes are limited like a body."""
-    first_message_s: float = 10.0
-    """From the upgrade to the first message."""
-    ping_s: float = 20.0
-    unsent: int = 4 * 1024 * 1024
-    """Bytes that a WebSocket holds for a peer that does not read."""
 
 
 class Interface(Protocol):
@@ -80,6 +43,15 @@ class Interface(Protocol):
     def process(self, request: ControllerRequest) -> None:
         """Answer the request, now or later."""
         ...
+
+
+class Upgraded(Protocol):
+    """What a connection belongs to after an upgrade."""
+
+    def data_received(self, data: bytes) -> None: ...  # noqa: D102 - as its name says, and those below
+    def connection_lost(self) -> None: ...  # noqa: D102
+    def write_blocked(self, blocked: bool) -> None: ...  # noqa: D102
+    def going_away(self) -> None: ...  # noqa: D102
 
 
 _TOO_LARGE: Final = "The request is larger than the limit of {limit} bytes."
@@ -99,7 +71,7 @@ class LimitedChannel(HTTPChannel):
     number = 0
     """Unlike any other connection's, as long as the daemon runs."""
     body_left = 0
-    upgraded: WebSocket | None = None
+    upgraded: Upgraded | None = None
     """What has taken the connection over."""
     abortTimeout = 5  # noqa: N815 - Twisted's name
 
@@ -214,7 +186,7 @@ class LimitedChannel(HTTPChannel):
         else:
             super().resumeProducing()
 
-    def upgrade(self, answer: bytes, upgraded: WebSocket) -> None:
+    def upgrade(self, answer: bytes, upgraded: Upgraded) -> None:
         """After this answer to the request at hand, the connection is another protocol's for good."""
         self.upgraded = upgraded
         self.write(answer)

@@ -15,7 +15,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from wsproto.utilities import generate_accept_token
 
-from pydra.cluster.controller.web.limits import Limits
+from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, error_body
 from pydra.cluster.controller.web.websocket import WebSocket
 from pydra.cluster.interfaces import Speakers

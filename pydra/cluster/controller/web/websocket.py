@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from pydra.cluster.controller.web.limits import LimitedChannel, Limits
+from pydra.cluster.controller.web.bounds import Limits
+from pydra.cluster.controller.web.limits import LimitedChannel
 from pydra.cluster.interfaces import OpenSpeaker, Speaker
 
 GOING_AWAY: Final = 1001
