@@ -96,6 +96,22 @@ def test_a_killed_node_leaves_no_process_and_its_work_is_done_again(detached: Sl
     assert time.monotonic() - begun < 30
 
 
+def test_a_killed_node_is_shown_as_away_and_takes_work_when_it_is_back(detached: Sleepers) -> None:
+    """Its status is 0 within 30 s; it is linked again within 10 s of its start."""
+
+    def status() -> int:
+        [node] = detached.controller.node_status().values()
+        return int(node["status"])
+
+    assert status() == 1
+    detached.kill(detached.node)
+    wait_until(status, lambda seen: seen == 0, 30)
+    detached.up()
+    wait_until(status, lambda seen: seen == 1, 10)
+
+    assert detached.outcome(detached.run_sleeper(0.1)) == ("complete", "slept", 1)
+
+
 def test_a_killed_worker_is_replaced_and_its_work_done_again(detached: Sleepers) -> None:
     """The instance ends complete, on its second attempt."""
     running = detached.run_sleeper(2)
