@@ -125,6 +125,15 @@ def test_message_that_waited_for_its_turn_is_lost_with_the_link(cluster: Cluster
     assert cluster.node.messages == []
 
 
+def test_a_cut_is_told_in_words(cluster: Cluster) -> None:
+    """That of a daemon that was killed, as most are."""
+    cluster.network.drop()
+    cluster.network.settle()
+    for user in (cluster.master, cluster.node):
+        _, words = user.log[1]
+        assert words.endswith("the connection was cut")
+
+
 def test_silent_link_ends(cluster: Cluster) -> None:
     """A ping that is not answered for 10 seconds closes both connections, and the user is told why."""
     cluster.network.run(21.0)

@@ -201,4 +201,6 @@ def in_words(reason: Failure) -> str:
         return "it does not speak TLS 1.3 as a daemon of Pydra does"
     if reason.check(error.ConnectionDone):
         return "it closed the connection"
+    if reason.check(error.ConnectionLost, error.ConnectionAborted):
+        return "the connection was cut"
     return str(fault) or type(fault).__name__
