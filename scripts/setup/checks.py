@@ -22,6 +22,7 @@ import machine
 from machine import ROOT, say
 
 UNIT_TREES = ("tests/unit", "tests/contract", "tests/property", "tests/simulation", "tests/web")
+PLANTED = ("results_told_before_the_commit", "units_of_a_lost_worker_dropped")
 SOURCES = ("pydra", "tests", "scripts", "benchmarks", "examples", "setup.py", "pydra_settings.py")
 
 
@@ -68,6 +69,12 @@ class Checks:
     def unit(self) -> bool:
         """Unit, contract and property tests pass, in random order, with warnings as errors."""
         return self.run("python", "-m", "pytest", "-q", *self.existing(UNIT_TREES))
+
+    def simulation(self) -> bool:
+        """A minute of simulated clusters with faults: fixed seeds, then new ones; and two bugs are found."""
+        module = ("python", "-m", "tests.simulation")
+        holds = self.run(*module, "--seeds", "20", "--new", "--seconds", "45")
+        return holds & self.run(*module, "--planted", *PLANTED)
 
     def integration(self) -> bool:
         """Real daemons, real TLS, real sandboxes."""
@@ -132,6 +139,7 @@ CHECKS: dict[str, Callable[[Checks], bool]] = {
     "imports": Checks.imports,
     "sizes": Checks.sizes,
     "unit": Checks.unit,
+    "simulation": Checks.simulation,
     "integration": Checks.integration,
     "quickstart": Checks.quickstart,
     "wheel": Checks.wheel,

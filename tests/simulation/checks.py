@@ -87,6 +87,9 @@ class Checks:
         for worker in node.workers.living():
             if worker.name and worker.name not in named:
                 raise Broken(f"node {number} has a worker {worker.name}, which nobody knows")
+        for attempt, count in node.told.items():
+            if not node.has_kept(attempt, count):
+                raise Broken(f"node {number} forgot what it told of {attempt}, which nobody recorded")
         for attempt, asker in node.askers._askers.items():
             held = sum(len(branch.args) for branch in asker._branches.values())
             if asker._count != held or held > OUTSTANDING_LIMIT:
@@ -200,8 +203,9 @@ class Checks:
         """Nothing was lost that a node had: what did not fail by itself ran once."""
         diary, works = self._cluster.diary, self._cluster.works
         for number, instance in self._cluster.store._instances.items():
-            if instance.losses and not works.has_kills(number):
-                raise Broken(f"instance {number} was lost {instance.losses} times, and its worker never was")
+            begun, may_begin = diary.roots[number], 1 + instance.retried
+            if begun > may_begin and not works.has_kills(number):
+                raise Broken(f"instance {number} began {begun} times, and its worker was never lost")
         for key, begun in diary.begun.items():
             instance, branch, _ = key
             has_kills = self._cluster.plan.poison if branch == STEP else works.has_kills(instance)

@@ -16,10 +16,11 @@ from twisted.internet.task import Clock
 from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.node_link import NodeLink
 from pydra.cluster.master.sessions import Sessions
+from pydra.cluster.node.delivery import Blob
 from pydra.cluster.scheduler import inputs, instructions
 from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested
 from pydra.cluster.wire import payload
-from pydra.cluster.wire.messages import ToNode, UnitFinished, UnitsDone
+from pydra.cluster.wire.messages import Recorded, ToMaster, ToNode, UnitFinished, UnitsDone, UnitsRecorded
 from pydra.events import Event
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Instance, Payload
@@ -149,6 +150,37 @@ class SimulatedNode(NodeBench):
         self.workers: ProgrammedWorkers = workers
         self.epochs = epochs
         self.disk.is_slow = True
+        self._faults = cluster.faults
+        self._send = self.delivery.send
+        self.delivery.send = self._watched_send  # type: ignore[method-assign]
+        self._receive = self.link.messages_received
+        self.link.messages_received = self._watched_receive  # type: ignore[method-assign]
+        self.told: dict[Attempt, int] = {}
+        """The outcomes (0), and of batches how many results, that the master did not acknowledge."""
+
+    def _watched_send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob] = ()) -> bool:
+        """What the master must not miss is in the journal before it is sent."""
+        unwritten = [kept.message for kept in self.outbox._kept if not kept.is_written]
+        if any(each is message for each in unwritten):
+            self._faults.append(f"{source} was told of, and not written before")
+        match message:
+            case UnitFinished(attempt):
+                self.told[attempt] = 0
+            case UnitsDone(batch=batch, start=start, results=results):
+                self.told[batch] = max(self.told.get(batch, 0), start + len(results))
+        return self._send(source, message, blobs)
+
+    def _watched_receive(self, messages: Sequence[ToNode | ToMaster]) -> None:
+        """What is acknowledged may be forgotten."""
+        for message in messages:
+            match message:
+                case Recorded(attempts):
+                    for attempt in attempts:
+                        self.told.pop(attempt, None)
+                case UnitsRecorded(batch, count):
+                    if count >= self.told.get(batch, 0):
+                        self.told.pop(batch, None)
+        self._receive(messages)
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The disk takes its time."""

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,7 @@ class Found(msgspec.Struct, frozen=True):
 
     patch: str
     seeds: int
+    took_s: float
     told: str
 
 
@@ -45,8 +47,10 @@ def look_for(patch: Path) -> Found:
             check=True,
             env={**os.environ, "GIT_CEILING_DIRECTORIES": copied},
         )
+        begun = time.monotonic()
+        command = [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS), "--until-broken"]
         done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS), "--until-broken"],
+            [*command, "--jobs", "1"],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": copied},
             stdout=subprocess.PIPE,
@@ -54,12 +58,13 @@ def look_for(patch: Path) -> Found:
             text=True,
             check=False,
         )
+        took_s = time.monotonic() - begun
     lines = done.stdout.splitlines()
     seeds = sum(line.startswith("seed ") for line in lines)
     if done.returncode == 0:
-        return Found(patch.stem, 0, f"nothing was broken in {SEEDS} seeds")
+        return Found(patch.stem, 0, took_s, f"nothing was broken in {SEEDS} seeds")
     told = next((line.strip() for line in lines if "BROKEN" in line), lines[-1] if lines else "it crashed")
-    return Found(patch.stem, seeds + ("BROKEN" not in told), told)
+    return Found(patch.stem, seeds + ("BROKEN" not in told), took_s, told.removeprefix("BROKEN: "))
 
 
 def look_for_all(names: list[str]) -> Iterator[Found]:

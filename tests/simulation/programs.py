@@ -42,6 +42,8 @@ class Diary:
         """How often each unit failed by itself."""
         self.given: dict[tuple[str, str, int], bytes | None] = {}
         """What a batch gave for a unit of a branch; None for a failure."""
+        self.roots: Counter[int] = Counter()
+        """How often the root of each instance began."""
         self.results: dict[str, bytes] = {}
         """What the root of each attempt gave."""
 
@@ -162,6 +164,7 @@ class ProgrammedWorker(ScriptedWorker):
         match frame:
             case [frames.RUN, name, instance, task_key, *_]:
                 self.name, self.instance = name, instance
+                self.diary.roots[instance] += 1
                 if task_key != SESSION_TASK:
                     self.later(0.01, self._begin_root)
             case [frames.SERVE, name, instance, *_]:
