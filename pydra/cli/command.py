@@ -16,6 +16,19 @@ UNSANDBOXED = (
     "This cluster runs tasks WITHOUT a sandbox (isolation: none): they can do all that its nodes can do."
 )
 
+
+class _InstanceId(click.IntRange):
+    """The number of a task instance."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not the number of a task instance; see: pydra ps --all", param, ctx)
+
+
+INSTANCE_ID = _InstanceId(1)
+
 output_option = click.option(
     "-o",
     "--output",

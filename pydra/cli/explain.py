@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pydra.cli import shapes
-from pydra.cli.command import speaks_to_master
+from pydra.cli.command import INSTANCE_ID, speaks_to_master
 from pydra.cli.connection import Controller
 from pydra.cli.output import Output
 
@@ -17,7 +17,7 @@ SHOWN = 20
 
 
 @click.command()
-@click.argument("instance", metavar="ID", type=click.IntRange(1))
+@click.argument("instance", metavar="ID", type=INSTANCE_ID)
 @speaks_to_master
 def explain(controller: Controller, output: Output, instance: int) -> None:
     """

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from pydra.cli import shapes
-from pydra.cli.command import speaks_to_master, surroundings
+from pydra.cli.command import INSTANCE_ID, speaks_to_master, surroundings
 from pydra.cli.connection import Controller
 from pydra.cli.failures import FAILED, NOT_FOUND, CliError
-from pydra.cli.output import Output
+from pydra.cli.output import Output, is_terminal
 
 
 def _show(output: Output, records: list[shapes.Record]) -> None:
@@ -18,7 +20,8 @@ def _show(output: Output, records: list[shapes.Record]) -> None:
         output.data([shapes.shape(record) for record in records])
     else:
         now = surroundings(click.get_current_context()).clock()
-        output.table(shapes.COLUMNS, [shapes.row(record, now) for record in records])
+        is_short = is_terminal(sys.stdout)
+        output.table(shapes.COLUMNS, [shapes.row(record, now, is_short) for record in records])
 
 
 @click.command()
@@ -33,7 +36,7 @@ def ps(controller: Controller, output: Output, finished: bool, limit: int) -> No
 
 
 @click.command()
-@click.argument("instances", metavar="ID...", type=click.IntRange(1), nargs=-1, required=True)
+@click.argument("instances", metavar="ID...", type=INSTANCE_ID, nargs=-1, required=True)
 @speaks_to_master
 def cancel(controller: Controller, output: Output, instances: tuple[int, ...]) -> None:
     """
@@ -75,7 +78,7 @@ def history(controller: Controller, output: Output, task_key: str | None, page: 
 
 
 @click.command()
-@click.argument("instance", metavar="ID", type=click.IntRange(1))
+@click.argument("instance", metavar="ID", type=INSTANCE_ID)
 @speaks_to_master
 def result(controller: Controller, output: Output, instance: int) -> int:
     """Print the result of a task instance; exit 1 if there is none."""

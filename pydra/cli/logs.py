@@ -13,7 +13,7 @@ from typing import NamedTuple
 import click
 
 from pydra.cli import shapes
-from pydra.cli.command import speaks_to_master
+from pydra.cli.command import INSTANCE_ID, speaks_to_master
 from pydra.cli.connection import Controller
 from pydra.cli.failures import INTERRUPTED
 from pydra.cli.output import Output
@@ -117,7 +117,7 @@ class Log:
 
 
 @click.command()
-@click.argument("instance", metavar="ID", type=click.IntRange(1))
+@click.argument("instance", metavar="ID", type=INSTANCE_ID)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task instance has ended.")
 @click.option("--tail", type=click.IntRange(0), help="Only the last lines; with -f, then those that come.")
 @click.option("--since", callback=instant, help="Only from then on: 30s, 10m, 2h, 1d ago, or a time in UTC.")

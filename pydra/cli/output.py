@@ -20,6 +20,12 @@ from pydra.cli.escape import visible
 
 LEVEL_COLOURS = {"warning": "yellow", "warn": "yellow", "error": "red", "critical": "red"}
 
+GAP = 2
+"""Spaces between the columns of a table."""
+
+NARROWEST = 8
+"""Characters to which a column of a table may be cut."""
+
 
 class Output:
     """Writes answers in the format asked for; ``is_json`` says which."""
@@ -92,14 +98,25 @@ def paint(text: str, colour: str | None, stream: TextIO) -> str:
 
 
 def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """Print a table that fits the terminal."""
+    """Print a table that fits the terminal; where it is too narrow, the widest columns are cut."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    console = Console(highlight=False)
+    widths = [max(map(cell_len, texts)) for texts in zip(columns, *cells, strict=True)]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column, width in zip(columns, fitted(widths, console.width), strict=True):
+        table.add_column(column, overflow="ellipsis", no_wrap=True, width=width)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def fitted(widths: Sequence[int], total: int) -> list[int]:
+    """Return the widths of columns that fit into ``total``; the first names the row, and is never cut."""
+    left = list(widths)
+    while sum(left) + GAP * (len(left) - 1) > total and max(left[1:], default=0) > NARROWEST:
+        left[left.index(max(left[1:]), 1)] -= 1
+    return left

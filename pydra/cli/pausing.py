@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import click
 
-from pydra.cli.command import speaks_to_master
+from pydra.cli.command import INSTANCE_ID, speaks_to_master
 from pydra.cli.connection import Controller
 from pydra.cli.failures import CliError, error_of
 from pydra.cli.output import Output
 from pydra.cluster.controller import ControllerRemoteException
 
-_instances = click.argument("instances", metavar="ID...", type=click.IntRange(1), nargs=-1, required=True)
+_instances = click.argument("instances", metavar="ID...", type=INSTANCE_ID, nargs=-1, required=True)
 
 
 @click.command()

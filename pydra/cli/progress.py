@@ -98,8 +98,10 @@ class LiveDisplay:
     def progress(self, state: str, percent: int | None, message: str | None) -> None:
         """Move the bar."""
         told = f"{state}: {visible(message)}" if message else state
-        total = None if percent is None else 100
-        self._progress.update(self._bar, description=told, total=total, completed=percent or 0)
+        if percent is None:  # the bar stays where it was: how far what failed had come
+            self._progress.update(self._bar, description=told)
+        else:
+            self._progress.update(self._bar, description=told, total=100, completed=percent)
 
     def line(self, time_text: str, level: str, text: str) -> None:
         """Print the line above the bar."""

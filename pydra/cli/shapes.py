@@ -64,12 +64,22 @@ def units(record: Record) -> str | None:
 
 
 def done(record: Record) -> str:
-    """Return the progress as a cell: percent, and the work units that are complete."""
+    """Return the progress as a cell: percent, the work units that are complete, and those that failed."""
     known, counts = percent(record), record.get("units")
     cells = [] if known is None else [f"{known} %"]
     if counts:
         cells.append("1 unit" if counts["complete"] == 1 else f"{counts['complete']} units")
+        if counts["failed"]:
+            cells.append(f"{counts['failed']} failed")
     return ", ".join(cells)
+
+
+def short(instant: str | None, now: float) -> str | None:
+    """Return an instant as ``iso`` gave it without its date if that is today's, else without its seconds."""
+    if instant is None:
+        return None
+    day, _, clock = instant.partition("T")
+    return clock if day == (iso(now) or "").partition("T")[0] else f"{day} {clock[:5]}Z"
 
 
 def arguments(record: Record) -> object:
@@ -83,15 +93,19 @@ def arguments(record: Record) -> object:
         return given
 
 
-def row(record: Record, now: float) -> Sequence[object]:
-    """Return the cells of one instance, for ``COLUMNS``; ``now`` is an instant in UTC."""
-    duration = took(record, now)
+def row(record: Record, now: float, is_short: bool = False) -> Sequence[object]:
+    """
+    Return the cells of one instance, for ``COLUMNS``; ``now`` is an instant in UTC.
+
+    With ``is_short`` its time is short, so that there is room for its task.
+    """
+    duration, queued = took(record, now), iso(record.get("queued"))
     return (
         record["id"],
         record["task_key"],
         state(record),
         done(record),
-        iso(record.get("queued")),
+        short(queued, now) if is_short else queued,
         "" if duration is None else f"{duration:g} s",
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pydra.cli import shapes
-from pydra.cli.command import speaks_to_master, surroundings
+from pydra.cli.command import INSTANCE_ID, speaks_to_master, surroundings
 from pydra.cli.connection import Controller
 from pydra.cli.failures import NOT_FOUND, CliError
 from pydra.cli.output import Output
@@ -19,7 +19,7 @@ SHOWN_ERRORS = 5
 
 
 @click.command()
-@click.argument("instance", metavar="[ID]", type=click.IntRange(1), required=False)
+@click.argument("instance", metavar="[ID]", type=INSTANCE_ID, required=False)
 @speaks_to_master
 def status(controller: Controller, output: Output, instance: int | None) -> None:
     """Show the task instance ID; without an ID, the cluster."""

@@ -8,7 +8,7 @@ import json
 import click
 
 from pydra.cli import shapes
-from pydra.cli.command import speaks_to_master
+from pydra.cli.command import INSTANCE_ID, speaks_to_master
 from pydra.cli.connection import Controller
 from pydra.cli.output import Output
 
@@ -19,7 +19,7 @@ CELL = 60
 
 
 @click.command()
-@click.argument("instance", metavar="ID", type=click.IntRange(1))
+@click.argument("instance", metavar="ID", type=INSTANCE_ID)
 @click.option("--branch", help="Only of this branch, such as Sub.")
 @click.option("--failed", is_flag=True, help="Only those that failed.")
 @click.option(
@@ -56,8 +56,7 @@ def units(
         return
     output.table(COLUMNS, [_row(unit) for unit in found])
     counts = shapes.units(answer)
-    if counts:
-        output.say(f"Work units: {counts}.")
+    output.say(f"Work units: {counts}." if counts else f"Task instance {instance} has no work units.")
     if after is not None:
         output.say(f"More: pydra units {instance} --after {after}")
 

@@ -142,8 +142,10 @@ def test_a_failed_unit_fails_the_instance(cluster: Cluster, controller: WebContr
     outcome = run(cluster, controller, "Wide", items=items)
     assert time.monotonic() - begun < 10
     assert (outcome["state"], outcome["error_code"]) == ("failed", "failed")
-    assert outcome["error"] == f"Unit {outcome['id']}/Unit:1 failed: ValueError: no luck"
+    unit = f"Unit {outcome['id']}/Unit:1 (item {items[1]!r})"
+    assert outcome["error"] == f"{unit} failed: ValueError: no luck"
     assert 'raise ValueError(data["fail"])' in outcome["traceback"]
+    assert "pydra." not in outcome["traceback"]
     wait_until(lambda: idle_slots(controller), lambda idle: idle == SLOTS, 5)
 
 

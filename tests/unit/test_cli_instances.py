@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pydra.cli.shapes import took
+from pydra.cli.output import fitted
+from pydra.cli.shapes import short, took
 from pydra.cluster.controller import ControllerException, ControllerRemoteException
 from tests.support.command_line import call
 from tests.support.scripted_controller import ScriptedController
@@ -59,7 +60,7 @@ def test_ps_shows_units() -> None:
         {**RUNNING, "progress": -1, "units": {**counts, "complete": 1}},
     ]
     result = call(ScriptedController(list_queue=[instances]), "ps", now=0)
-    assert ["40 %, 900 units" in result.stdout, "  1 unit " in result.stdout] == [True, True]
+    assert ["40 %, 900 units, 2 failed " in result.stdout, "  1 unit, 2" in result.stdout] == [True, True]
     shown = call(ScriptedController(list_queue=[instances]), "ps", "-o", "json", now=0)
     assert counts == json.loads(shown.stdout)[0]["units"]
 
@@ -323,3 +324,49 @@ def test_wrong_usage_is_json_too() -> None:
     result = call(ScriptedController(), "status", "x", "-o", "json")
 
     assert json.loads(result.stderr)["error"]["exit_code"] == 2
+
+
+def test_what_is_no_number_of_an_instance() -> None:
+    """It is said as such, and where the numbers are."""
+    for words in (["explain", "abc"], ["cancel", "7", "0"], ["units", "1.5"], ["pause", "x"]):
+        result = call(ScriptedController(), *words)
+        assert result.exit_code == 2
+        assert f"'{words[-1]}' is not the number of a task instance; see: pydra ps --all" in result.stderr
+
+
+def test_a_short_time_has_no_date_if_it_is_todays() -> None:
+    """Both days are those of UTC."""
+    now = datetime(2026, 11, 22, 23, 0, tzinfo=UTC).timestamp()
+    assert short("2026-11-22T00:00:01Z", now) == "00:00:01Z"
+    assert short("2026-11-21T23:59:59Z", now) == "2026-11-21 23:59Z"
+    assert short(None, now) is None
+
+
+@pytest.mark.parametrize(
+    ("widths", "total", "left"),
+    [
+        ([3, 24, 9], 80, [3, 24, 9]),
+        ([3, 24, 9], 30, [3, 14, 9]),
+        ([3, 24, 20, 9], 40, [3, 11, 11, 9]),
+        ([30, 24, 9], 20, [30, 8, 8]),
+        ([3], 1, [3]),
+    ],
+)
+def test_the_widest_columns_of_a_table_are_cut(widths: list[int], total: int, left: list[int]) -> None:
+    """But not the first, which names the row, and none to nothing."""
+    assert fitted(widths, total) == left
+
+
+def test_ps_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In eighty columns there is the number, the state and the time of each, and only the task is cut."""
+    monkeypatch.setattr("pydra.cli.output.is_terminal", lambda _stream: True)
+    monkeypatch.setattr("pydra.cli.instances.is_terminal", lambda _stream: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    counts = {"complete": 1_075_516, "failed": 12, "running": 0, "queued": 0}
+    record = {**RUNNING, "id": 123456, "task_key": "some.long_name.OfATask", "units": counts}
+    now = datetime(2026, 11, 22, 10, 0, 5, tzinfo=UTC).timestamp()
+    result = call(ScriptedController(list_queue=[[record]]), "ps", now=now)
+    shown = result.stdout.splitlines()[-1]
+    assert shown.startswith("123456  some.long")
+    assert "running  40 %, 1075516 units, " in shown
+    assert "10:00:00Z  4 s" in shown

@@ -121,6 +121,7 @@ def test_cancel_queued(bench: CommandsBench) -> None:
     assert [True, True] == [bench.call("cancel_task", task_id=1) for _ in range(2)]
     result = bench.call("task_result", task_id=1)
     assert (-2, "cancelled", True) == (result["status"], result["state"], result["final"])
+    assert result["percent"] == -1
 
 
 def test_cancel_what_is_not_there(bench: CommandsBench) -> None:

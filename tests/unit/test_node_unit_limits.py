@@ -82,6 +82,16 @@ def test_a_limit_explains_what_the_task_told(bench: NodeBench) -> None:
     )
 
 
+def test_a_limit_of_a_unit_has_not_the_time_of_its_task(bench: NodeBench) -> None:
+    """How long the task had run says nothing of the unit."""
+    worker = bench.run()
+    bench.advance(5)
+    words = "Unit 1/Sub:4 failed: time limit of 1 s reached"
+    worker.says(frames.FAILED, "limit", words, "")
+    worker.exits(WorkerExit(0, "exited"))
+    assert words == failure_of(outcome(bench)).message
+
+
 def test_a_limit_that_the_task_told_has_its_time(bench: NodeBench) -> None:
     """As that of the kernel which the task itself ran into."""
     worker = bench.run()

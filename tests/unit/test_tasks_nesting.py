@@ -76,7 +76,7 @@ def test_a_failed_unit_in_a_container_names_both() -> None:
     container.add_task(Doubles(1))
     with pytest.raises(
         SubtaskFailed,
-        match=r"^Subtask TaskContainer\.0\.Doubles failed: Unit 0\.Doubles\.Double:1 failed: ValueError: 1",
+        match=r"^Subtask TaskContainer\.0\.Doubles failed: Unit 0\.Doubles\.Double:1 \(item 1\) failed: Val",
     ):
         container.start()
     assert container.status() is Status.FAILED

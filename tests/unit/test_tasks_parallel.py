@@ -112,7 +112,9 @@ def test_a_hook_is_given_the_result_of_its_own_unit() -> None:
 def test_a_failed_unit_fails_the_task() -> None:
     """It is FAILED, not running for ever, and tells which unit and shows the author's own lines."""
     task = Doubles(3)
-    with pytest.raises(UnitFailed, match=r"^Unit Double:3 failed: ValueError: 3 is bad$") as caught:
+    with pytest.raises(
+        UnitFailed, match=r"^Unit Double:3 \(item 3\) failed: ValueError: 3 is bad$"
+    ) as caught:
         task.start()
     assert task.status() is Status.FAILED
     assert 'raise ValueError(f"{data} is bad")' in str(caught.value.__cause__)

@@ -24,7 +24,7 @@ def test_a_failure_fails_the_task_at_once() -> None:
     loop = UnitLoop(task, units, units.clock)
     with pytest.raises(UnitFailed) as caught:
         loop.run(iter("abc"), None)
-    assert (str(caught.value), caught.value.code) == ("Unit 3/Sub:0 failed: too slow", "limit")
+    assert (str(caught.value), caught.value.code) == ("Unit 3/Sub:0 (item 'a') failed: too slow", "limit")
     assert "Traceback of the unit" in str(caught.value.__cause__)
     assert task.failed == [("a", "too slow")]
     assert list(task.failures) == [0]
@@ -36,7 +36,7 @@ def test_collect_goes_on_and_keeps_the_failures() -> None:
     task, _, loop = run(range(10), failing(lambda index: index % 3 == 0), failure_policy="collect")
     assert sorted(task.failures) == [0, 3, 6, 9]
     assert task.failures[3].path == "3/Sub:3"
-    assert str(task.failures[3]) == "Unit 3/Sub:3 failed: no"
+    assert str(task.failures[3]) == "Unit 3/Sub:3 (item 3) failed: no"
     assert sorted(task.seen) == [1, 2, 4, 5, 7, 8]  # type: ignore[type-var]
     assert (loop.completed, loop.failed) == (6, 4)
 
@@ -69,7 +69,7 @@ def test_a_threshold_is_a_number_or_a_share(
     """A share of an unknown number is judged at the end."""
     script = failing(lambda index: index < failed)
     if fails:
-        with pytest.raises(UnitFailed, match=r"^Unit 3/Sub:\d failed: no($| \(\d)"):
+        with pytest.raises(UnitFailed, match=r"^Unit 3/Sub:(\d) \(item \1\) failed: no($| \(\d)"):
             run(range(10), script, total, failure_policy=policy)
     else:
         assert len(run(range(10), script, total, failure_policy=policy)[0].failures) == failed
@@ -148,7 +148,7 @@ def test_a_time_limit_goes_with_the_units() -> None:
 def test_a_result_that_cannot_be_read_is_a_failed_unit() -> None:
     """The failure policy applies to it."""
     units = ScriptedUnits(lambda _: [("Sub", 0, b"\xc1", None)])
-    with pytest.raises(UnitFailed, match=r"Unit 3/Sub:0 failed: Its result cannot be read"):
+    with pytest.raises(UnitFailed, match=r"Unit 3/Sub:0 \(item 'a'\) failed: Its result cannot be read"):
         UnitLoop(Par(), units, units.clock).run(iter("a"), 1)
 
 

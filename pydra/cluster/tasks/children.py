@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from pydra.cluster.tasks.failure import ToldTraceback
 from pydra.cluster.tasks.task import CANCELLED, COMPLETE, FAILED, RUNNING
-from pydra.cluster.tasks.unit_failure import UnitTraceback
 from pydra.cluster.tasks.unit_loop import ITEM_LIMIT, LOOK_S, WINDOW_BYTES, WINDOW_UNITS
 from pydra.cluster.tasks.units import branch_of
 from pydra.cluster.wire import payload
@@ -31,7 +31,7 @@ class ChildFailed(Exception):
     def __init__(self, child: Task, failure: tuple[str, str, str]) -> None:
         self.child = child
         _, self.words, traceback = failure
-        self.__cause__ = UnitTraceback(traceback) if traceback else None
+        self.__cause__ = ToldTraceback(traceback) if traceback else None
         super().__init__(self.words)
 
 

@@ -11,9 +11,10 @@ stop reaches all children; those that did not begin never do.
 
 from __future__ import annotations
 
+from pydra.cluster.tasks.failure import FailedBelow
 from pydra.cluster.tasks.task import CANCELLED, COMPLETE, FAILED, RUNNING, Task
 from pydra.cluster.tasks.units import units_of
-from pydra.errors import PydraError, TaskCancelled, TaskError, TaskFailed, TaskNotFoundException
+from pydra.errors import PydraError, TaskCancelled, TaskError, TaskNotFoundException
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ PRECEDENCE = (RUNNING, FAILED, PAUSED, CANCELLED)
 """What a container is if it, or any child, is so; the first that applies."""
 
 
-class SubtaskFailed(TaskFailed):
+class SubtaskFailed(FailedBelow):
     """A task inside a container failed."""
 
     def __init__(self, message: str | None = None, subtask: str = "") -> None:

@@ -23,6 +23,17 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The directory that holds ``worker`` and ``tasks``."""
 
 
+class FailedBelow(TaskFailed):
+    """A task failed since something of its author's did: the traceback to tell is that of the cause alone."""
+
+
+class ToldTraceback(Exception):
+    """The traceback of another process, as the cause of what its failure led to."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
 class RunFailure:
     """Why a run failed, ready to be sent."""
 
@@ -53,6 +64,10 @@ def words_of(fault: BaseException) -> str:
 def traceback_of(fault: BaseException) -> str:
     """The traceback without our own frames, cut to the limit; empty if it cannot be told."""
     try:
+        if isinstance(fault, FailedBelow):
+            return traceback_of(fault.__cause__) if fault.__cause__ is not None else ""
+        if isinstance(fault, ToldTraceback):
+            return str(fault.args[0])
         import traceback  # noqa: PLC0415 - only a failure pays for it; fails if all descriptors are in use
 
         told = traceback.TracebackException(type(fault), fault, fault.__traceback__, compact=True)

@@ -3,46 +3,66 @@
 
 from __future__ import annotations
 
-from pydra.cluster.tasks.failure import failure_of
+from reprlib import Repr
+
+from pydra.cluster.tasks.failure import FailedBelow, ToldTraceback, failure_of
 from pydra.errors import TaskError, TaskFailed
+
+ITEM_WORDS = 60
+"""Characters of an item in the words of a failure."""
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = ITEM_WORDS
 
 KINDS = 'failure_policy is "fail_fast", "collect" or ("threshold", N), N a number of units or a share'
 
 
 class UnitFailure:
-    """Why a unit failed, after its retries: the stable ``code`` of the error, and words for people."""
+    """
+    Why a unit failed, after its retries: the stable ``code`` of the error, and words for people.
 
-    __slots__ = ("code", "index", "message", "path", "traceback")
+    ``item`` is its item in words, shortened; empty if that was nothing.
+    """
 
-    def __init__(self, path: str, index: int, code: str, message: str, traceback: str) -> None:
+    __slots__ = ("code", "index", "item", "message", "path", "traceback")
+
+    def __init__(
+        self, path: str, index: int, code: str, message: str, traceback: str, item: str = ""
+    ) -> None:
         self.path = path
+        self.item = item
         self.index = index
         self.code = code
         self.message = message
         self.traceback = traceback
 
     def __str__(self) -> str:
-        return f"Unit {self.path} failed: {self.message}"
+        item = f" (item {self.item})" if self.item else ""
+        return f"Unit {self.path}{item} failed: {self.message}"
 
 
-class UnitTraceback(Exception):
-    """The traceback of a unit, as the cause of what its failure led to."""
+def item_in_words(item: object) -> str:
+    """An item for people, in at most 60 characters; never raises."""
+    if item is None:
+        return ""
+    try:
+        text = _SHORT.repr(item[:ITEM_WORDS] if isinstance(item, bytes) else item)
+    except BaseException:  # noqa: BLE001 - an item may be of the author's own class
+        return type(item).__name__
+    return text if len(text) <= ITEM_WORDS else f"{text[: ITEM_WORDS - 3]}..."
 
-    def __str__(self) -> str:
-        return f'\n"""\n{self.args[0]}"""'
 
-
-class UnitFailed(TaskFailed):
+class UnitFailed(FailedBelow):
     """A unit failed, and the failure policy lets the whole task fail."""
 
     def __init__(self, failure: UnitFailure, why: str = "") -> None:
         self.failure = failure
         self.code = failure.code
-        self.__cause__ = UnitTraceback(failure.traceback) if failure.traceback else None
+        self.__cause__ = ToldTraceback(failure.traceback) if failure.traceback else None
         super().__init__(f"{failure}{why}")
 
 
-class DatasourceFailed(TaskFailed):
+class DatasourceFailed(FailedBelow):
     """The datasource raised, or gave something that cannot be sent."""
 
     def __init__(self, message: str, code: str = TaskFailed.code) -> None:

@@ -17,6 +17,7 @@ from pydra.cluster.tasks.unit_failure import (
     UnitFailed,
     UnitFailure,
     datasource_failure,
+    item_in_words,
 )
 from pydra.cluster.tasks.units import branch_of
 from pydra.cluster.wire import payload
@@ -275,7 +276,8 @@ class UnitLoop:
             self._resting[index] = unit
             self._size += len(unit[1])
             return
-        told = UnitFailure(f"{self._units.path(self._branch)}:{index}", index, code, message, traceback)
+        path, item = f"{self._units.path(self._branch)}:{index}", item_in_words(unit[0])
+        told = UnitFailure(path, index, code, message, traceback, item)
         if len(task.failures) >= FULL_FAILURES:
             told.traceback = ""
         task.failures[index] = self._latest = told

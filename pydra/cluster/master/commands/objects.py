@@ -53,12 +53,12 @@ def value(held: Payload | None) -> object:
 
 
 def percent(instance: Instance, progress: Progress | None) -> int:
-    """0 to 100, or -1 for unknown."""
+    """0 to 100, or -1 for unknown, as of what failed or was cancelled: how far it came is not kept."""
     if instance.status is Status.COMPLETE:
         return 100
     if progress is not None and progress.attempt == instance.attempt:
         return progress.percent
-    return 0
+    return -1 if instance.status.is_final else 0
 
 
 def units_object(units: UnitsView | None) -> JSON:
