@@ -179,6 +179,8 @@ class Checks:
             raise Broken(f"the dispatcher still holds {list(cluster.master.dispatcher.live)}")
         for number, node in cluster.nodes.items():
             self._check_rest(number, node)
+        for fault in cluster.diary.lines.faults(cluster.directory / "master" / "logs"):
+            raise Broken(fault)
         for client in cluster.clients:
             if client.ended is None:
                 raise Broken(f"{client.name} waits for {sorted(client.waiting)[:5]}")
@@ -193,6 +195,7 @@ class Checks:
             "holds batches": node.outbox.batches(),
             "holds lost workers": node.outbox.lost_workers(),
             "has workers": [each.name for each in node.workers.living()],
+            "holds lines of": node.logs.held(),
             "has askers": list(node.askers._askers),
         }
         for what, those in left.items():

@@ -234,7 +234,7 @@ class SimulatedCluster:
         """What was answered to each request key."""
         self.cancelled: set[InstanceId] = set()
         self.highest = 0
-        self._directory = directory
+        self.directory = directory
         self.numbers = range(1, plan.nodes + 1)
         self.check: Callable[[], None] = lambda: None
         self.nodes: dict[int, SimulatedNode] = {}
@@ -272,7 +272,7 @@ class SimulatedCluster:
             client.leave(away_s + self.random.uniform(0.1, 2.0))
         self.run(away_s)
         self.store.epoch += 1
-        self.master = SimulatedMaster(self._directory / "master", self)
+        self.master = SimulatedMaster(self.directory / "master", self)
         result_of(Deferred.fromCoroutine(self.master.restore()))
         for number in self.numbers:
             self._join(number)
@@ -284,7 +284,9 @@ class SimulatedCluster:
         before = self.nodes[number]
         kept = before.kept(has_power)
         before.crash(has_power=has_power)
-        node = self.nodes[number] = SimulatedNode(self._directory / f"node{number}", self, before.epochs)
+        workers = [worker.name for worker in before.workers.taken]
+        self.diary.lines.node_killed(self.directory / f"node{number}" / "task_logs", workers)
+        node = self.nodes[number] = SimulatedNode(self.directory / f"node{number}", self, before.epochs)
         for attempt, count in kept:
             if not node.has_kept(attempt, count):
                 self.faults.append(f"node {number} had results of {attempt} in its journal, and lost them")

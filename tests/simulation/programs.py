@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.wire import frames
 from pydra.model.unit import SESSION_TASK
+from tests.simulation.lines import Lines
 from tests.simulation.works import LEAVES, RETRIES, Works, digest_of
 from tests.support.workers import ScriptedWorker, ScriptedWorkers
 
@@ -20,6 +21,9 @@ CRASHED = WorkerExit(139, "killed by SIGSEGV")
 
 WINDOW = 16
 """Units that a simulated task asks for ahead."""
+
+WRITES_EVERY = 5
+"""Units, one of which writes a line."""
 
 FLUSH_S = 0.01
 """Seconds for which a worker keeps a result, so that more go with it."""
@@ -42,6 +46,7 @@ class Diary:
         """How often each unit failed by itself."""
         self.given: dict[tuple[str, str, int], bytes | None] = {}
         """What a batch gave for a unit of a branch; None for a failure."""
+        self.lines = Lines()
         self.roots: Counter[int] = Counter()
         """How often the root of each instance began."""
         self.results: dict[str, bytes] = {}
@@ -198,8 +203,13 @@ class ProgrammedWorker(ScriptedWorker):
 
     # The root.
 
+    def _write(self) -> None:
+        self.writes(f"{self.diary.lines.write(self.name)}\n".encode())
+
     def _begin_root(self) -> None:
         work = self.works.work(self.instance)
+        self._write()
+        self.says(frames.PROGRESS, self.random.randint(-1, 100), "begun")
         if work.kills:
             self.later(work.duration, self.exits, CRASHED)
         elif work.units < 0:
@@ -212,6 +222,7 @@ class ProgrammedWorker(ScriptedWorker):
         work = self.works.work(self.instance)
         if self._is_stopping:
             return
+        self._write()
         if work.fails or (failed and work.gives_up):
             self.says(frames.FAILED, "failed", "ValueError: x", "")
         else:
@@ -252,6 +263,8 @@ class ProgrammedWorker(ScriptedWorker):
             result = self.works.result(*key, batch_name)
             self._results.append(result)
             self.diary.given[batch_name, branch, key[2]] = result
+        if key[2] % WRITES_EVERY == 0:
+            self._write()
         self._busy_s += fate.duration
         self._position += 1
         is_last = self._position == len(indexes)
