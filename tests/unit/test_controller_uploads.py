@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from pydra.cluster.controller.web.bounds import Limits
-from pydra.cluster.controller.web.upload import HIGH
+from pydra.cluster.controller.web.upload import GATHERED, HIGH
 from pydra.errors import Conflict, InvalidParameters
 from tests.support.controllers import Desk, MemoryConnection, MemoryServer, request
 
@@ -118,6 +118,17 @@ def test_no_more_is_read_than_is_written(bench: Bench) -> None:
     assert 3 * HIGH == reply.json["size"]
 
 
+def test_small_pieces_are_gathered(bench: Bench) -> None:
+    """Few bytes wait for others, and not for the disk."""
+    connection = bench.begin(b"x" * (GATHERED - 1), GATHERED + 1)
+    assert b"" == bench.sinks[0].data
+    connection.send(b"y")
+    assert GATHERED == len(bench.sinks[0].data)
+    [reply] = connection.send(b"z")
+    assert b"yz" == bench.sinks[0].data[-2:]
+    assert 200 == reply.status
+
+
 def test_the_answer_waits_for_the_last_byte(bench: Bench) -> None:
     """It is not finished before all is written."""
     bench.hold = True
@@ -178,7 +189,7 @@ def test_strangers_cannot_upload(bench: Bench) -> None:
 def test_a_caller_that_goes_away(bench: Bench, held: bool) -> None:
     """What came is dropped, also if it was being written."""
     bench.hold = held
-    connection = bench.begin(b"x", 2)
+    connection = bench.begin(bytes(GATHERED), GATHERED + 1)
     connection.close()
     if held:
         assert 0 == bench.sinks[0].aborts

@@ -73,6 +73,7 @@ class LinkPair:
         """This is the bulk connection."""
         self._connections.append(connection)
         self._bulk_connection = connection
+        connection.widen()
         connection.attach(self._bulk)
         if not self._is_client:
             self._deadline = self._reactor.callLater(HANDSHAKE_S, self.end, "it never began to speak")

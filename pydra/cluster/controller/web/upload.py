@@ -11,6 +11,9 @@ from twisted.logger import Logger
 
 from pydra.cluster.interfaces import UploadSink
 
+GATHERED: Final = 256 * 1024
+"""Bytes that wait for more, at most."""
+
 HIGH: Final = 1024 * 1024
 """Bytes that wait above which no more is read."""
 
@@ -31,6 +34,7 @@ class Upload:
         self.is_whole = False
         """All of the body was received, and somebody waits for the answer."""
         self._is_working = False
+        self._is_last = False
         self._is_aborted = False
         self._fault: Exception | None = None
         self._worked: Deferred[None] | None = None
@@ -48,7 +52,11 @@ class Upload:
         self._size += len(data)
         if self._size > HIGH:
             self._read(False)
-        if not self._is_working:
+        if self._size >= GATHERED:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._is_working and self._waiting and self._sink is not None:
             self._is_working = True
             working = Deferred.fromCoroutine(self._work(self._sink))
             working.addErrback(lambda failure: self._log.failure("An upload failed", failure))
@@ -56,6 +64,8 @@ class Upload:
     async def finish(self) -> Any:  # JSON
         """All of the body was received: what the sink answers. Raises what the sink raised first."""
         self.is_whole = True
+        self._is_last = True
+        self._go_on()
         if self._is_working:
             self._worked = Deferred()
             await self._worked
@@ -77,8 +87,8 @@ class Upload:
             self._sink.abort()
 
     async def _work(self, sink: UploadSink) -> None:
-        while self._waiting and self._fault is None:
-            # A thread for each record of TLS would take longer than what it does.
+        # A thread for each record of TLS would take longer than what it does.
+        while self._waiting and self._fault is None and (self._is_last or self._size >= GATHERED):
             data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
             self._waiting.clear()
             try:
