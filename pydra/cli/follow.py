@@ -108,8 +108,9 @@ class Watch:
     def _lines(self, wait_s: float = 0.0) -> bool:
         """Show the lines that are new; False if there will be no more."""
         answer = self._controller.task_lines(self._instance, after=self._after, wait=wait_s)
-        for instant, level, _stream, text in answer["lines"]:
-            self._shown.line(shapes.iso(instant) or "", level, text)
+        units = answer.get("units") or [""] * len(answer["lines"])
+        for (instant, level, _stream, text), unit in zip(answer["lines"], units, strict=True):
+            self._shown.line(shapes.iso(instant) or "", level, shapes.line(text, unit))
         more = bool(answer["lines"]) or not answer["final"]
         self._after = answer["next"]
         return more

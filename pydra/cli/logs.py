@@ -170,5 +170,4 @@ def _show(line: Line, output: Output) -> None:
             }
         )
     else:
-        text = f"[{line.unit}] {line.text}" if line.unit else line.text
-        output.log_line(shapes.iso(line.time) or "", line.level, text)
+        output.log_line(shapes.iso(line.time) or "", line.level, shapes.line(line.text, line.unit))

@@ -93,6 +93,11 @@ def arguments(record: Record) -> object:
         return given
 
 
+def line(text: str, unit: str) -> str:
+    """Return a line that a task wrote, with the work unit that wrote it, if it was one."""
+    return f"[{unit}] {text}" if unit else text
+
+
 def row(record: Record, now: float, is_short: bool = False) -> Sequence[object]:
     """
     Return the cells of one instance, for ``COLUMNS``; ``now`` is an instant in UTC.

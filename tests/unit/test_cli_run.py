@@ -86,6 +86,17 @@ def test_wait_shows_progress_and_lines_and_prints_the_result() -> None:
     assert [kwargs["seen"] for _, kwargs in controller.asked("wait_task")] == [None, 1, 2]
 
 
+def test_wait_names_the_units_of_lines() -> None:
+    """As ``logs`` does: those of several units are mixed."""
+    lines = [[1795341600.5, "info", "log", "from the task"], [1795341600.6, "info", "stdout", "from a unit"]]
+    answer = {"lines": lines, "units": ["", "Sub:7"], "next": 1, "final": True}
+    controller = ScriptedController(queue_task=[QUEUED], wait_task=[COMPLETE], task_lines=[answer, NO_LINES])
+    result = call(controller, "run", KEY, "--wait")
+
+    assert "info    from the task\n" in result.stderr
+    assert "info    [Sub:7] from a unit\n" in result.stderr
+
+
 def test_wait_fails_if_the_task_failed() -> None:
     """Exit code 1, the traceback on standard error."""
     failed = state(-1, "failed", error="ValueError: no", traceback="Traceback of the task")
