@@ -85,7 +85,7 @@ def up(
     form: str,
 ) -> int:
     """
-    Start a master and nodes, with keys of their own, paired with each other.
+    Start a master and nodes that are paired with each other.
 
     Stays in the foreground until Ctrl-C ends everything, unless --detach is given. A directory whose daemons
     died is started again on the same store. With --json, one line tells host, port, key and pids when the
@@ -193,7 +193,11 @@ def _reap() -> None:
 @output_option
 @click.pass_context
 def down(context: click.Context, directory: Path | None, form: str) -> None:
-    """End the cluster of a directory; its store, keys and logs stay, and `up` starts it again."""
+    """
+    End the cluster of a directory.
+
+    Its store, keys and logs stay, and `up` starts it again.
+    """
     from pydra.cli.local_cluster.layout import Layout
     from pydra.cli.local_cluster.stop import stop_cluster
 

@@ -54,7 +54,7 @@ def list_tasks(controller: Controller, output: Output) -> None:
 @click.argument("task_key")
 @speaks_to_master
 def show(controller: Controller, output: Output, task_key: str) -> None:
-    """Show a task: what it does, its package, and the arguments that it declares."""
+    """Show a task: its package, what it does, which arguments it has."""
     form: dict[str, Any] | None = controller.task_form(task_key)
     found: dict[str, dict[str, Any]] = controller.list_tasks(keys=[task_key])
     if task_key not in found:
@@ -124,9 +124,10 @@ def lint(directory: Path, name: str, form: str) -> int:
 @speaks_to_master
 def deploy(controller: Controller, output: Output, directory: Path, name: str) -> int:
     """
-    Check the package in DIR, send it to the master, and wait until it is the current version.
+    Check the package in DIR and send it to the master.
 
-    A version that runs goes on as it is. Exits 1 if a file of the package cannot be used; the others can.
+    Waits until it is the current version; a version that runs goes on as it is. Exits 1 if a file of the
+    package cannot be used; the others can.
     """
     from pydra.cluster.packages.upload import compress
     from pydra.errors import PackageRefused
@@ -154,7 +155,11 @@ def deploy(controller: Controller, output: Output, directory: Path, name: str) -
 @click.argument("package")
 @speaks_to_master
 def rm(controller: Controller, output: Output, package: str) -> None:
-    """Remove PACKAGE, which was deployed; instances that were accepted go on."""
+    """
+    Remove PACKAGE, which was deployed.
+
+    Task instances that were accepted go on.
+    """
     if not controller.package_remove(package):
         raise CliError(
             f"There is no deployed package {package}; one in TASKS_DIR is removed there.",

@@ -34,6 +34,9 @@ NEXT_TASK = "demo.demo_task.TestTask"
 LISTED_S = 60.0
 """Seconds in which the demo has to be listed after its package was put in place."""
 
+LOG_LINES = 12
+"""Lines of the master's log that are shown if the demo is not listed."""
+
 PR_SET_CHILD_SUBREAPER = 36
 
 UNSANDBOXED = "Tasks run WITHOUT a sandbox (--isolation none): they can do all that you can."
@@ -105,14 +108,34 @@ class QuickStart:
     def wait_listed(self) -> None:
         """Wait until the demo task is listed; ends with the reason if its package cannot be used."""
         deadline = time.monotonic() + LISTED_S
+        faults: list[str] = []
         while time.monotonic() < deadline:
             answer = self.ask("status", "-o", "json")
             packages = [] if answer is None else json.loads(answer)["packages"]
             for package in packages:
                 if DEMO_TASK in package["tasks"]:
                     return
+            faults = [
+                f"{package['package']}/{error['file']}: {error['message']}"
+                for package in packages
+                for error in package.get("errors") or []
+            ]
             threading.Event().wait(0.2)
-        stop(f"The task {DEMO_TASK} was not listed; see: pydra status, and {self.directory}/master/logs", 1)
+        logged = self.end_of_log()  # of --once nothing is left to be looked at
+        if logged:
+            faults.append(f"The end of {self.directory}/master/logs:")
+        told = "\n".join([f"The task {DEMO_TASK} was not listed in {LISTED_S:g} s.", *faults, *logged])
+        stop(told, 1)
+
+    def end_of_log(self) -> list[str]:
+        """Return the last lines of the master's log; none if it cannot be read."""
+        try:
+            newest = max(
+                (self.directory / "master" / "logs").iterdir(), key=lambda file: file.stat().st_mtime
+            )
+            return newest.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        except (OSError, ValueError):
+            return []
 
     def run_demo(self) -> int:
         """Run the demo and show it; return its exit code."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -61,3 +62,24 @@ def test_an_empty_directory_is_usage(
 
     assert raised.value.code == 2
     assert "the name is empty" in capsys.readouterr().err
+
+
+def test_a_demo_that_is_not_listed_is_explained(
+    machine: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what is wrong with packages and the end of the master's log: of --once nothing else is left."""
+    quickstart = importlib.import_module("quickstart")
+    logs = tmp_path / "master" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "master.log").write_text("".join(f"line {number}\n" for number in range(100)))
+    error = {"file": "odd.py", "message": "it cannot be imported"}
+    status = {"packages": [{"package": "demo", "tasks": [], "errors": [error]}]}
+    monkeypatch.setattr(quickstart, "LISTED_S", 0.05)
+    monkeypatch.setattr(quickstart.QuickStart, "ask", lambda *_: json.dumps(status))
+    with pytest.raises(SystemExit) as ending:
+        quickstart.QuickStart(Path(sys.executable), tmp_path, "sandbox", {}).wait_listed()
+    said = capsys.readouterr().err
+    assert ending.value.code == 1
+    assert "demo/odd.py: it cannot be imported\n" in said
+    assert said.endswith("line 99\n")
+    assert "line 80\n" not in said
