@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
+from pydra.cluster.master import node_blobs
 from pydra.cluster.master.node_link import LINES_LIMIT, MESSAGE_LIMIT, STREAMS_LIMIT
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.messages import (
@@ -96,6 +97,24 @@ def test_a_blob_that_is_too_large(bench: LinkBench, tmp_path: Path, monkeypatch:
     with pytest.raises(RemoteFault, match="refused"):
         result_of(send(bench, DIGEST, *pieces))
     assert [] == files(tmp_path)
+
+
+def test_large_blobs_come_one_after_another(bench: LinkBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the second, no more than a little is taken before the first has ended, be it well or not."""
+    monkeypatch.setattr(node_blobs, "LARGE", 1000)
+    first, second = bench.link.stream_opened("blob", DIGEST), bench.link.stream_opened("blob", "ab" * 32)
+    result_of(Deferred.fromCoroutine(first.write(LARGE)))
+    result_of(Deferred.fromCoroutine(second.write(bytes(1000))))
+    more = Deferred.fromCoroutine(second.write(bytes(1000)))
+    assert not more.called
+    result_of(Deferred.fromCoroutine(first.finish()))
+    result_of(more)
+    third = bench.link.stream_opened("blob", DIGEST)
+    again = Deferred.fromCoroutine(third.write(LARGE))
+    assert not again.called
+    second.abort("the connection is lost")
+    result_of(again)
+    third.abort("the connection is lost")
 
 
 def test_a_blob_that_breaks_off(bench: LinkBench, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def send_blob(bench: NodeBench, data: bytes, digest: str = DIGEST) -> Deferred[N
 
     assert bench.cable.master_bulk is not None
     sent = Deferred.fromCoroutine(bench.cable.master_bulk.send("blob", digest, chunks()))
-    bench.settle()
+    bench.cable.settle()
     return sent
 
 
@@ -277,12 +277,27 @@ def test_large_arguments_of_another_digest(bench: NodeBench, tmp_path: Path, dat
     """They are refused, the attempt fails, and nothing is left of them."""
     bench.tell(unit(args=large_unit()))
     sent = send_blob(bench, data)
-    told = [message for message in bench.settle() + bench.master.take() if isinstance(message, UnitFinished)]
+    told = outcome(bench)
+    assert (FAILED, "load") == (told.outcome, told.failure.code if told.failure else "")
     assert [] == bench.workers.taken
     assert sent.called
     sent.addErrback(lambda _: None)
     assert [] == left(tmp_path)
-    assert len(told) <= 1
+
+
+def test_a_disk_that_takes_no_arguments(bench: NodeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt is lost, in words: another node may have room."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spool, "_write", full)
+    bench.tell(unit(args=large_unit()))
+    sent = send_blob(bench, LARGE)
+    sent.addErrback(lambda _: None)
+    told = [message for message in bench.settle() if isinstance(message, UnitFinished)]
+    assert [LOST] == [message.outcome for message in told]
+    assert "No space left" in str(told[0].failure)
 
 
 def test_arguments_above_every_limit(bench: NodeBench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import BulkSink, InThread
 from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire import payload
+from pydra.cluster.wire.frames import ANSWER_LIMIT
 from pydra.errors import WireError
+
+LARGE = ANSWER_LIMIT
+"""Bytes of a blob that come at the same time as others; the rest waits while another one is larger."""
 
 REMEMBERED = 1_000
 """Blobs that a node may have sent and not told of."""
@@ -30,6 +34,8 @@ class NodeBlobs:
         self._in_thread = in_thread
         self.came: dict[str, int] = {}
         self._unnamed = 0
+        self._turn = DeferredLock()
+        """Held by the one large blob that comes: a node may not fill the disk with many halves of them."""
 
     def reset(self) -> None:
         """The link is gone: what came over it is sent again."""
@@ -37,7 +43,7 @@ class NodeBlobs:
 
     def open(self, digest: str) -> BulkSink:
         """A blob of this name begins to come."""
-        return _BlobSink(self._blobs, self._uses, digest, self._in_thread, self._arrived)
+        return _BlobSink(self._blobs, self._uses, digest, self._in_thread, self._arrived, self._turn)
 
     def named(self, digests: Iterable[str]) -> None:
         """These were named by a message, and are not waited with any more."""
@@ -74,6 +80,7 @@ class _BlobSink:
         digest: str,
         in_thread: InThread,
         arrived: Callable[[str, int], None],
+        turn: DeferredLock,
     ) -> None:
         self._blobs = blobs
         self._uses = uses
@@ -82,12 +89,17 @@ class _BlobSink:
         self._arrived = arrived
         self._writer: BlobWriter | None = None
         self._is_held = False
+        self._turn = turn
+        self._has_turn = False
         self._size = 0
 
     async def write(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > payload.SIZE_LIMIT:
             raise WireError(f"Arguments or a result above {payload.SIZE_LIMIT} bytes are refused.")
+        if self._size > LARGE and not self._has_turn:
+            await self._turn.acquire()
+            self._has_turn = True
         writer = await self._opened()
         await self._in_thread(writer.write, data)
 
@@ -101,12 +113,19 @@ class _BlobSink:
             self._let_go()
             raise
         self._is_held = False
+        self._end_turn()
         self._arrived(self._digest, self._size)
 
     def abort(self, reason: str) -> None:
+        self._end_turn()
         if self._writer is not None:
             aborted = Deferred.fromCoroutine(_called(self._in_thread, self._writer.abort))
             aborted.addErrback(lambda fault: self.log.failure("A blob was not cleared away", fault))
+
+    def _end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._turn.release()
 
     def _let_go(self) -> None:
         if self._is_held:

@@ -21,7 +21,7 @@ from pydra.cluster.packages.repository import Repository
 from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.wire import frames, payload
 from pydra.cluster.wire.messages import BlobWanted, HireWorker, PackageWanted, RunUnit, ToMaster
-from pydra.errors import LoadError, WireError
+from pydra.errors import LoadError, StoreError, WireError
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.instance import Payload
 
@@ -265,7 +265,10 @@ class _ArgumentSink:
         try:
             await spool.write(whole)
         except OSError as fault:
-            self._refuse(f"The arguments cannot be kept here: {fault.strerror}.")
+            # Another node may have room: for those who wait it is no fault of the arguments.
+            reason = f"The arguments cannot be kept here: {fault.strerror}."
+            self._arrivals.failed(self._digest, StoreError(reason))
+            raise WireError(reason) from None
 
     async def finish(self) -> None:
         spool = self._spool
