@@ -135,18 +135,7 @@ SANDBOX_MOUNTS = {}
 # not at all, and then memory and processes are only looked at once a second. Default: "pydra".
 CGROUP = "pydra"
 
-# Bytes of log lines that are kept of one task instance; what follows is dropped, and said to be.
-# Default: 16777216 (16 MiB).
-LOG_LIMIT = 16777216
-
-# Days that the master keeps the log lines of a task instance after the last of them. Default: 90.
-LOG_KEEP_DAYS = 90
-
-# Megabytes of log lines that the master keeps of all task instances; the oldest are removed first.
-# Default: 1024.
-LOG_ARCHIVE_MB = 1024
-
-# --- times and limits ---------------------------------------------------------------------------------------
+# --- times and scheduling -----------------------------------------------------------------------------------
 
 # Seconds between two heartbeats of a node. Default: 5.0.
 HEARTBEAT_S = 5.0
@@ -170,7 +159,8 @@ SESSION_GRACE_S = 60.0
 # Seconds after which such a session, without workers since then, is cancelled. Default: 600.0.
 SESSION_KEEP_S = 600.0
 
-# How often an instance may lose its worker or its node before it fails for good. Default: 3.
+# After so many losses of its worker or its node an instance, or one of its work units, has failed for good.
+# Default: 3.
 LOSS_LIMIT = 3
 
 # Which of the nodes that could take it gets the next worker: "leastload", the one with the smallest share of
@@ -178,6 +168,8 @@ LOSS_LIMIT = 3
 # less loaded of two at random; "weighted", like twobin, but with the inverse of the load as weight.
 # Default: "leastload".
 PLACEMENT = "leastload"
+
+# --- packages -----------------------------------------------------------------------------------------------
 
 # Seconds between two looks at TASKS_DIR for changed packages. Default: 2.0.
 SCAN_S = 2.0
@@ -190,21 +182,33 @@ KEEP_VERSIONS = 5
 # Default: 1024.
 PACKAGE_CACHE_MB = 1024
 
-# Megabytes of results that a node keeps on its disk until the master has recorded them; above that it takes
-# no new work. Default: 1024.
-OUTBOX_LIMIT_MB = 1024
-
-# Megabytes that the result of one run may have, packed; 1024 is the most that there is. That of a work unit
-# may have 8. Default: 1024.
-RESULT_LIMIT_MB = 1024
-
 # Whether the requirements that packages list in META are installed, by pip and from wheels alone, for
 # describing them on the master and for running their tasks on this node. Without it such packages cannot be
-# used.
-# Default: False.
+# used. Default: False.
 ALLOW_REQUIREMENTS = False
 
 # Where the wheels come from: the address of an index, a directory of wheels (of this machine), or both.
 # PACKAGE_CACHE_MB holds for what is installed as well. Default: "" and "".
 REQUIREMENTS_INDEX = ""
 REQUIREMENTS_WHEELS = ""
+
+# --- results and log lines ----------------------------------------------------------------------------------
+
+# Megabytes that the result of one run may have, packed; 1024 is the most that there is. That of a work unit
+# may have 8. Default: 1024.
+RESULT_LIMIT_MB = 1024
+
+# Megabytes of results that a node keeps on its disk until the master has recorded them; above that it takes
+# no new work. Default: 1024.
+OUTBOX_LIMIT_MB = 1024
+
+# Bytes of log lines that are kept of one task instance; what follows is dropped, and said to be.
+# Default: 16777216 (16 MiB).
+LOG_LIMIT = 16777216
+
+# Days that the master keeps the log lines of a task instance after the last of them. Default: 90.
+LOG_KEEP_DAYS = 90
+
+# Megabytes of log lines that the master keeps of all task instances; the oldest are removed first.
+# Default: 1024.
+LOG_ARCHIVE_MB = 1024

@@ -306,11 +306,11 @@ def test_deep_json_in_a_variable_is_a_fault(site: Path) -> None:
 
 
 def test_the_site_file_documents_every_setting_and_no_other(tmp_path: Path) -> None:
-    """Each constant stands below a comment that gives its default, and has the default as its value."""
+    """In the same order; each stands below a comment that gives its default, which is its value."""
     text = SITE_FILE.read_text()
     constants = re.findall(r"^([A-Z_]+) = ", text, re.MULTILINE)
 
-    assert sorted(NAMES) == sorted(constants)
+    assert list(NAMES) == constants
     for name in constants:
         comment = re.search(rf"((?:^#.*\n)+)(?:^[A-Z_]+ = .*\n)?^{name} = ", text, re.MULTILINE)
         assert comment is not None, name
