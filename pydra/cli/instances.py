@@ -83,12 +83,17 @@ def history(controller: Controller, output: Output, task_key: str | None, page: 
 def result(controller: Controller, output: Output, instance: int) -> int:
     """Print the result of a task instance; exit 1 if there is none."""
     answer = controller.task_result(instance)
-    return show_outcome(output, answer)
+    return show_outcome(controller, output, answer)
 
 
-def show_outcome(output: Output, answer: shapes.Record) -> int:
+def show_outcome(controller: Controller, output: Output, answer: shapes.Record) -> int:
     """Print how an instance ended and return the exit code; raises ``CliError`` if it has not ended."""
     ended = shapes.is_final(answer)
+    if answer.get("result") is None and answer.get("download"):
+        from pydra.cluster.wire import payload
+
+        # It is too large for the answer.
+        answer = {**answer, "result": payload.to_json(controller.fetch_result(answer["id"]))}
     if output.is_json:
         output.data(shapes.outcome(answer))
         return 0 if shapes.state(answer) == "complete" else FAILED
@@ -97,11 +102,7 @@ def show_outcome(output: Output, answer: shapes.Record) -> int:
             f"Task instance {answer['id']} has not ended: {shapes.state(answer)}.", FAILED, "not_final"
         )
     if shapes.state(answer) == "complete":
-        if answer.get("result") is None and answer.get("download"):
-            size = int(answer["size"]) / 2**20
-            output.say(f"The result is {size:.1f} MiB; Client().instance({answer['id']}).result() gets it.")
-        else:
-            output.value(answer.get("result"))
+        output.value(answer.get("result"))
         return 0
     if answer.get("traceback"):
         output.say(str(answer["traceback"]).rstrip("\n"))

@@ -116,7 +116,7 @@ def run(
     goes_on = f"Task instance {instance} goes on; to cancel it: pydra cancel {instance}"
     output.say(f"Task instance {instance} of {task_key}")
     try:
-        return show_outcome(output, follow(controller, instance, output, timeout))
+        return show_outcome(controller, output, follow(controller, instance, output, timeout))
     except KeyboardInterrupt:
         raise CliError(goes_on, INTERRUPTED, "interrupted") from None
     except StillRunning:

@@ -138,7 +138,6 @@ def outcome(answer: Record) -> dict[str, object]:
         "percent": percent(answer),
         "message": answer.get("message"),
         "result": answer.get("result"),
-        "size": answer.get("size"),
         "error": answer.get("error"),
         "traceback": answer.get("traceback"),
         **_units(answer),

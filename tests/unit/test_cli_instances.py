@@ -370,3 +370,11 @@ def test_ps_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.startswith("123456  some.long")
     assert "running  40 %, 1075516 units, " in shown
     assert "10:00:00Z  4 s" in shown
+
+
+def test_a_large_result_is_fetched() -> None:
+    """What is too large for the answer is asked for by itself, and shown as JSON."""
+    answer = {**COMPLETE, "result": None, "size": 5_000_000, "download": "/results/7"}
+    for words in (("result", "7"), ("result", "7", "-o", "json")):
+        result = call(ScriptedController(task_result=[answer], fetch_result=[{"a": b"\x00"}]), *words)
+        assert "AA==" in result.stdout
