@@ -154,9 +154,8 @@ class Checks:
                 raise Broken(f"{path} has another result than batch {row.attempt} gave, which is {given!r}")
         elif row.failure is not None and row.failure.code in BLAMES:
             fate = cluster.works.fate(row.instance, row.branch, row.index)
-            may_die = (
-                fate.kills or not self._is_blame_exact or cluster.works.is_nested(row.instance, row.branch)
-            )
+            is_nested = cluster.works.is_nested(row.instance, row.branch)
+            may_die = fate.kills or fate.hangs or is_nested or not self._is_blame_exact
             if not may_die:
                 raise Broken(f"{path} failed, and did not kill its worker: {row.failure.message}")
         elif row.status is Status.FAILED and given is not None:

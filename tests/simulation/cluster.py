@@ -208,6 +208,7 @@ class SimulatedNode(NodeBench):
     def crash(self, *, has_power: bool) -> None:
         """Be killed, with all workers; or lose the power, and what was not synced."""
         self.disk.is_dead = True
+        self.workers.hold()  # whoever waits for one of these never gets it
         self.kill()
         assert isinstance(self.journal, CrashingJournal)
         if not has_power:
@@ -284,8 +285,7 @@ class SimulatedCluster:
         before = self.nodes[number]
         kept = before.kept(has_power)
         before.crash(has_power=has_power)
-        workers = [worker.name for worker in before.workers.taken]
-        self.diary.lines.node_killed(self.directory / f"node{number}" / "task_logs", workers)
+        self.diary.lines.node_killed(before.workers.names, self.clock.seconds())
         node = self.nodes[number] = SimulatedNode(self.directory / f"node{number}", self, before.epochs)
         for attempt, count in kept:
             if not node.has_kept(attempt, count):
@@ -327,8 +327,7 @@ class SimulatedCluster:
     def cancel(self, instance: InstanceId) -> None:
         """Somebody cancels an instance; what ends already, such as a session, goes on to its own end."""
         master = self.master
-        before = master.dispatcher.live.get(instance)
-        is_ending = before is not None and before.status is Status.CANCELLING
+        is_ending = master.scheduler.status(instance) is Status.CANCELLING
 
         def answered(_: object) -> None:
             live = master.dispatcher.live.get(instance)

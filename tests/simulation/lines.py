@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydra.cluster.wire.log_records import records_in, unpack_lines
+
+SAFE_S = 2.0
+"""Seconds after which a line is in a file, whatever happens."""
 
 
 class Lines:
@@ -14,20 +18,21 @@ class Lines:
 
     def __init__(self) -> None:
         self._written: dict[str, list[str]] = {}
+        self._times: dict[str, list[float]] = {}
         self._safe: dict[str, int] = {}
-        """Of workers whose node was killed: how many lines were in its files."""
+        """Of workers whose node was killed: how many lines it had in files by then, or in the archive."""
 
-    def write(self, worker: str) -> str:
+    def write(self, worker: str, now: float) -> str:
         """A line that no worker ever wrote."""
         lines = self._written.setdefault(worker, [])
         lines.append(f"{worker} wrote {len(lines)}")
+        self._times.setdefault(worker, []).append(now)
         return lines[-1]
 
-    def node_killed(self, files: Path, workers: list[str]) -> None:
-        """These workers ended with their node, which has these files."""
-        self._safe |= dict.fromkeys(workers, 0)
-        for path in files.iterdir():
-            self._safe[path.name.partition("-")[0]] = len(list(_own(path)))
+    def node_killed(self, workers: Iterable[str], now: float) -> None:
+        """These are all the workers that their node had since its start."""
+        for worker in workers:
+            self._safe[worker] = bisect(self._times.get(worker, []), now - SAFE_S)
 
     def faults(self, archive: Path) -> Iterator[str]:
         """What is wrong with the archive of the master."""

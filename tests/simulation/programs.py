@@ -91,7 +91,8 @@ class Asker:
         args = [self._worker.works.args(self._worker.instance, self.branch, index) for index in indexes]
         self._outstanding.update(indexes)
         digests = b"".join(map(digest_of, args))
-        self._worker.says(frames.ASK, self.branch, indexes, args, digests, 0.0)
+        limit = self._worker.works.work(self._worker.instance).unit_limit
+        self._worker.says(frames.ASK, self.branch, indexes, args, digests, limit)
 
     def _again(self, index: int) -> None:
         self._resting.remove(index)
@@ -127,8 +128,11 @@ class Asker:
 class ProgrammedWorker(ScriptedWorker):
     """A worker that does the work of its instance by itself."""
 
-    def __init__(self, works: Works, random: Random, diary: Diary, clock: Clock, *arguments: Any) -> None:
+    def __init__(
+        self, names: list[str], works: Works, random: Random, diary: Diary, clock: Clock, *arguments: Any
+    ) -> None:
         super().__init__(clock, *arguments)
+        self._names = names
         self.works = works
         self.random = random
         self.diary = diary
@@ -170,10 +174,12 @@ class ProgrammedWorker(ScriptedWorker):
             case [frames.RUN, name, instance, task_key, *_]:
                 self.name, self.instance = name, instance
                 self.diary.roots[instance] += 1
+                self._names.append(name)
                 if task_key != SESSION_TASK:
                     self.later(0.01, self._begin_root)
             case [frames.SERVE, name, instance, *_]:
                 self.name, self.instance, self._is_serving = name, instance, True
+                self._names.append(name)
                 self.later(0.01, self.says, frames.READY)
             case [frames.MORE, part]:
                 self._more += part
@@ -204,7 +210,7 @@ class ProgrammedWorker(ScriptedWorker):
     # The root.
 
     def _write(self) -> None:
-        self.writes(f"{self.diary.lines.write(self.name)}\n".encode())
+        self.writes(f"{self.diary.lines.write(self.name, self._clock.seconds())}\n".encode())
 
     def _begin_root(self) -> None:
         work = self.works.work(self.instance)
@@ -242,6 +248,8 @@ class ProgrammedWorker(ScriptedWorker):
         fate = self.works.fate(self.instance, branch, unit)
         if fate.kills:
             self.later(fate.duration, self.exits, CRASHED)
+        elif fate.hangs:
+            return
         elif self.works.is_nested(self.instance, branch):
             self._asker = Asker(self, f"{branch}:{unit}/Leaf", LEAVES, 0, lambda _: self._end_unit())
             self._asker.go_on()
@@ -292,12 +300,14 @@ class ProgrammedWorkers(ScriptedWorkers):
 
     def __init__(self, works: Works, random: Random, diary: Diary, clock: Clock) -> None:
         super().__init__(clock)
+        self.names: list[str] = []
+        """Of all workers that there were."""
         self._works = works
         self._random = random
         self._diary = diary
 
     def _make(self, *arguments: Any) -> ProgrammedWorker:
-        return ProgrammedWorker(self._works, self._random, self._diary, self._clock, *arguments)
+        return ProgrammedWorker(self.names, self._works, self._random, self._diary, self._clock, *arguments)
 
     def living(self) -> list[ProgrammedWorker]:
         """Those that are there and at work."""

@@ -44,6 +44,8 @@ class Work(msgspec.Struct, frozen=True):
     """Its result is."""
     retries: int
     """What its user asked for."""
+    unit_limit: float
+    """Seconds that one of its units may take; 0 is no limit."""
     after: int
     """The instance that must have ended before it runs; 0 for none."""
 
@@ -53,6 +55,8 @@ class Fate(msgspec.Struct, frozen=True):
 
     duration: float
     kills: bool
+    hangs: bool
+    """It never ends by itself; there is a limit then."""
     fails: int
     """How often it fails before it does not."""
     is_large: bool
@@ -75,9 +79,13 @@ class Works:
             units = -1
             if random.random() < plan.parallel:
                 units = random.choice([0, 1, 2, plan.units // 2, plan.units])
+            is_nested = random.random() < plan.nested
+            # What waits for other units may wait for long.
+            has_limit = not is_nested and random.random() < 0.3
             self._works[instance] = Work(
                 units=units,
-                is_nested=random.random() < plan.nested,
+                is_nested=is_nested,
+                unit_limit=plan.longest_unit + 5.0 if has_limit else 0.0,
                 gives_up=random.random() < 0.2,
                 duration=random.uniform(0.0, plan.longest_root),
                 fails=random.random() < 0.1,
@@ -97,6 +105,7 @@ class Works:
             self._fates[key] = Fate(
                 duration=random.uniform(0.0, plan.longest_unit),
                 kills=random.random() < plan.poison,
+                hangs=branch != STEP and self.work(instance).unit_limit > 0.0 and random.random() < 0.05,
                 fails=random.choice([1, 1000]) if random.random() < plan.failing else 0,
                 is_large=random.random() < plan.large,
                 has_large_args=random.random() < plan.large,
@@ -123,7 +132,8 @@ class Works:
         names = [("Sub", unit) for unit in range(work.units)]
         if work.is_nested:
             names += [(f"Sub:{unit}/Leaf", leaf) for unit in range(work.units) for leaf in range(LEAVES)]
-        return work.kills or any(self.fate(instance, *name).kills for name in names)
+        fates = [self.fate(instance, *name) for name in names]
+        return work.kills or any(fate.kills or fate.hangs for fate in fates)
 
     def longest_s(self, instance: int, units: int) -> float:
         """Seconds that an instance may take itself, in a cluster with one slot; ``units`` are of a client."""
