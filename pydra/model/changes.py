@@ -77,7 +77,8 @@ class InsertUnits(msgspec.Struct, frozen=True):
     """
     Units that a client submitted, queued until they are recorded.
 
-    Known ones with the same digest that did not fail stay as they are. An instance that is final takes none.
+    Known ones with the same digest stay as they are: they may have ended already. An instance that is final
+    takes none.
     """
 
     instance: InstanceId

@@ -127,6 +127,6 @@ def _given(change: InsertUnits | RecordUnits) -> Iterator[UnitRow]:
 
 
 def _gives_way(known: UnitRow, row: UnitRow) -> bool:
-    if known.digest != row.digest or known.status is Status.FAILED:
+    if known.digest != row.digest:
         return True
-    return known.status is Status.QUEUED and row.status is not Status.QUEUED
+    return row.status is not Status.QUEUED and known.status is not Status.COMPLETE

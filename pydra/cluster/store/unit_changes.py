@@ -208,10 +208,10 @@ def _insertion(status: Status, width: int, rows: int) -> str:
     """The statement that inserts so many rows of so many of the columns."""
     row = f"({', '.join([MARK] * width)}, {int(status)})"
     overwritten = ", ".join(f"{name} = excluded.{name}" for name in ("status", *_COLUMNS[2:]))
-    # What ended takes the place of what did not complete; what waits, only of what failed.
-    yields = f"= {int(Status.FAILED)}" if status is Status.QUEUED else f"<> {int(Status.COMPLETE)}"
+    # What ended takes the place of what did not complete; what waits, of nothing: it may come late.
+    yields = "" if status is Status.QUEUED else f"pydra_unit.status <> {int(Status.COMPLETE)} OR "
     return (
         f"INSERT INTO pydra_unit ({', '.join(_COLUMNS[:width])}, status) "  # noqa: S608
         f"VALUES {', '.join([row] * rows)} ON CONFLICT (branch, unit_index) DO UPDATE SET {overwritten} "
-        f"WHERE pydra_unit.status {yields} OR pydra_unit.digest <> excluded.digest"
+        f"WHERE {yields}pydra_unit.digest <> excluded.digest"
     )
