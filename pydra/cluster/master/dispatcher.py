@@ -181,7 +181,9 @@ class Dispatcher:
     def complete(self, instance: InstanceId, result: Payload) -> None:
         """Stop an instance; unless it was asked to stop before, it will be complete, with this result."""
         live = self.live.get(instance)
-        if live is not None and live.status is not Status.CANCELLING:
+        # What the scheduler knows may not be committed yet.
+        is_ending = self._scheduler.status(instance) in (Status.CANCELLING, Status.UNKNOWN)
+        if live is not None and not is_ending:
             self._completed.setdefault(instance, result)
             self.feed(inputs.CancelRequested(instance, completes=True))
 
