@@ -28,6 +28,9 @@ GENTLE = (
 FAULTS = GENTLE + LOSSES
 """What may happen beside the work itself."""
 
+COMMON = ("cut", "kill_worker", "cancel", "pause")
+"""One of these is in most runs with several kinds."""
+
 GENTLE_PAUSE_S = 45.0
 """Seconds between two faults of a gentle run: whatever was broken is whole again by then."""
 
@@ -87,20 +90,20 @@ def plan(seed: int) -> Plan:
     elif style < 0.55:
         faults = {random.choice(FAULTS): random.choice([0.05, 0.2, 0.5])}
     else:
-        chosen = random.sample(FAULTS, random.randint(2, 8))
-        faults = {kind: random.choice([0.005, 0.02, 0.05]) for kind in chosen}
+        chosen = {*random.sample(FAULTS, random.randint(2, 8)), *random.sample(COMMON, 1)}
+        faults = {kind: random.choice([0.005, 0.02, 0.05]) for kind in sorted(chosen)}
     return Plan(
         seed=seed,
         nodes=random.randint(1, 3),
         slots=random.randint(1, 3),
         duration=duration,
-        submit_every=duration / random.choice([4.0, 10.0, 20.0]),
+        submit_every=duration / random.choice([10.0, 20.0, 30.0]),
         latency=random.choice([0.001, 0.05, 0.5]),
         commit=random.choice([0.0, 0.02, 0.3]),
         write=random.choice([0.0, 0.02, 0.2]),
         faults=faults,
         is_gentle=is_gentle,
-        parallel=random.choice([0.3, 0.7, 1.0]),
+        parallel=random.choice([0.5, 1.0]),
         sessions=random.choice([0, 0, 1, 2]),
         units=random.choice([3, 20, 60]),
         nested=random.choice([0.0, 0.3]),

@@ -193,6 +193,8 @@ class ProgrammedWorker(ScriptedWorker):
             case [frames.RESULTS, branch, indexes, results, failures]:
                 self._give(branch, indexes, results, failures)
             case [frames.STOP]:
+                if self.random.random() < 0.4:
+                    return  # its task does not look at the flag
                 self._is_stopping = True
                 self.later(self.random.uniform(0, 15), self.says, frames.STOPPED)
             case _:
