@@ -28,7 +28,7 @@ from tests.support.asking import MAIN, answer, ask, asked, given
 from tests.support.cables import chunked
 from tests.support.hired import hired
 from tests.support.links import RecordingSink
-from tests.support.nodes import NodeBench
+from tests.support.nodes import NodeBench, batch
 from tests.support.pumps import result_of
 
 
@@ -63,6 +63,7 @@ def test_time_limit(bench: NodeBench) -> None:
 def test_a_hired_worker_asks(bench: NodeBench) -> None:
     """So does one whose unit has units of its own."""
     worker = hired(bench)
+    bench.tell(batch(4))
     ask(worker, 7, branch="Sub:3/Other")
     assert [asked(7, branch="Sub:3/Other", asker=Attempt(1, 50))] == bench.settle()
     bench.tell(answer(7, branch="Sub:3/Other", asker=Attempt(1, 50)))

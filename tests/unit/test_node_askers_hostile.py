@@ -17,7 +17,7 @@ from pydra.model.instance import Failure
 from pydra.model.unit import BRANCH_LIMIT, OUTSTANDING_BYTES, OUTSTANDING_LIMIT
 from tests.support.asking import MAIN, answer, ask, asked, failure_of
 from tests.support.hired import hired
-from tests.support.nodes import NodeBench
+from tests.support.nodes import NodeBench, batch
 
 
 @pytest.fixture
@@ -74,6 +74,25 @@ def test_hostile(bench: NodeBench, frame: list[object]) -> None:
     [lost] = bench.settle()
     assert isinstance(lost, WorkerLost)
     assert failure == lost.failure
+
+
+@pytest.mark.parametrize(
+    "branch", ["Sub", "Other", "Sub:4/Other", "Sub:1", "Sub:1/Other:0/Third", "Sub:x/Other"]
+)
+def test_asking_for_units_of_others(bench: NodeBench, branch: str) -> None:
+    """A hired worker asks below its own units only, as somebody else may wait for the others."""
+    worker = hired(bench)
+    bench.tell(batch(4))
+    ask(worker, 0, branch=branch)
+    [lost] = bench.settle()
+    assert isinstance(lost, WorkerLost)
+    assert Failure("wire", "The worker asked for units of a unit that it does not run.") == lost.failure
+
+
+def test_asking_for_units_of_units(bench: NodeBench) -> None:
+    """The root asks for its own, not for those that its units wait for."""
+    ask(bench.run(), 0, branch="Sub:1/Other")
+    assert "wire" == failure_of(bench.settle()).code
 
 
 def test_asking_twice(bench: NodeBench) -> None:

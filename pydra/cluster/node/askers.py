@@ -75,6 +75,7 @@ class Asker:
         attempt: Attempt,
         send: Send,
         backlog: Callable[[], int],
+        may_ask: Callable[[str], bool],
         delivery: Delivery,
         fetch_blob: Callable[[Payload], Awaitable[bytes]],
     ) -> None:
@@ -82,6 +83,7 @@ class Asker:
         self._attempt = attempt
         self._send = send
         self._backlog = backlog
+        self._may_ask = may_ask
         self._delivery = delivery
         self._fetch_blob = fetch_blob
         self._branches: dict[str, _Branch] = {}
@@ -108,6 +110,8 @@ class Asker:
                 raise WireError("The worker asked for several units with parts of arguments.")
             packed = [parts + packed[0]]
         indexes, args = _checked(branch, said, packed, digests)
+        if not self._may_ask(branch):
+            raise WireError("The worker asked for units of a unit that it does not run.")
         held = self._branches.get(branch)
         if held is None:
             held = _Branch(time_limit)
@@ -292,9 +296,15 @@ class Askers:
         self._fetch_blob = fetch_blob
         self._askers: dict[Attempt, Asker] = {}
 
-    def open(self, attempt: Attempt, send: Send, backlog: Callable[[], int]) -> Asker:
-        """A worker that may ask; ``send`` sends it a frame, ``backlog`` are bytes that it has not read."""
-        asker = Asker(self._clock, attempt, send, backlog, self._delivery, self._fetch_blob)
+    def open(
+        self, attempt: Attempt, send: Send, backlog: Callable[[], int], may_ask: Callable[[str], bool]
+    ) -> Asker:
+        """
+        A worker that may ask; ``send`` sends it a frame, ``backlog`` are bytes that it has not read.
+
+        ``may_ask`` says whether units of a branch are its own to ask for: somebody else may wait for others.
+        """
+        asker = Asker(self._clock, attempt, send, backlog, may_ask, self._delivery, self._fetch_blob)
         self._askers[attempt] = asker
         return asker
 

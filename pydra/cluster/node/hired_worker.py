@@ -69,7 +69,7 @@ class HiredWorker:
         self._around = around
         self._lost = lost
         self._log = around.open_log(message.worker, message.instance, message.seal)
-        self._asker = around.askers.open(message.worker, self._send, self._backlog)
+        self._asker = around.askers.open(message.worker, self._send, self._backlog, self._may_ask)
         self._begun = around.clock.seconds()
         self._worker: WorkerProcess | None = None
         self._is_loaded = False
@@ -187,6 +187,13 @@ class HiredWorker:
 
     def _backlog(self) -> int:
         return self._worker.backlog() if self._worker is not None else 0
+
+    def _may_ask(self, branch: str) -> bool:
+        """True if the branch begins with the path of a unit that it has."""
+        unit, _, index = branch.rpartition("/")[0].rpartition(":")
+        if not index.isdecimal():
+            return False
+        return any(unit == piece.branch and int(index) in piece.indexes for piece in self._sent)
 
     # What the worker tells.
 

@@ -44,7 +44,7 @@ class UnitRun:
         self.message = message
         self.log = around.open_log(message.attempt, message.instance, message.seal)
         self._around = around
-        self._asker = around.askers.open(message.attempt, self._send, self._backlog)
+        self._asker = around.askers.open(message.attempt, self._send, self._backlog, _may_ask)
         self._begun = around.clock.seconds()
         self._failure: Failure | None = None
         """What the task told, until its worker is gone: then it is known whether a limit was the reason."""
@@ -257,3 +257,8 @@ class UnitRun:
             # Nobody will say that it is gone.
             self.log.finish()
         self._finished(self, Outcome(told, blob))
+
+
+def _may_ask(branch: str) -> bool:
+    """True of a branch of the root itself: that of a unit begins with its path."""
+    return "/" not in branch
