@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pydra.cluster.store.blobs import CHUNK, Blobs
+from pydra.cluster.store.blobs import CHUNK, PIECE, Blobs
 from pydra.errors import StoreError
 
 DATA = b"payload" * 100_000
@@ -182,3 +182,26 @@ def test_no_descriptor_stays_open(blobs: Blobs) -> None:
         writer.abort()
 
     assert before == len(os.listdir("/proc/self/fd"))
+
+
+def test_a_reader(tmp_path: Path) -> None:
+    """It gives pieces, then nothing; once it is closed, nothing more."""
+    blobs = Blobs(tmp_path)
+    data = bytes(PIECE) + b"end"
+    name = blobs.put(data)
+    reader = blobs.reader(name)
+    assert [data[:PIECE], b"end", b"", b""] == [reader.read() for _ in range(4)]
+    reader.close()
+    closed = blobs.reader(name)
+    assert data[:PIECE] == closed.read()
+    closed.close()
+    assert b"" == closed.read()
+    (tmp_path / name).write_bytes(b"other")
+    damaged = blobs.reader(name)
+    assert b"other" == damaged.read()
+    with pytest.raises(StoreError, match="damaged"):
+        damaged.read()
+    damaged.close()
+    blobs.remove(name)
+    with pytest.raises(StoreError, match="missing"):
+        blobs.reader(name).read()

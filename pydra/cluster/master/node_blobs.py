@@ -12,6 +12,7 @@ from pydra.cluster.interfaces import BulkSink, InThread
 from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire import payload
+from pydra.cluster.wire.ahead import read_ahead
 from pydra.cluster.wire.frames import ANSWER_LIMIT
 from pydra.errors import WireError
 
@@ -142,7 +143,7 @@ async def blob_pieces(blobs: Blobs, digest: str, in_thread: InThread) -> AsyncIt
     """The bytes of a blob; `StoreError` in the place of their end if they are not those of its name."""
     reader = blobs.reader(digest)
     try:
-        while piece := await in_thread(reader.read):
+        async for piece in read_ahead(lambda: in_thread(reader.read)):
             yield piece
     finally:
         reader.close()

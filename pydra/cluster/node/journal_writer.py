@@ -8,6 +8,7 @@ then a kill of this process costs what is not written yet. It is tried again unt
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from weakref import WeakSet
@@ -21,6 +22,7 @@ from pydra.cluster.interfaces import InThread
 from pydra.cluster.node.delivery import BLOB_CHUNK, chunks_of
 from pydra.cluster.node.journal import HEAD_SIZE, Journal
 from pydra.cluster.node.spool import Spool
+from pydra.cluster.wire.ahead import read_ahead
 
 RETRY_S = 1.0
 """Seconds after which a disk that refused is tried again."""
@@ -180,10 +182,9 @@ class JournalWriter:
             async for chunk in chunks_of(held):
                 yield chunk
             return
-        start = 0
-        while data := await self._read_piece(digest, held, start):
+        places = itertools.count(0, _READ_SIZE)
+        async for data in read_ahead(lambda: self._read_piece(digest, held, next(places))):
             yield data
-            start += len(data)
 
     async def _read_piece(self, digest: str, spool: Spool | None, start: int) -> bytes:
         if spool is not None:

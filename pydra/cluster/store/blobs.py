@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,7 @@ class BlobReader:
         self._digest = hashlib.sha256()
         self._file: BinaryIO | None = None
         self._is_closed = False
+        self._reading = threading.Lock()
 
     def read(self) -> bytes:
         """
@@ -135,23 +137,37 @@ class BlobReader:
         `StoreError` as of ``chunks``: in the place of the end, if the bytes are not those of its name.
         """
         try:
-            if self._file is None:
-                self._file = self._path.open("rb", buffering=0)
-            piece = self._file.read(PIECE)
+            with self._reading:
+                piece = self._read()
         except FileNotFoundError as error:
             raise StoreError(f"The blob {self._sha256} is missing.") from error
-        except (OSError, ValueError) as error:
-            raise StoreError(f"The blob {self._sha256} cannot be read: {error}.") from error
-        self._digest.update(piece)
-        if not piece and self._digest.hexdigest() != self._sha256:
+        except OSError as error:
+            raise StoreError(f"The blob {self._sha256} cannot be read: {error.strerror}.") from error
+        finally:
+            if self._is_closed:
+                self._close_file()
+        if not piece and self._digest.hexdigest() != self._sha256 and not self._is_closed:
             raise StoreError(f"The blob {self._sha256} is damaged.")
-        if self._is_closed:
-            self._file.close()
         return piece
 
     def close(self) -> None:
-        """Read no more; a read that is under way ends."""
+        """Read no more; a read that is under way closes the file at its end."""
         self._is_closed = True
+        # Not under a read: its descriptor might be another file's before it reads.
+        if self._reading.acquire(blocking=False):
+            self._close_file()
+            self._reading.release()
+
+    def _read(self) -> bytes:
+        if self._is_closed:
+            return b""
+        if self._file is None:
+            self._file = self._path.open("rb", buffering=0)
+        piece = self._file.read(PIECE)
+        self._digest.update(piece)
+        return piece
+
+    def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
 

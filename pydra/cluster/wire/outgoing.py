@@ -11,7 +11,7 @@ from pydra.cluster.wire import stream_frames
 from pydra.cluster.wire.stream_frames import CHUNK_LIMIT, Kind
 from pydra.errors import PydraError, WireError
 
-INITIAL_CREDIT = 1024 * 1024
+INITIAL_CREDIT = 2 * 1024 * 1024
 """Bytes that may be on the way before the receiver took any."""
 
 

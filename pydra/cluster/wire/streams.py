@@ -2,7 +2,7 @@
 """
 The bulk connection: many streams at once in either direction, each with flow control by credit.
 
-The sender of a stream may have 1 MiB on the way that its receiver has not taken; credit comes back when the
+The sender of a stream may have 2 MiB on the way that its receiver has not taken; credit comes back when the
 sink has written. So a slow sink slows its own stream, holds at most that much memory, and disturbs nobody.
 A peer that breaks the rules loses the connection.
 """
