@@ -315,3 +315,16 @@ def test_nothing_to_do(heart: Heart) -> None:
     fed: Deferred[None] = heart.dispatcher.feed(inputs.HeartbeatReceived(NODE))
     assert result_of(fed) is None
     assert [] == heart.store.committed
+
+
+def test_what_is_being_cancelled_is_not_completed(heart: Heart) -> None:
+    """Not even while the cancel is on its way to the disk: it came first."""
+    heart.ready()
+    heart.running()
+    heart.store.hold()
+    heart.dispatcher.feed(inputs.CancelRequested(ONE))
+    heart.dispatcher.complete(ONE, RESULT)
+    heart.store.release()
+    heart.finish(FIRST, STOPPED, result=None)
+
+    assert Status.CANCELLED is heart.stored(1).status
