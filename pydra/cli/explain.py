@@ -61,8 +61,11 @@ def explain(controller: Controller, output: Output, instance: int) -> None:
 
 
 def _units(units: dict[str, int]) -> str:
-    workers = units["workers"]
-    return f"{units['queued']} wait, {units['running']} are with {workers} worker{'s' * (workers != 1)}"
+    """Return how many units wait and run, and how many workers they have, in a line."""
+    waiting, running, workers = units["queued"], units["running"], units["workers"]
+    waits, runs = "waits" if waiting == 1 else "wait", "is" if running == 1 else "are"
+    told = f"{waiting or 'none'} {waits}, {running or 'none'} {runs} with "
+    return told + ("a worker" if workers < 2 else f"{workers} workers")
 
 
 def _address(node: dict[str, Any]) -> str:

@@ -200,7 +200,7 @@ def _needed(field: dict[str, Any]) -> str:
 
 
 def _help(field: dict[str, Any]) -> str:
-    return " ".join(filter(None, (field.get("label"), field.get("help"))))
+    return ": ".join(filter(None, (field.get("label"), field.get("help"))))
 
 
 def _when(instant: Any) -> str | None:

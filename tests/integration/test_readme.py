@@ -71,7 +71,8 @@ def test_the_parallel_task_and_the_container_of_the_guide(cluster: Cluster) -> N
 
 
 def test_the_python_of_the_readme_and_of_the_client_page(cluster: Cluster) -> None:
-    """Each snippet runs in a program of its own."""
-    for program in (blocks("README.md")[2], *blocks("docs/guide/client.md")):
+    """Each snippet runs in a program of its own, and the first one of the scheduling page."""
+    scheduling = blocks("docs/guide/scheduling.md")[0]
+    for program in (blocks("README.md")[2], *blocks("docs/guide/client.md"), scheduling):
         done = run_python(cluster, program)
         assert done.returncode == 0, done.stderr

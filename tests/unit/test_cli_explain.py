@@ -43,6 +43,19 @@ def test_explain_for_people() -> None:
     assert ["2", "?", "is", "not", "connected"] in lines
 
 
+@pytest.mark.parametrize(
+    ("units", "words"),
+    [
+        ({"queued": 0, "running": 0, "workers": 0}, "none wait, none are with a worker"),
+        ({"queued": 1, "running": 1, "workers": 1}, "1 waits, 1 is with a worker"),
+    ],
+)
+def test_explain_few_units(units: dict[str, int], words: str) -> None:
+    """One is one, and no unit is none."""
+    result = call(ScriptedController(explain=[{**FOUND, "units": units}]), "explain", "7")
+    assert words in result.stdout
+
+
 def test_explain_as_json() -> None:
     """All of it."""
     result = call(ScriptedController(explain=[FOUND]), "explain", "7", "-o", "json")

@@ -70,7 +70,7 @@ def test_list_as_json() -> None:
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ({"fields": [FIELD]}, "start     integer  yes     Start at"),
+        ({"fields": [FIELD]}, "start     integer  yes     Start: at"),
         ({"fields": []}, "It takes no arguments."),
         (None, "takes what it is given"),
     ],
