@@ -11,8 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.sandbox.worker_process import FRAMES_BURST, OUTPUT_BURST, SEND_LIMIT, SandboxedWorker
-from pydra.cluster.wire.frames import READY, encode
+from pydra.cluster.sandbox.worker_process import (
+    FRAME_BYTES_BURST,
+    FRAMES_BURST,
+    OUTPUT_BURST,
+    SEND_LIMIT,
+    SandboxedWorker,
+)
+from pydra.cluster.wire.frames import PART, PART_SIZE, READY, encode
 from pydra.errors import WireError
 from tests.support.scripted_launcher import Listener, Worker
 from tests.support.turning import TurningClock
@@ -95,6 +101,35 @@ def test_a_flood_of_output_waits_for_its_turn(pair: Pair) -> None:
     pair.clock.advance(10)
     pair.clock.turn()
     assert written == sum(len(told) for told in pair.listener.told if isinstance(told, bytes))
+
+
+def send_parts(pair: Pair, number: int, count: int) -> int:
+    """How many of these frames of half a MiB are taken while no time goes by."""
+    pair.worker.channel.setblocking(False)
+    frame = memoryview(encode([number, bytes(PART_SIZE)]))
+    stalled = told = 0
+    while stalled < 3 and told < count:
+        rest = frame
+        while rest and stalled < 3:
+            try:
+                rest = rest[pair.worker.channel.send(rest) :]
+                stalled = 0
+            except BlockingIOError:
+                stalled += 1
+            pair.clock.turn()
+        told = len(pair.listener.told)
+    return told
+
+
+def test_a_long_result_does_not_wait(pair: Pair) -> None:
+    """Parts beyond what other answers may have cost little, and are read as they come."""
+    assert 100 == send_parts(pair, PART, 100)
+
+
+def test_a_flood_of_other_large_frames_waits_for_its_turn(pair: Pair) -> None:
+    """They may be costly to decode, so a burst of them is read and no more."""
+    burst = FRAME_BYTES_BURST // PART_SIZE
+    assert burst <= send_parts(pair, 40, 100) <= burst + 2
 
 
 def test_a_rested_worker_stays_paused(pair: Pair) -> None:
