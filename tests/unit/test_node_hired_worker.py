@@ -250,7 +250,7 @@ def test_garbage(bench: NodeBench) -> None:
 
 
 def test_a_limit(bench: NodeBench) -> None:
-    """A worker that reached a limit says which, and after how long; its log says so too."""
+    """A worker that reached a limit says which, and after how long; the log of its unit says so too."""
     worker = hired(bench)
     bench.tell(batch(2))
     bench.clock.advance(125)
@@ -259,6 +259,8 @@ def test_a_limit(bench: NodeBench) -> None:
     words = "memory limit of 256 MiB reached after 2 minutes"
     assert Failure("limit", words) == loss([each for each in messages if isinstance(each, WorkerLost)])
     assert [words] == texts(messages)
+    [log] = [message for message in messages if isinstance(message, UnitLog)]
+    assert ("Sub", 0) == (log.record.subtask, log.record.unit)
 
 
 def test_no_worker_to_be_had(bench: NodeBench) -> None:

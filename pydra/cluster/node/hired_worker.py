@@ -243,7 +243,7 @@ class HiredWorker:
         told = self._failure
         if ending.limit and not self._ended and (told is None or told.code != LimitExceeded.code):
             told = limit_failure(ending, self._around.clock.seconds() - self._begun, told)
-            self._log.note(told.message)
+            self._note(told.message)
         code = WireError.code if ending.has_sent_garbage else WorkerDied.code
         self._end(told or Failure(code, f"The worker ended before its units: {ending.reason}."))
         self._log.finish()
@@ -310,11 +310,16 @@ class HiredWorker:
             self._deadline = self._around.clock.callLater(self._sent[0].time_limit, self._too_long)
 
     def _too_long(self) -> None:
-        piece = self._sent[0]
-        words = f"time limit of {piece.time_limit:g} s reached"
-        self._log.unit_lines([], piece.branch, piece.indexes[piece.done])
-        self._log.note(words)
+        words = f"time limit of {self._sent[0].time_limit:g} s reached"
+        self._note(words)
         self._end(Failure(LimitExceeded.code, words))
+
+    def _note(self, words: str) -> None:
+        """A line of ours, as one of the unit that runs, if any does."""
+        if self._sent:
+            piece = self._sent[0]
+            self._log.unit_lines([], piece.branch, piece.indexes[piece.done])
+        self._log.note(words)
 
     # Its end.
 
