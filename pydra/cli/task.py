@@ -71,7 +71,7 @@ def show(controller: Controller, output: Output, task_key: str) -> None:
     output.facts(
         {
             "task": task_key,
-            "description": found[task_key]["description"],
+            "description": " ".join(str(found[task_key]["description"] or "").split()),
             "package": _package(package),
             "needs": ", ".join(dependency for dependency, _ in package.get("dependencies", [])),
             "last run": _when(found[task_key].get("last_run")),

@@ -81,6 +81,7 @@ def test_show(form: object, words: str) -> None:
     result = call(controller, "task", "show", KEY)
     assert 0 == result.exit_code
     assert words in result.output
+    assert "description  Counts. A lot.\n" in result.output
     assert f"demo {VERSION[:12]}" in result.stdout
     assert "needs        base" in result.stdout
 
