@@ -314,6 +314,8 @@ class SimulatedCluster:
             known = self.answers.setdefault(key, answer[0])
             if known != answer[0]:
                 self.faults.append(f"{key} was answered with {known}, and then with {answer[0]}")
+            if work.is_cancelled:
+                self.clock.callLater(work.duration / 2, self._cancel_later, answer[0])
 
         submitted = Deferred.fromCoroutine(self.master.dispatcher.submit(instance))
         submitted.addCallbacks(answered, lambda _: None)
@@ -323,6 +325,10 @@ class SimulatedCluster:
     def _submit_again(self, key: str) -> None:
         if not self.master.is_dead:
             self.submit(key)
+
+    def _cancel_later(self, instance: InstanceId) -> None:
+        if not self.master.is_dead:
+            self.cancel(instance)
 
     def cancel(self, instance: InstanceId) -> None:
         """Somebody cancels an instance; what ends already, such as a session, goes on to its own end."""

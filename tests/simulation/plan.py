@@ -103,7 +103,7 @@ def plan(seed: int) -> Plan:
         write=random.choice([0.0, 0.02, 0.2]),
         faults=faults,
         is_gentle=is_gentle,
-        parallel=random.choice([0.5, 1.0]),
+        parallel=random.choice([0.5, 0.8]),
         sessions=random.choice([0, 0, 1, 2]),
         units=random.choice([3, 20, 60]),
         nested=random.choice([0.0, 0.3]),

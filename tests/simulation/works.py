@@ -42,6 +42,8 @@ class Work(msgspec.Struct, frozen=True):
     """Its root kills its worker."""
     is_large: bool
     """Its result is."""
+    is_cancelled: bool
+    """Who submits it regrets that."""
     retries: int
     """What its user asked for."""
     unit_limit: float
@@ -91,6 +93,7 @@ class Works:
                 fails=random.random() < 0.1,
                 kills=random.random() < plan.poison,
                 is_large=random.random() < plan.large,
+                is_cancelled=random.random() < 0.15,
                 retries=random.choice([0, 0, 2]),
                 after=random.randint(1, instance - 1) if instance > 1 and random.random() < 0.1 else 0,
             )
