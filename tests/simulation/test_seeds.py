@@ -8,12 +8,14 @@ import pytest
 from tests.simulation.run import run
 
 SEEDS = {
+    9: "links that break while units are outstanding, which are asked for again",
     13: "two crews wanted a slot at the same instant, and could not be ordered",
     89: "a unit failed while it was looked up, and its arguments were removed before it ran again",
     463: "a session told results of units that a crash had kept from the store, and once more when they came",
-    525: "the same, while the client was away",
+    5489: "a session was completed while its cancel was on its way to the disk",
+    9074: "the units of a session were stored after their ends, and counted as queued from then on",
 }
-"""Each with what was wrong, in the product, when it failed."""
+"""Each with what its run showed when it joined; the unit tests beside the fixes keep that too."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -142,8 +142,8 @@ class Works:
         """Seconds that an instance may take itself, in a cluster with one slot; ``units`` are of a client."""
         plan, work = self._plan, self.work(instance)
         count = max(work.units, 0) * (1 + LEAVES) + units
-        one = count * (RETRIES + 2) * (plan.longest_unit + 4 * plan.latency + 2.0)
-        return (work.retries + 4) * (work.duration + one + UNREACHED_S)
+        one = count * (RETRIES + 1) * (plan.longest_unit + 2 * plan.latency + 0.5)
+        return (work.retries + 2) * (work.duration + one + UNREACHED_S)
 
 
 def digest_of(args: bytes) -> bytes:
