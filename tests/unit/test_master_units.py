@@ -281,6 +281,22 @@ def test_a_restart_of_the_master(bench: UnitBench, tmp_path: Path) -> None:
     again.close()
 
 
+def test_counts_after_a_restart(bench: UnitBench, tmp_path: Path) -> None:
+    """What the next master is told again, since the acknowledgement was lost, counts once in the end."""
+    bench.ask(0, 1)
+    [batch, _] = list(bench.batches.values())
+    before, told = bench.held(), bench.done(batch)
+    bench.dispatcher.units.done(bench.record.id, told)
+    assert [0] == bench.complete(0, 1)
+    again = restarted(bench, tmp_path)
+    again.plug()
+    again.say(*before)
+    again.say(told)
+    again.say(UnitFinished(bench.root, COMPLETE, RESULT))
+    assert UnitsView(1, 0, 0, 0) == again.dispatcher.units.view(ONE)
+    again.close()
+
+
 def test_large_arguments_and_results(bench: UnitBench) -> None:
     """They travel as blobs; arguments go when their unit is recorded, results stay."""
 

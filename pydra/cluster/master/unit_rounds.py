@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -78,6 +79,8 @@ class UnitRounds:
         self._uses = uses
         self._looks_first: set[InstanceId] = set()
         self._tallies: dict[InstanceId, UnitTally] = {}
+        self._recounted: set[InstanceId] = set()
+        """Those of which a batch of an earlier master may have been counted twice."""
         self._listeners: dict[InstanceId, Told] = {}
         self._look_ups = UnitLookUps(clock, store, self._after_commits, self._answer_stored, self._go_on)
 
@@ -92,11 +95,22 @@ class UnitRounds:
         self._looks_first.add(instance)
 
     def ended(self, instance: InstanceId) -> None:
-        """The instance is final; its counts stay until they are discarded."""
+        """The instance is final; its counts, which are exact from now on, stay until they are discarded."""
         self._looks_first.discard(instance)
         self._uses.end(instance)
         self._listeners.pop(instance, None)
         self._look_ups.end(instance)
+        if instance in self._recounted:
+            self._recounted.discard(instance)
+            counted = Deferred.fromCoroutine(self._recount(instance))
+            counted.addErrback(lambda fault: self.log.failure("Units were not counted again", fault))
+
+    async def _recount(self, instance: InstanceId) -> None:
+        """Nothing more is recorded of it: the store knows how many there are."""
+        stored = await self._store.unit_counts(instance)
+        if instance in self._tallies:
+            self._tallies[instance] = UnitTally()
+            self._tallies[instance].add(stored)
 
     def discard(self, instance: InstanceId) -> None:
         """Nobody asks any more how many units a final instance had."""
@@ -284,6 +298,8 @@ class UnitRounds:
             if instance in self._live:
                 tally = self._tallies.setdefault(instance, UnitTally())
                 complete, failed = tally.recorded(branch, change.indexes, change.failures)
+                if change.attempt.epoch < self._store.epoch:
+                    self._recounted.add(instance)
                 self._publish(UnitsChanged(instance, branch, complete, failed))
 
         round_.steps += (give, tell)
