@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydra.cluster.controller.session_messages import Attach, Close, Open, Stored, Units, encode
-from pydra.cluster.master.sessions import _as_json
+from pydra.cluster.master.sessions.register import _as_json
 from pydra.errors import PydraError, RequestError
 from pydra.model.options import RunOptions
 from tests.support.master_commands import PLAIN, CommandsBench

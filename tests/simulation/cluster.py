@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.node_link import NodeLink
-from pydra.cluster.master.sessions import Sessions
+from pydra.cluster.master.sessions.register import Sessions
 from pydra.cluster.node.delivery import Blob
 from pydra.cluster.scheduler import inputs, instructions
 from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested

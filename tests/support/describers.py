@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.describe import Describer
+from pydra.cluster.master.packages.describer import Describer
 from pydra.cluster.wire import frames, payload
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
 from pydra.model.package import PackageDescription

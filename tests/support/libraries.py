@@ -11,8 +11,8 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.describe import Describer
-from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.master.packages.describer import Describer
+from pydra.cluster.master.packages.library import PackageLibrary
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.uploaded import UploadedPackages
 from pydra.cluster.sandbox.environments import Environments

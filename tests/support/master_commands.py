@@ -16,12 +16,12 @@ from pydra.cluster.master.commands.nodes import NodeCommands
 from pydra.cluster.master.commands.pauses import PauseCommands
 from pydra.cluster.master.commands.submissions import Submissions
 from pydra.cluster.master.commands.tasks import TaskCommands
-from pydra.cluster.master.describe import Describer
-from pydra.cluster.master.log_archive import LogArchive
-from pydra.cluster.master.package_library import PackageLibrary
-from pydra.cluster.master.payloads import Payloads
+from pydra.cluster.master.logs.archive import LogArchive
+from pydra.cluster.master.logs.task_logs import TaskLogs
+from pydra.cluster.master.packages.describer import Describer
+from pydra.cluster.master.packages.library import PackageLibrary
+from pydra.cluster.master.payloads.unclaimed import Payloads
 from pydra.cluster.master.roster import Roster
-from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.uploaded import UploadedPackages
 from pydra.cluster.sandbox.environments import Environments

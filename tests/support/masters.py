@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.event_log import EventLog
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.machine import Scheduler

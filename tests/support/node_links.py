@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.log_archive import LogArchive
-from pydra.cluster.master.log_seal import LogSeal
+from pydra.cluster.master.logs.archive import LogArchive
+from pydra.cluster.master.logs.seal import LogSeal
+from pydra.cluster.master.logs.task_logs import TaskLogs
 from pydra.cluster.master.node_link import NodeLink, Surroundings
-from pydra.cluster.master.task_logs import TaskLogs
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.cluster.wire.messages import PROTOCOL, NodeHello, ToMaster, ToNode, UnitLog

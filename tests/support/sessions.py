@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.controller.session_messages import Open, Opened, Units, decode_to_client, encode
-from pydra.cluster.master.blob_uses import BlobUses
-from pydra.cluster.master.session_units import digests_of
-from pydra.cluster.master.sessions import Sessions
-from pydra.cluster.master.unit_results import Results as Told
+from pydra.cluster.master.payloads.uses import BlobUses
+from pydra.cluster.master.sessions.register import Sessions
+from pydra.cluster.master.sessions.units import digests_of
+from pydra.cluster.master.units.results import Results as Told
 from pydra.cluster.scheduler.inputs import Input
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.cluster.store.blobs import Blobs

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.blob_uses import BlobUses
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Payload
 from tests.support.pumps import result_of

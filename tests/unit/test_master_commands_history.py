@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pydra.cluster.master import log_archive
+from pydra.cluster.master.logs import archive
 from pydra.errors import NotFound
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.status import Status
@@ -141,7 +141,7 @@ def test_a_log_that_was_removed(bench: CommandsBench) -> None:
 
 def test_a_long_log(bench: CommandsBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log of many readings is one text, and says of each but the last that there is more."""
-    monkeypatch.setattr(log_archive, "READ_LIMIT", 200)
+    monkeypatch.setattr(archive, "READ_LIMIT", 200)
     bench.queue()
     for number in range(50):
         bench.log(1, f"{number:>50}")

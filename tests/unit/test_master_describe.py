@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.master.describe import ANSWER_LIMIT, DESCRIBE_S, VALIDATOR_IDLE_S
+from pydra.cluster.master.packages.describer import ANSWER_LIMIT, DESCRIBE_S, VALIDATOR_IDLE_S
 from pydra.cluster.wire import frames, payload
 from pydra.errors import InvalidParameters, SandboxError
 from pydra.model.ids import PackageName, TaskKey

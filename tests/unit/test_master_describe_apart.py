@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.master.describe import APART_S, DESCRIBE_S, Describer
+from pydra.cluster.master.packages.describer import APART_S, DESCRIBE_S, Describer
 from pydra.cluster.wire import frames
 from pydra.model.ids import PackageName, TaskKey
 from pydra.model.package import FileError, PackageDescription, TaskDescription

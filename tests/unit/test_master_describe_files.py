@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.master.describe import ANSWER_LIMIT, DESCRIBE_S
+from pydra.cluster.master.packages.describer import ANSWER_LIMIT, DESCRIBE_S
 from pydra.cluster.wire import frames
 from pydra.model.ids import TaskKey
 from pydra.model.package import FileError, PackageDescription, TaskDescription

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pydra.cluster.master import log_archive
-from pydra.cluster.master.log_archive import FULL, Choice, LogArchive, Page
+from pydra.cluster.master.logs import archive
+from pydra.cluster.master.logs.archive import FULL, Choice, LogArchive, Page
 from pydra.cluster.wire.log_records import LogRecord, framed, pack_lines
 from pydra.errors import WireError
 from pydra.model.ids import Attempt, InstanceId
@@ -47,9 +47,7 @@ class Bench:
         [answer] = self.archive.append([(instance, record(first, *texts, **fields))])
         return answer
 
-    def texts(
-        self, after: int = 0, instance: InstanceId = ONE, choice: Choice = log_archive.ALL
-    ) -> list[str]:
+    def texts(self, after: int = 0, instance: InstanceId = ONE, choice: Choice = archive.ALL) -> list[str]:
         """The texts from a position on."""
         return [line.text for line in self.archive.read(instance, after, choice).lines]
 
@@ -189,7 +187,7 @@ def test_limit(bench: Bench) -> None:
 
 def test_much_is_read_in_pieces(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One reading covers a bounded part, ends at the end of a record, and says that there is more."""
-    monkeypatch.setattr(log_archive, "READ_LIMIT", 400)
+    monkeypatch.setattr(archive, "READ_LIMIT", 400)
     for number in range(20):
         bench.add(number, f"{number:050}")
     texts: list[str] = []
@@ -205,7 +203,7 @@ def test_much_is_read_in_pieces(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_largest_record() -> None:
     """A record as large as a message can bring is within one reading."""
-    assert len(framed(record(0, "x" * 384 * 1024))) < log_archive.READ_LIMIT
+    assert len(framed(record(0, "x" * 384 * 1024))) < archive.READ_LIMIT
 
 
 @pytest.mark.parametrize("after", [-1, -(2**70), 2**63, 2**70, 10**9])

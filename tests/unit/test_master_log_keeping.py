@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.log_archive import LogArchive
-from pydra.cluster.master.log_keeping import DAY_S, EVERY_S, FIRST_S, LogKeeping, too_old_or_too_much
+from pydra.cluster.master.logs.archive import LogArchive
+from pydra.cluster.master.logs.keeping import DAY_S, EVERY_S, FIRST_S, LogKeeping, too_old_or_too_much
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import LogLine

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pydra.cluster.master.log_seal import SECRET_SIZE, LogSeal, load_secret
+from pydra.cluster.master.logs.seal import SECRET_SIZE, LogSeal, load_secret
 from pydra.model.ids import Attempt, InstanceId, NodeId
 
 SEAL = LogSeal(b"a" * SECRET_SIZE)

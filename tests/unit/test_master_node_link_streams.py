@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master import node_blobs
 from pydra.cluster.master.node_link import LINES_LIMIT, MESSAGE_LIMIT, STREAMS_LIMIT
+from pydra.cluster.master.payloads import node_blobs
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.messages import (
     COMPLETE,

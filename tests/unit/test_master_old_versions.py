@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.old_versions import PAUSE_S, OldVersions
+from pydra.cluster.master.packages.old_versions import PAUSE_S, OldVersions
 from pydra.cluster.packages.repository import Repository
 from pydra.model.ids import InstanceId, PackageName, PackageVersion
 from pydra.model.instance import Instance

@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.master.describe import DESCRIBE_S
+from pydra.cluster.master.packages.describer import DESCRIBE_S
 from pydra.cluster.packages.archive import Unpacker
 from pydra.errors import NotFound, PackageChanging, PydraError, SandboxError
 from pydra.events import PackageChanged

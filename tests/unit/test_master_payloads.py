@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from pydra.cluster.master.commands.instances import JSON_LIMIT
 from pydra.cluster.master.commands.submissions import FORM_LIMIT
-from pydra.cluster.master.payloads import KEPT_S, UNCLAIMED_LIMIT, PayloadUpload
+from pydra.cluster.master.payloads.unclaimed import KEPT_S, UNCLAIMED_LIMIT, PayloadUpload
 from pydra.cluster.store.blobs import BlobWriter
 from pydra.cluster.wire import payload
 from pydra.errors import NotFound, RequestError, StoreError, TooManyRequests

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.result_delivery import BACKLOG_LIMIT, LOOK_S, ResultDelivery
+from pydra.cluster.master.units.delivery import BACKLOG_LIMIT, LOOK_S, ResultDelivery
 from pydra.cluster.wire.messages import UnitResults
 from pydra.model.ids import Attempt
 

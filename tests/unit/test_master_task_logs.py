@@ -11,8 +11,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pydra.cluster.master.log_archive import LogArchive
-from pydra.cluster.master.task_logs import MISSING_S, TaskLogs
+from pydra.cluster.master.logs.archive import LogArchive
+from pydra.cluster.master.logs.task_logs import MISSING_S, TaskLogs
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.errors import WireError
 from pydra.model.ids import Attempt, InstanceId

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pydra.cluster.master.unit_checks import (
+from pydra.cluster.master.units.checks import (
     MESSAGE_LIMIT,
     TRACEBACK_LIMIT,
     ask_fault,

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import Store
-from pydra.cluster.master.unit_lookups import RETRY_S, SLICE, UnitLookUps, part_of
+from pydra.cluster.master.units.lookups import RETRY_S, SLICE, UnitLookUps, part_of
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.errors import StoreError
 from pydra.model.ids import Attempt, InstanceId

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydra.cluster.master.unit_results import Results, stored_results
+from pydra.cluster.master.units.results import Results, stored_results
 from pydra.cluster.wire.messages import BATCH_LIMIT, encode
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pydra.cluster.master.unit_tally import UnitTally
+from pydra.cluster.master.units.tally import UnitTally
 from pydra.model.unit import UnitCounts
 
 

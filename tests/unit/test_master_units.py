@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.unit_tally import UnitsView
+from pydra.cluster.master.units.tally import UnitsView
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.wire.messages import (
     COMPLETE,

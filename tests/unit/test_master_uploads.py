@@ -12,10 +12,10 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.master import uploads
 from pydra.cluster.master.commands.tasks import TaskCommands
-from pydra.cluster.master.unpacking import UNPACK_S, Unpacking
-from pydra.cluster.master.uploads import AT_ONCE, Upload, Uploads
+from pydra.cluster.master.packages import uploads
+from pydra.cluster.master.packages.unpacking import UNPACK_S, Unpacking
+from pydra.cluster.master.packages.uploads import AT_ONCE, Upload, Uploads
 from pydra.cluster.packages.archive import pack
 from pydra.cluster.wire.frames import FAILED, MORE, PART, UNPACK, UNPACKED, WANTED
 from pydra.errors import (

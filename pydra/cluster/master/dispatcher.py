@@ -17,11 +17,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pydra.cluster.interfaces import Progress, Store
-from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.endings import Endings, dependencies, restored, submitted
 from pydra.cluster.master.instance_forms import as_paused, as_resumed, as_waiting, failure_of
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds
-from pydra.cluster.master.unit_rounds import UnitRounds
+from pydra.cluster.master.units.rounds import UnitRounds
 from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire.messages import (

@@ -20,13 +20,13 @@ from twisted.logger import Logger
 
 import pydra
 from pydra.cluster.interfaces import Bulk, BulkSink, InThread, Link
-from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
-from pydra.cluster.master.log_seal import LogSeal
-from pydra.cluster.master.node_blobs import NodeBlobs
-from pydra.cluster.master.result_delivery import ResultDelivery
-from pydra.cluster.master.task_logs import TaskLogs
-from pydra.cluster.master.unit_link import UnitLink
+from pydra.cluster.master.logs.seal import LogSeal
+from pydra.cluster.master.logs.task_logs import TaskLogs
+from pydra.cluster.master.payloads.node_blobs import NodeBlobs
+from pydra.cluster.master.payloads.uses import BlobUses
+from pydra.cluster.master.units.delivery import ResultDelivery
+from pydra.cluster.master.units.link import UnitLink
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire.messages import (

@@ -22,7 +22,6 @@ from pydra.cluster.controller.session_messages import SUBPROTOCOL
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.interface import ControllerService
 from pydra.cluster.interfaces import Commands, InThread, LinkUser, Store
-from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.commands.explanations import ExplanationCommands
 from pydra.cluster.master.commands.history import HistoryCommands
 from pydra.cluster.master.commands.instances import InstanceCommands
@@ -30,22 +29,23 @@ from pydra.cluster.master.commands.nodes import NodeCommands
 from pydra.cluster.master.commands.pauses import PauseCommands
 from pydra.cluster.master.commands.submissions import Submissions
 from pydra.cluster.master.commands.tasks import TaskCommands
-from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.event_log import EventLog
-from pydra.cluster.master.log_archive import LogArchive
-from pydra.cluster.master.log_keeping import LogKeeping
-from pydra.cluster.master.log_seal import LogSeal, load_secret
+from pydra.cluster.master.logs.archive import LogArchive
+from pydra.cluster.master.logs.keeping import LogKeeping
+from pydra.cluster.master.logs.seal import LogSeal, load_secret
+from pydra.cluster.master.logs.task_logs import TaskLogs
 from pydra.cluster.master.node_link import NodeLink, Surroundings
-from pydra.cluster.master.old_versions import OldVersions
-from pydra.cluster.master.package_library import PackageLibrary
-from pydra.cluster.master.payloads import Payloads
+from pydra.cluster.master.packages.describer import Describer
+from pydra.cluster.master.packages.library import PackageLibrary
+from pydra.cluster.master.packages.old_versions import OldVersions
+from pydra.cluster.master.packages.unpacking import Unpacking
+from pydra.cluster.master.packages.uploads import Uploads
+from pydra.cluster.master.payloads.unclaimed import Payloads
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.roster import Dialer, Roster
-from pydra.cluster.master.sessions import Sessions
-from pydra.cluster.master.task_logs import TaskLogs
-from pydra.cluster.master.unpacking import Unpacking
-from pydra.cluster.master.uploads import Uploads
+from pydra.cluster.master.sessions.register import Sessions
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.packages.uploaded import UploadedPackages
 from pydra.cluster.sandbox.environments import Environments

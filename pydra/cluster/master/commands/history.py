@@ -9,10 +9,10 @@ from pydra.cluster.interfaces import Store
 from pydra.cluster.master.commands.instances import InstanceCommands
 from pydra.cluster.master.commands.objects import JSON, instance_object, unit_object, units_object
 from pydra.cluster.master.event_log import EventLog
-from pydra.cluster.master.log_archive import Choice
-from pydra.cluster.master.package_library import PackageLibrary
-from pydra.cluster.master.task_logs import TaskLogs
-from pydra.cluster.master.unit_tally import UnitsView
+from pydra.cluster.master.logs.archive import Choice
+from pydra.cluster.master.logs.task_logs import TaskLogs
+from pydra.cluster.master.packages.library import PackageLibrary
+from pydra.cluster.master.units.tally import UnitsView
 from pydra.errors import InvalidParameters, NotFound
 from pydra.model.ids import InstanceId, TaskKey
 from pydra.model.status import Status

@@ -16,8 +16,8 @@ from pydra.cluster.master.commands.objects import (
 )
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.event_log import EventLog
-from pydra.cluster.master.node_blobs import blob_pieces
-from pydra.cluster.master.unit_tally import UnitsView
+from pydra.cluster.master.payloads.node_blobs import blob_pieces
+from pydra.cluster.master.units.tally import UnitsView
 from pydra.cluster.scheduler.inputs import CancelRequested
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.store.blobs import Blobs

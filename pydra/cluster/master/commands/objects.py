@@ -9,7 +9,7 @@ import json
 import msgspec
 
 from pydra.cluster.interfaces import Progress
-from pydra.cluster.master.unit_tally import UnitsView
+from pydra.cluster.master.units.tally import UnitsView
 from pydra.cluster.wire import payload
 from pydra.errors import WireError
 from pydra.model.instance import Instance, Payload

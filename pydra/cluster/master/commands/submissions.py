@@ -11,14 +11,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from pydra.cluster.interfaces import InThread
-from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.commands.objects import JSON
 from pydra.cluster.master.commands.options import read_options, unknown_instances
-from pydra.cluster.master.describe import Describer
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.endings import dependencies
-from pydra.cluster.master.package_library import PackageLibrary
-from pydra.cluster.master.payloads import Payloads
+from pydra.cluster.master.packages.describer import Describer
+from pydra.cluster.master.packages.library import PackageLibrary
+from pydra.cluster.master.payloads.unclaimed import Payloads
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.packages.validation import validate
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire import payload

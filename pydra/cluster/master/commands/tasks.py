@@ -9,7 +9,7 @@ import msgspec
 
 from pydra.cluster.interfaces import Store
 from pydra.cluster.master.commands.objects import JSON, as_time
-from pydra.cluster.master.package_library import PackageLibrary
+from pydra.cluster.master.packages.library import PackageLibrary
 from pydra.cluster.packages.content import name_problem
 from pydra.model.ids import PackageName
 from pydra.model.package import PackageDescription

@@ -18,11 +18,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Store
-from pydra.cluster.master.blob_uses import BlobUses
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds, Step
-from pydra.cluster.master.unit_lookups import UnitLookUps
-from pydra.cluster.master.unit_results import Results, stored_results
-from pydra.cluster.master.unit_tally import UnitsView, UnitTally
+from pydra.cluster.master.units.lookups import UnitLookUps
+from pydra.cluster.master.units.results import Results, stored_results
+from pydra.cluster.master.units.tally import UnitsView, UnitTally
 from pydra.cluster.scheduler import inputs, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire import messages

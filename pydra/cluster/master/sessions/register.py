@@ -12,12 +12,12 @@ from twisted.internet.interfaces import IReactorTime
 from pydra.cluster.controller.functions import checked_request_key
 from pydra.cluster.controller.session_messages import Attach, Ended, Open
 from pydra.cluster.interfaces import InThread, Socket, Store
-from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
-from pydra.cluster.master.held_session import HeldSession, SessionEnds, farewell
-from pydra.cluster.master.session_speaker import SessionSpeaker
-from pydra.cluster.master.session_units import Persistent, SessionAround
-from pydra.cluster.master.unit_results import Results
+from pydra.cluster.master.payloads.uses import BlobUses
+from pydra.cluster.master.sessions.held_session import HeldSession, SessionEnds, farewell
+from pydra.cluster.master.sessions.speaker import SessionSpeaker
+from pydra.cluster.master.sessions.units import Persistent, SessionAround
+from pydra.cluster.master.units.results import Results
 from pydra.cluster.scheduler.inputs import CancelRequested
 from pydra.cluster.store.blobs import Blobs
 from pydra.errors import Conflict, InvalidParameters, NotFound

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.controller.session_messages import Ended, Opened, Refused, Results, Stored, ToClient
-from pydra.cluster.master.session_units import AT_ONCE, Over, SessionAround, SessionUnits
+from pydra.cluster.master.sessions.units import AT_ONCE, Over, SessionAround, SessionUnits
 from pydra.cluster.wire import payload
 from pydra.errors import Conflict, InternalError, LimitExceeded, StoreError
 from pydra.model.ids import InstanceId

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread, Store
-from pydra.cluster.master.blob_uses import BlobUses
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.scheduler.unit_values import UnitInput, UnitsAsked, UnitsForgotten
 from pydra.cluster.store.blobs import Blobs
 from pydra.errors import StoreError

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import BulkSink, InThread
-from pydra.cluster.master.blob_uses import BlobUses
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.ahead import read_ahead

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import InThread, Store
-from pydra.cluster.master.describe import Describer
+from pydra.cluster.master.packages.describer import Describer
 from pydra.cluster.packages import archive
 from pydra.cluster.packages.content import stamp
 from pydra.cluster.packages.dependencies import Resolved, resolve

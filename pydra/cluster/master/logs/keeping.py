@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
-from pydra.cluster.master.log_archive import LogArchive
+from pydra.cluster.master.logs.archive import LogArchive
 from pydra.model.ids import InstanceId
 
 FIRST_S, EVERY_S = 60.0, 3600.0

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
-from pydra.cluster.master.log_archive import ALL, Choice, LogArchive, Page
+from pydra.cluster.master.logs.archive import ALL, Choice, LogArchive, Page
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.model.ids import Attempt, InstanceId
 

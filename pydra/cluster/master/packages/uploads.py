@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.master.commands.objects import JSON
 from pydra.cluster.master.commands.tasks import package_object
-from pydra.cluster.master.package_library import PackageLibrary
-from pydra.cluster.master.unpacking import Unpacking
+from pydra.cluster.master.packages.library import PackageLibrary
+from pydra.cluster.master.packages.unpacking import Unpacking
 from pydra.cluster.packages.content import name_problem
 from pydra.cluster.packages.upload import PACKED_LIMIT
 from pydra.errors import (

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
-from pydra.cluster.master.blob_uses import BlobUses
+from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.store.blobs import Blobs, BlobWriter
 from pydra.cluster.wire import payload
 from pydra.errors import InvalidParameters, RequestError, TooManyRequests

@@ -25,7 +25,7 @@ from pydra.cluster.controller.session_messages import (
     encode,
 )
 from pydra.cluster.interfaces import Socket
-from pydra.cluster.master.held_session import HeldSession
+from pydra.cluster.master.sessions.held_session import HeldSession
 from pydra.errors import InternalError, PydraError, RequestError, WireError
 
 NORMAL: Final = 1000

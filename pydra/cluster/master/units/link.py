@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from pydra.cluster.master.blob_uses import BlobUses
 from pydra.cluster.master.dispatcher import Dispatcher
-from pydra.cluster.master.node_blobs import NodeBlobs
-from pydra.cluster.master.unit_checks import ask_fault, batch_fault, checked_results
+from pydra.cluster.master.payloads.node_blobs import NodeBlobs
+from pydra.cluster.master.payloads.uses import BlobUses
+from pydra.cluster.master.units.checks import ask_fault, batch_fault, checked_results
 from pydra.cluster.scheduler.unit_values import BatchHeld, WorkerHeld
 from pydra.cluster.wire.messages import (
     HeldBatch,

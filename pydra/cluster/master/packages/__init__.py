@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Packages of tasks: found, described, unpacked, and removed when nothing needs them."""

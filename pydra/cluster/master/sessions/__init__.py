@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Sessions: instances whose units come from a client."""
