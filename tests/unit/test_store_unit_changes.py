@@ -141,7 +141,7 @@ def test_a_refused_commit_takes_no_branch_with_it(reactor: PumpedReactor, store:
 
 
 def test_changes_of_units_take_effect_in_their_order(reactor: PumpedReactor, store: DjangoStore) -> None:
-    """Among themselves, and before and after the end of their instance."""
+    """Among themselves, and before and after the end of their instance; what has ended stays as it ended."""
     failure = {0: UnitFailure("failed", "no")}
     end = FinishInstance(ONE, None, Status.CANCELLED, 2.0)
     outcomes = together(
@@ -157,7 +157,7 @@ def test_changes_of_units_take_effect_in_their_order(reactor: PumpedReactor, sto
 
     applied = [outcome.applied for outcomes_of_one in outcomes for outcome in outcomes_of_one]
     assert [True] * 7 + [False, False] == applied
-    expected = [("Sub", 0, Status.QUEUED), ("Sub", 1, Status.COMPLETE), ("Sub", 2, Status.COMPLETE)]
+    expected = [("Sub", 0, Status.FAILED), ("Sub", 1, Status.COMPLETE), ("Sub", 2, Status.COMPLETE)]
     assert expected == places(reactor, store)
 
 
