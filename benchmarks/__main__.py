@@ -2,13 +2,14 @@
 """
 ``python -m benchmarks``: all figures, with one command.
 
-Each part is a module that can be run alone (``python -m benchmarks.units --help``), and runs in a process of
-its own, so that none feels another. Ratios are to a process pool measured in the same run.
+``python -m benchmarks PART`` measures one part alone, with options of its own (``--help``). Each part runs in
+a process of its own, so that none feels another. Ratios are to a process pool measured in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import subprocess
 import sys
 
@@ -16,16 +17,19 @@ PARTS = ("instances", "units", "session", "queued", "arrays", "store", "decision
 
 
 def main() -> int:
-    """Run the parts; 1 if one of them failed."""
+    """Measure one part in this process, or all, each in one of its own; 1 if one of them failed."""
+    if len(sys.argv) > 1 and sys.argv[1] in PARTS:
+        part = sys.argv.pop(1)
+        # A pool's processes import the main module of whoever makes them, but for a __main__ as this one is.
+        importlib.import_module(f"benchmarks.{part}").main()
+        return 0
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of: {', '.join(PARTS)}; all if none")
-    chosen = parser.parse_args().parts or PARTS
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    parser.add_argument("part", nargs="?", metavar="PART", choices=PARTS, help=f"one of {', '.join(PARTS)}")
+    parser.parse_args()
     failed = []
-    for part in chosen:
+    for part in PARTS:
         print(f"\n{part}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{part}"], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", "benchmarks", part], check=False).returncode:
             failed.append(part)
     if failed:
         print(f"\nThese ended with an error: {', '.join(failed)}")

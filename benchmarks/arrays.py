@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.arrays``: the bytes of a large array as argument and result of a task.
+``python -m benchmarks arrays``: the bytes of a large array as argument and result of a task.
 
 The rate counts them once there and once back. The ratio is to a process pool, which pickles them through a
 pipe, in the same run on the same machine, with no TLS and no disk.
@@ -90,7 +90,7 @@ def round_trips(cluster: MeasuredCluster, array: bytes, repetitions: int) -> lis
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.arrays", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks arrays", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
@@ -113,7 +113,3 @@ def main() -> None:
         print(f"{f'CPU a round trip: {name}':44} {seconds / options.repetitions:8.2f} s")
     for name, size in watch.memory.items():
         print(f"{f'highest memory: {name}':44} {size / MEGABYTE:8.0f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.decisions``: what the scheduler costs, by itself.
+``python -m benchmarks decisions``: what the scheduler costs, by itself.
 
 It is pure, so nothing else runs: each figure is CPU time of ``feed`` alone. What a decision costs must not
 grow with the number of slots.
@@ -159,7 +159,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         median(lambda: heartbeats(3), given.times),
         "%",
     )
-
-
-if __name__ == "__main__":
-    main()

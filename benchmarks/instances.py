@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.instances``: what one sandboxed instance costs, and a cluster that is idle.
+``python -m benchmarks instances``: what one sandboxed instance costs, and a cluster that is idle.
 
 Each figure is a median over repetitions in one run; the ratio beside it is to a pool of fresh processes (one
 process a call, two at a time: the nearest thing that the standard library has to one sandboxed worker an
@@ -59,7 +59,7 @@ def memory(cluster: MeasuredCluster) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.instances", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks instances", description=__doc__)
     parser.add_argument("--workers", type=int, default=2, help="worker slots, and processes of the pool")
     parser.add_argument("--repetitions", type=int, default=100, help="calls behind each median")
     parser.add_argument("--starts", type=int, default=3, help="cold starts behind their median")
@@ -98,7 +98,3 @@ def main() -> None:
         how = "imported ahead" if cost.primed else "not ahead"
         show(f"{cost.task}, {how}", cost.latency_ms, "ms")
         show(f"{cost.task}, {how}: CPU", cost.cpu_ms, "ms")
-
-
-if __name__ == "__main__":
-    main()

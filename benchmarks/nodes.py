@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.nodes``: what many idle nodes cost a master.
+``python -m benchmarks nodes``: what many idle nodes cost a master.
 
 One process plays all nodes: each has a listener, an identity and a link of its own, and sends its heartbeats
 over TLS. The master is a real one, in a process of its own.
@@ -124,7 +124,7 @@ async def measure(reactor: Any, directory: Path, count: int, seconds: float) -> 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.nodes", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks nodes", description=__doc__)
     parser.add_argument("--nodes", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=30.0, help="how long is looked")
     options = parser.parse_args()
@@ -145,7 +145,3 @@ def main() -> None:
     show(f"{options.nodes} idle nodes: share of one core in the master", found[0]["share"], "%", aim="aim 30")
     show("the same: all linked after the master's start", found[0]["linked_s"], "s", aim="aim 15")
     show("the same: memory of the master", found[0]["memory"], "MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.queued``: what a million units that wait cost a master.
+``python -m benchmarks queued``: what a million units that wait cost a master.
 
 They are submitted by sessions that may run nowhere, so each is stored on the disk and in line in memory.
 """
@@ -36,7 +36,7 @@ def fill(cluster: MeasuredCluster, units: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.queued", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks queued", description=__doc__)
     parser.add_argument("--units", type=int, default=1_000_000)
     options = parser.parse_args()
     with running(1, 1) as cluster:
@@ -58,7 +58,3 @@ def main() -> None:
     show("master with all of them", after / KIBIBYTE / KIBIBYTE, "MB")
     show("submitted and stored", options.units / took_s, "1/s", aim="aim 20000")
     show("all statuses asked for, meanwhile", asked_s * 1e3, "ms")
-
-
-if __name__ == "__main__":
-    main()

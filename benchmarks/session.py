@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.session``: units of a session, from a client over TLS, run and recorded durably.
+``python -m benchmarks session``: units of a session, from a client over TLS, run and recorded durably.
 
 The rate is from the first unit sent to the last result received; the round trip that of one unit alone.
 """
@@ -40,7 +40,7 @@ def figures(cluster: MeasuredCluster, units: int, at_once: int, alone: int) -> t
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.session", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks session", description=__doc__)
     parser.add_argument("--workers", type=int, default=2, help="worker slots")
     parser.add_argument("--units", type=int, default=100_000, help="units of one measurement")
     parser.add_argument("--at-once", type=int, default=500, help="units in one message")
@@ -63,7 +63,3 @@ def main() -> None:
     show("the same, 95th percentile", taken[int(len(taken) * 0.95)] * 1e3, "ms")
     show("process pool, nothing recorded", pool, "1/s", 1.0)
     show("process pool, one call", pool_one * 1e3, "ms", 1.0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.store``: what it costs to keep work units.
+``python -m benchmarks store``: what it costs to keep work units.
 
 Units are committed to a store on a disk, durably, in changes of so many units, eight of them under way at a
 time. Told are units a second, the CPU time of the writing thread and of the reactor's for each, and how long
@@ -185,7 +185,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks store", description=__doc__)
     parser.add_argument(
         "--units", type=int, default=100_000, help="units of each run; of single ones a tenth"
     )
@@ -193,7 +193,3 @@ def main() -> None:
     options = parser.parse_args()
     sys.setswitchinterval(SWITCH_S)
     run(figures(options.units, options.repetitions))
-
-
-if __name__ == "__main__":
-    main()

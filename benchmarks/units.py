@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """
-``python -m benchmarks.units``: work units a second, and what each costs in every process.
+``python -m benchmarks units``: work units a second, and what each costs in every process.
 
 All of them are recorded: run by a sandboxed worker, sent over TLS, and committed with a full sync of the disk
 before the main worker hears of them. The ratio is to a process pool of the standard library in the same run.
@@ -104,7 +104,7 @@ def units_of(cluster: MeasuredCluster, units: int) -> Run:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.units", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks units", description=__doc__)
     parser.add_argument("--workers", type=int, default=2, help="worker slots, and processes of the pool")
     parser.add_argument("--units", type=int, default=100_000, help="units of one run")
     parser.add_argument("--runs", type=int, default=5, help="runs behind each median")
@@ -121,7 +121,3 @@ def main() -> None:
     show("process pool, nothing recorded", pool, "1/s", 1.0)
     for kind in runs[0].cpu_us:
         show(f"CPU a unit: {kind}", statistics.median(run.cpu_us[kind] for run in runs), "us")
-
-
-if __name__ == "__main__":
-    main()
