@@ -44,7 +44,7 @@ class ClosesDescriptors(Task):
     """Closes everything that it was given."""
 
     def work(self):
-        os.closerange(0, 256)
+        os.closerange(0, 65536)
         return "closed"
 
 
