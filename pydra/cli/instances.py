@@ -44,20 +44,31 @@ def cancel(controller: Controller, output: Output, instances: tuple[int, ...]) -
 
     One that waits is cancelled at once; one that runs is asked to stop, and stopped by force if it does not.
     """
-    known = {instance: bool(controller.cancel_task(task_id=instance)) for instance in instances}
+    known = {instance: _cancelled(controller, instance) for instance in instances}
     if output.is_json:
-        output.data([{"id": instance, "cancelled": asked} for instance, asked in known.items()])
+        output.data(
+            [{"id": each, "cancelled": state is not None, "state": state} for each, state in known.items()]
+        )
     else:
-        for instance, asked in known.items():
-            if asked:
+        for instance, state in known.items():
+            if state == "cancelled":
+                output.say(f"Task instance {instance} is cancelled.")
+            elif state is not None:
                 output.say(f"Asked task instance {instance} to stop.")
-    missing = [str(instance) for instance, asked in known.items() if not asked]
+    missing = [str(instance) for instance, state in known.items() if state is None]
     if missing:
         raise CliError(
             f"Nothing to cancel: no task instance {', '.join(missing)}, or it has ended.",
             NOT_FOUND,
             "not_found",
         )
+
+
+def _cancelled(controller: Controller, instance: int) -> str | None:
+    """Cancel, and return the state that the instance is in now; None if there was nothing to cancel."""
+    if not controller.cancel_task(task_id=instance):
+        return None
+    return shapes.state(controller.task_result(instance))
 
 
 @click.command()

@@ -15,7 +15,7 @@ import click
 from pydra.cli import shapes
 from pydra.cli.command import INSTANCE_ID, speaks_to_master
 from pydra.cli.connection import Controller
-from pydra.cli.failures import INTERRUPTED
+from pydra.cli.failures import INTERRUPTED, NOT_FOUND, CliError
 from pydra.cli.output import Output
 
 WAIT_S = 20.0
@@ -70,7 +70,7 @@ def instant(_context: click.Context, _parameter: click.Parameter, text: str | No
         ) from None
 
 
-def choice(instance: int, unit: str) -> dict[str, object]:
+def choice(instance: int, unit: str) -> dict[str, str]:
     """Return what names a work unit to the master: ``Sub:7``, ``3/Sub:7``, or ``Sub`` for all of a branch."""
     branch, _, index = unit.removeprefix(f"{instance}/").rpartition(":")
     if branch and index.isascii() and index.isdecimal():
@@ -79,7 +79,12 @@ def choice(instance: int, unit: str) -> dict[str, object]:
 
 
 class Log:
-    """Reads the lines of one instance, from the first on; ``removed`` says if some are there no more."""
+    """
+    Reads the lines of one instance, from the first on.
+
+    ``removed`` says if some are there no more; ``is_empty``, that none was read; ``is_final``, that no more
+    come.
+    """
 
     def __init__(self, controller: Controller, instance: int, unit: str | None = None) -> None:
         self._controller = controller
@@ -87,24 +92,26 @@ class Log:
         self._choice = {} if unit is None else choice(instance, unit)
         self._after = 0
         self.removed: str | None = None
+        self.is_empty = True
+        self.is_final = False
 
     def so_far(self) -> list[Line]:
         """Return all lines that are there now, by time; those of one time stay in their order."""
         lines: list[Line] = []
         more = True
         while more:
-            page, more, _ = self._page(0.0)
+            page, more = self._page(0.0)
             lines += page
         return sorted(lines, key=lambda line: line.time)
 
     def further(self) -> Iterator[Line]:
         """Give the lines that come, until the instance has ended."""
-        more, is_final = True, False
-        while more or not is_final:
-            page, more, is_final = self._page(WAIT_S)
+        more = True
+        while more or not self.is_final:
+            page, more = self._page(WAIT_S)
             yield from page
 
-    def _page(self, wait_s: float) -> tuple[list[Line], bool, bool]:
+    def _page(self, wait_s: float) -> tuple[list[Line], bool]:
         answer = self._controller.task_lines(self._instance, after=self._after, wait=wait_s, **self._choice)
         units = answer.get("units") or [""] * len(answer["lines"])
         lines = [
@@ -113,7 +120,21 @@ class Log:
         ]
         self._after = answer["next"]
         self.removed = answer.get("removed")
-        return lines, bool(answer.get("more")), bool(answer["final"])
+        self.is_empty = self.is_empty and not lines
+        self.is_final = bool(answer["final"])
+        return lines, bool(answer.get("more"))
+
+
+def check_unit(controller: Controller, instance: int, unit: str, is_final: bool) -> None:
+    """Raise `CliError` if no such work unit is listed, nor any of such a branch."""
+    wanted = choice(instance, unit)
+    branch, index = wanted["subtask"], int(wanted.get("workunit_id", 0))
+    after = f"{branch}:{index - 1}" if index else None
+    found = controller.task_units(instance, branch, after=after, limit=1)["workunits"]
+    if found and ("workunit_id" not in wanted or found[0]["workunit_key"] == index):
+        return
+    so_far = "" if is_final else " that ended or wrote lines so far"
+    raise CliError(f"Task instance {instance} has no work unit {unit}{so_far}.", NOT_FOUND, "not_found")
 
 
 @click.command()
@@ -155,6 +176,8 @@ def logs(
     except KeyboardInterrupt:
         output.say(f"Task instance {instance} goes on, if it has not ended.")
         return INTERRUPTED
+    if unit is not None and log.is_empty:
+        check_unit(controller, instance, unit, log.is_final)
     return 0
 
 

@@ -238,17 +238,26 @@ def test_many_errors_of_a_package() -> None:
 
 
 def test_cancel_asks_for_each() -> None:
-    """Several ids are cancelled in one command."""
-    controller = ScriptedController(cancel_task=[True])
+    """Several ids are cancelled in one command; it says which of them are, and which were asked to stop."""
+    states = [{"status": 1, "state": "cancelled"}, {"status": 1, "state": "cancelling"}]
+    controller = ScriptedController(cancel_task=[True], task_result=states)
     result = call(controller, "cancel", "7", "8")
 
     assert result.exit_code == 0
     assert [kwargs["task_id"] for _, kwargs in controller.asked("cancel_task")] == [7, 8]
+    assert result.stderr == "Task instance 7 is cancelled.\nAsked task instance 8 to stop.\n"
 
 
 def test_cancel_of_nothing_is_not_found() -> None:
-    """An id that cannot be cancelled ends with 3."""
-    assert call(ScriptedController(cancel_task=[False]), "cancel", "7").exit_code == 3
+    """An id that cannot be cancelled ends with 3, after the others were cancelled."""
+    controller = ScriptedController(cancel_task=[False, True], task_result=[{"state": "cancelled"}])
+    result = call(controller, "cancel", "7", "8", "-o", "json")
+
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == [
+        {"id": 7, "cancelled": False, "state": None},
+        {"id": 8, "cancelled": True, "state": "cancelled"},
+    ]
 
 
 def test_history_pages() -> None:

@@ -62,6 +62,47 @@ def test_lines_of_one_unit_can_be_chosen(unit: str, asked: dict[str, str]) -> No
     assert asked == {name: value for name, value in kwargs.items() if name not in ("after", "wait")}
 
 
+@pytest.mark.parametrize(
+    ("unit", "listed", "after"),
+    [
+        ("Sub:7", [7], "Sub:6"),
+        ("Sub:0", [0], None),
+        ("7/Sub:7/Other:12", [12], "Sub:7/Other:11"),
+        ("Sub", [3], None),
+    ],
+)
+def test_a_unit_that_wrote_nothing_has_an_empty_log(unit: str, listed: list[int], after: str | None) -> None:
+    """It is looked for by its name, and if it is there, that was all."""
+    units = {"workunits": [{"workunit_key": index} for index in listed]}
+    controller = ScriptedController(task_lines=[page()], task_units=[units])
+
+    assert texts(controller, "--unit", unit) == []
+    [(_, kwargs)] = controller.asked("task_units")
+    assert kwargs["after"] == after
+
+
+@pytest.mark.parametrize(("unit", "listed"), [("Sub:7", []), ("Sub:7", [8]), ("7/Nothing", [])])
+@pytest.mark.parametrize("words", [(), ("-f",)])
+def test_an_unknown_unit_is_an_error_in_words(unit: str, listed: list[int], words: tuple[str, ...]) -> None:
+    """Whether there is no such branch, or no such unit in it."""
+    units = {"workunits": [{"workunit_key": index} for index in listed]}
+    controller = ScriptedController(task_lines=[page()], task_units=[units])
+    result = call(controller, "logs", "7", "--unit", unit, *words)
+
+    assert result.exit_code == 3
+    assert f"Task instance 7 has no work unit {unit}." in result.stderr
+
+
+def test_a_unit_that_may_still_come_is_not_there_so_far() -> None:
+    """While the instance runs, nobody knows which units it will have."""
+    running = page(final=False)
+    controller = ScriptedController(task_lines=[running], task_units=[{"workunits": []}])
+    result = call(controller, "logs", "7", "--unit", "Sub:7")
+
+    assert result.exit_code == 3
+    assert "so far" in result.stderr
+
+
 def test_lines_are_merged_by_time_over_pages() -> None:
     """Lines of one time stay in the order in which they came."""
     controller = ScriptedController(
