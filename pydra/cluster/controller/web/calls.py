@@ -104,23 +104,23 @@ class FunctionCalls:
         """Bytes of body that this caller may send."""
         if not self._is_known(request):
             return self._limits.body_before_login
-        if self._open_payload is not None and request.channel.target() == _PAYLOADS:
+        if self._open_payload is not None and request.caller.target() == _PAYLOADS:
             return self._limits.payload
         return self._limits.upload if self._uploaded(request) else self._limits.body
 
     def open_upload(self, request: ControllerRequest) -> Upload | None:
         """Where the body of the request goes; None if it is no upload of a known caller."""
-        if self._open_payload is not None and request.channel.target() == _PAYLOADS:
-            return Upload(self._open_payload, request.channel.read) if self._is_known(request) else None
+        if self._open_payload is not None and request.caller.target() == _PAYLOADS:
+            return Upload(self._open_payload, request.caller.read) if self._is_known(request) else None
         package = self._uploaded(request)
         open_upload = self._open_upload
         if not package or open_upload is None or not self._is_known(request):
             return None
-        return Upload(lambda: open_upload(package), request.channel.read)
+        return Upload(lambda: open_upload(package), request.caller.read)
 
     def _uploaded(self, request: ControllerRequest) -> str:
         """The name of the package that the body of the request holds; empty if it is none."""
-        target = request.channel.target()
+        target = request.caller.target()
         if self._open_upload is None or not target.startswith(_UPLOADS):
             return ""
         return target[len(_UPLOADS) :][:_NAME_LIMIT].decode("ascii", "replace")
@@ -224,8 +224,8 @@ class FunctionCalls:
             if function.keyed:
                 bound["request_key"] = _request_key(request, bound["request_key"])
             if route.command is None:
-                channel = request.channel
-                answer = self._authentication.call(function.name, channel.number, channel.address, bound)
+                caller = request.caller
+                answer = self._authentication.call(function.name, caller.number, caller.address, bound)
                 request.answer(200, strict_json.dumps(answer))
                 return
         except PydraError as fault:

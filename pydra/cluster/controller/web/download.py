@@ -53,7 +53,7 @@ class Download:
                 if is_whole:
                     request.finish()
                 else:
-                    request.channel.abort()
+                    request.caller.abort()
             close = getattr(self._chunks, "aclose", None)
             if close is not None:
                 await close()
@@ -61,10 +61,10 @@ class Download:
     async def _send(self, data: bytes) -> None:
         if not data or self._request.is_gone:
             return
-        self._request.channel.write(data)
+        self._request.caller.write(data)
         if self._is_blocked:
             self._room = Deferred()
-            self._room.addTimeout(_STALLED_S, self._request.channel.factory.clock)
+            self._room.addTimeout(_STALLED_S, self._request.caller.factory.clock)
             await self._room
 
     # What the transport asks.

@@ -6,18 +6,27 @@ from __future__ import annotations
 import binascii
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydra.cluster.controller import BODY_LIMIT, ControllerRemoteException
 from pydra.cluster.wire import payload
-
-if TYPE_CHECKING:
-    from pydra.cluster.controller.web.session import Session
 
 _INLINE = BODY_LIMIT // 2
 """Bytes of packed arguments that travel with the submission itself."""
 
 _QUEUE_TASK = ("task_key", "args", "request_key", "options")
+
+
+class Session(Protocol):
+    """What speaks to the master."""
+
+    def call_json(self, function: str, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+        """What a function answers; what JSON does not hold is refused."""
+        ...
+
+    def send(self, path: str, packed: bytes) -> object:
+        """What the master answers to bytes."""
+        ...
 
 
 def submit(session: Session, function: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Any:

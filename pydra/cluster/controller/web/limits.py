@@ -10,7 +10,7 @@ length, a missing or second ``Host``.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IReactorTime
@@ -21,37 +21,10 @@ from twisted.web.http import HTTPChannel, datetimeToString
 from typing_extensions import override
 
 from pydra.cluster.controller.web.bounds import Limits
-from pydra.cluster.controller.web.request import ControllerRequest, plain_answer
+from pydra.cluster.controller.web.request import ControllerRequest, Interface, Upgraded, plain_answer
 
 if TYPE_CHECKING:
     from twisted.internet.base import DelayedCall
-
-    from pydra.cluster.controller.web.upload import Upload
-
-
-class Interface(Protocol):
-    """Where whole requests go."""
-
-    def body_limit(self, request: ControllerRequest) -> int:
-        """Bytes of body that the caller may send, as its headers tell."""
-        ...
-
-    def open_upload(self, request: ControllerRequest) -> Upload | None:
-        """Where the body of the request goes instead of memory; None for memory."""
-        ...
-
-    def process(self, request: ControllerRequest) -> None:
-        """Answer the request, now or later."""
-        ...
-
-
-class Upgraded(Protocol):
-    """What a connection belongs to after an upgrade."""
-
-    def data_received(self, data: bytes) -> None: ...  # noqa: D102 - as its name says, and those below
-    def connection_lost(self) -> None: ...  # noqa: D102
-    def write_blocked(self, blocked: bool) -> None: ...  # noqa: D102
-    def going_away(self) -> None: ...  # noqa: D102
 
 
 _TOO_LARGE: Final = "The request is larger than the limit of {limit} bytes."

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web.http import HTTPChannel, Request
 from typing_extensions import override
 
-if TYPE_CHECKING:
-    from pydra.cluster.controller.web.limits import LimitedChannel
-    from pydra.cluster.controller.web.upload import Upload
+from pydra.cluster.controller.web.upload import Upload
 
 WIDE_BUFFER: Final = 256 * 1024
 """Bytes that are read at a time of a connection with a large body."""
@@ -50,6 +49,85 @@ def _assemble(status: int, body: bytes, headers: bytes) -> bytes:
     return b"".join((_STATUS_LINES[status], _COMMON, headers, length, body))
 
 
+class Interface(Protocol):
+    """Where whole requests go."""
+
+    def body_limit(self, request: ControllerRequest) -> int:
+        """Bytes of body that the caller may send, as its headers tell."""
+        ...
+
+    def open_upload(self, request: ControllerRequest) -> Upload | None:
+        """Where the body of the request goes instead of memory; None for memory."""
+        ...
+
+    def process(self, request: ControllerRequest) -> None:
+        """Answer the request, now or later."""
+        ...
+
+
+class Upgraded(Protocol):
+    """What a connection belongs to after an upgrade."""
+
+    def data_received(self, data: bytes) -> None: ...  # noqa: D102 - as its name says, and those below
+    def connection_lost(self) -> None: ...  # noqa: D102
+    def write_blocked(self, blocked: bool) -> None: ...  # noqa: D102
+    def going_away(self) -> None: ...  # noqa: D102
+
+
+class Site(Protocol):
+    """What all connections share."""
+
+    @property
+    def clock(self) -> IReactorTime: ...  # noqa: D102
+    @property
+    def interface(self) -> Interface: ...  # noqa: D102
+
+    def date(self) -> bytes:
+        """The ``Date`` header line."""
+        ...
+
+
+class Caller(Protocol):
+    """The connection that a request came on."""
+
+    address: str
+    number: int
+    """Unlike any other connection's, as long as the daemon runs."""
+    persistent: int
+    """Whether it stays after the answer."""
+
+    @property
+    def factory(self) -> Site: ...  # noqa: D102
+
+    def body_received(self, data: bytes) -> bool:
+        """Whether these bytes of body may be kept."""
+        ...
+
+    def target(self) -> bytes:
+        """The target of the request whose headers were read last."""
+        ...
+
+    def read(self, on: bool) -> None:
+        """Go on reading from the caller, or stop, while the body of a request comes."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send something."""
+        ...
+
+    def upgrade(self, answer: bytes, upgraded: Upgraded) -> None:
+        """After this answer to the request at hand, the connection is another protocol's for good."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+    def loseConnection(self) -> None:  # noqa: N802 - Twisted's
+        """Close when all was written."""
+        ...
+
+
 class ControllerRequest(Request):
     """
     A request whose body is in memory, within the limits of its channel.
@@ -57,7 +135,6 @@ class ControllerRequest(Request):
     It is answered once; after its caller went away, answering does nothing.
     """
 
-    channel: LimitedChannel
     content: BytesIO
     is_gone = False
     upload: Upload | None = None
@@ -65,8 +142,13 @@ class ControllerRequest(Request):
     waiting: Deferred[Any] | None = None
     """What is cancelled when the caller goes away."""
 
-    def __init__(self, channel: LimitedChannel, queued: object = False) -> None:
+    def __init__(self, channel: HTTPChannel, queued: object = False) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
+
+    @property
+    def caller(self) -> Caller:
+        """Its connection, until it is answered."""
+        return cast("Caller", self.channel)
 
     @override
     def gotLength(self, length: int | None) -> None:
@@ -74,7 +156,7 @@ class ControllerRequest(Request):
         self.content = BytesIO()
         if (length or 0) > WIDE_BUFFER:
             self.widen()
-        self.upload = self.channel.factory.interface.open_upload(self)
+        self.upload = self.caller.factory.interface.open_upload(self)
 
     @override
     def parseCookies(self) -> None:
@@ -82,7 +164,7 @@ class ControllerRequest(Request):
 
     @override
     def handleContentChunk(self, data: bytes) -> None:
-        if not self.channel.body_received(data):
+        if not self.caller.body_received(data):
             return
         if self.upload is not None:
             self.upload.received(data)
@@ -91,7 +173,7 @@ class ControllerRequest(Request):
 
     @override
     def process(self) -> None:
-        self.channel.factory.interface.process(self)
+        self.caller.factory.interface.process(self)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -119,11 +201,11 @@ class ControllerRequest(Request):
         """Begin an answer of so many bytes that are no JSON, which go to the channel; ``finish`` ends it."""
         if size > WIDE_BUFFER:
             self.widen()
-        headers = self.channel.factory.date()
-        if not self.channel.persistent:
+        headers = self.caller.factory.date()
+        if not self.caller.persistent:
             headers += _CLOSE
         length = b"Content-Length: %d\r\n\r\n" % size
-        self.channel.write(b"".join((_STATUS_LINES[200], _PACKED, headers, length)))
+        self.caller.write(b"".join((_STATUS_LINES[200], _PACKED, headers, length)))
         self.startedWriting = 1
         self.sentLength = size
 
@@ -131,11 +213,11 @@ class ControllerRequest(Request):
         """Send a JSON answer; ``headers`` are further lines, each ended."""
         if self.is_gone or self.finished:
             return
-        if not self.channel.persistent:
+        if not self.caller.persistent:
             headers += _CLOSE
-        whole = _assemble(status, body, headers + self.channel.factory.date())
+        whole = _assemble(status, body, headers + self.caller.factory.date())
         # One write, so one TLS record and one segment: Twisted's own would be three.
-        self.channel.write(whole[: -len(body)] if self.method == b"HEAD" and body else whole)
+        self.caller.write(whole[: -len(body)] if self.method == b"HEAD" and body else whole)
         self.startedWriting = 1
         self.sentLength = len(body)
         self.finish()

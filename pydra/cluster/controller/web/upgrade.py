@@ -63,9 +63,9 @@ class Upgrades:
             text = f"Name in Sec-WebSocket-Protocol what you speak; here are: {spoken}."
             request.answer(400, error_body(RequestError.code, text))
         else:
-            channel = request.channel
-            socket = WebSocket(self._clock, channel, self._limits, admits)
-            channel.upgrade(_accepted(key, named), socket)
+            caller = request.caller
+            socket = WebSocket(self._clock, caller, self._limits, admits)
+            caller.upgrade(_accepted(key, named), socket)
             socket.begin(self._speakers[named])
 
 

@@ -18,7 +18,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 from pydra.cluster.controller.web.bounds import Limits
-from pydra.cluster.controller.web.limits import LimitedChannel
+from pydra.cluster.controller.web.request import Caller
 from pydra.cluster.interfaces import OpenSpeaker, Speaker
 
 GOING_AWAY: Final = 1001
@@ -41,13 +41,13 @@ class WebSocket:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, channel: LimitedChannel, limits: Limits, admits: Callable[[], bool]
+        self, clock: IReactorTime, caller: Caller, limits: Limits, admits: Callable[[], bool]
     ) -> None:
         self._clock = clock
-        self._channel = channel
+        self._caller = caller
         self._limits = limits
         self._admits = admits
-        self.address = channel.address
+        self.address = caller.address
         self._is_blocked = False
         self._connection = Connection(ConnectionType.SERVER)
         self._speaker: Speaker | None = None
@@ -86,7 +86,7 @@ class WebSocket:
                 return
             self._unsent += len(message)
         event = TextMessage(message) if isinstance(message, str) else BytesMessage(message)
-        self._channel.write(bytes(self._connection.send(event)))
+        self._caller.write(bytes(self._connection.send(event)))
 
     def pause(self, paused: bool) -> None:
         """Deliver no more messages, and let the peer feel it; or go on."""
@@ -94,7 +94,7 @@ class WebSocket:
             return
         self._is_paused = paused
         self._unanswered = 0
-        self._channel.read(not paused)
+        self._caller.read(not paused)
         self._read()
 
     def close(self, code: int, reason: str = "") -> None:
@@ -103,11 +103,11 @@ class WebSocket:
             return
         self._is_over = True
         if self._connection.state is ConnectionState.OPEN:
-            self._channel.write(bytes(self._connection.send(CloseConnection(code, reason))))
-        self._set_timer(self._limits.linger_s, self._channel.abort)
+            self._caller.write(bytes(self._connection.send(CloseConnection(code, reason))))
+        self._set_timer(self._limits.linger_s, self._caller.abort)
         if self._is_paused:
             self._is_paused = False
-            self._channel.read(True)
+            self._caller.read(True)
         self._read()
         self._tell_lost()
 
@@ -118,7 +118,7 @@ class WebSocket:
         if self._is_over:
             self._dropped += len(data)
             if self._dropped > self._limits.linger:
-                self._channel.abort()
+                self._caller.abort()
                 return
         if self._connection.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
             self._connection.receive_data(data)
@@ -204,7 +204,7 @@ class WebSocket:
         match self._connection.state:
             case ConnectionState.REMOTE_CLOSING:
                 self._is_over = True
-                self._channel.write(bytes(self._connection.send(event.response())))
+                self._caller.write(bytes(self._connection.send(event.response())))
                 self._lose()
             case ConnectionState.CLOSED:
                 self._lose()
@@ -213,14 +213,14 @@ class WebSocket:
 
     def _lose(self) -> None:
         self._set_timer(0.0, None)
-        self._channel.loseConnection()
+        self._caller.loseConnection()
         self._tell_lost()
 
     def _answer_ping(self, payload: bytes) -> None:
         if self._is_blocked:
             self._owed_pong = payload  # the latest is enough
         else:
-            self._channel.write(bytes(self._connection.send(Pong(payload))))
+            self._caller.write(bytes(self._connection.send(Pong(payload))))
 
     # Time.
 
@@ -230,13 +230,13 @@ class WebSocket:
             self.close(POLICY, "Your login has ended; log in again.")
         elif self._unanswered >= SILENT_PINGS:
             self._is_over = True
-            self._channel.abort()
+            self._caller.abort()
             self._tell_lost()
         else:
             # While we do not read, no answer is seen; but a peer that is gone shows when it is written to.
             self._unanswered += self._is_blocked or not self._is_paused
             if not self._is_blocked:
-                self._channel.write(bytes(self._connection.send(Ping())))
+                self._caller.write(bytes(self._connection.send(Ping())))
             self._set_timer(self._limits.ping_s, self._ping)
 
     def _too_late(self) -> None:
