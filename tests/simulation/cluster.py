@@ -17,6 +17,7 @@ from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.node_link import NodeLink
 from pydra.cluster.master.sessions.register import Sessions
 from pydra.cluster.node.delivery import Blob
+from pydra.cluster.node.journal_writer import QUICK_SIZE
 from pydra.cluster.scheduler import inputs, instructions
 from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested
 from pydra.cluster.wire import payload
@@ -146,7 +147,9 @@ class SimulatedNode(NodeBench):
         self._random = cluster.random
         self.disk = DiskThread(cluster.clock, cluster.random, plan.write)
         workers = ProgrammedWorkers(cluster.works, cluster.random, cluster.diary, cluster.clock)
-        super().__init__(directory, cluster.clock, workers, plan.slots, CrashingJournal)
+        # Some nodes write at once what they may, the others leave all of it to the thread.
+        quick_size = QUICK_SIZE if plan.seed % 2 else 0
+        super().__init__(directory, cluster.clock, workers, plan.slots, CrashingJournal, quick_size)
         self.workers: ProgrammedWorkers = workers
         self.epochs = epochs
         self.disk.is_slow = True

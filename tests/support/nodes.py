@@ -103,6 +103,7 @@ class NodeBench:
         workers: ScriptedWorkers | None = None,
         slots: int = 2,
         make_journal: Callable[[Path], Journal] = Journal,
+        quick_size: int = 0,
     ) -> None:
         self.clock = clock or Clock()
         self.workers = workers or ScriptedWorkers(self.clock)
@@ -111,7 +112,7 @@ class NodeBench:
         self._slow: list[Deferred[None]] | None = None
         self.delivery = Delivery(self.clock)
         self.journal = make_journal(directory / "outbox")
-        writer = JournalWriter(self.clock, self.journal, self.in_thread)
+        writer = JournalWriter(self.clock, self.journal, self.in_thread, quick_size)
         self.outbox = Outbox(writer, self.delivery, OUTBOX_LIMIT)
         self.link = MasterLink(
             self.clock,

@@ -29,7 +29,9 @@ class OutboxBench:
     ``hold`` lets the disk wait until ``release``; while ``fault`` is set, it refuses.
     """
 
-    def __init__(self, directory: Path, limit: int = 10**9, clock: Clock | None = None) -> None:
+    def __init__(
+        self, directory: Path, limit: int = 10**9, clock: Clock | None = None, quick_size: int = 0
+    ) -> None:
         self.clock = clock or Clock()
         self.sent: list[ToNode | ToMaster] = []
         self.blobs: list[bytes] = []
@@ -39,7 +41,7 @@ class OutboxBench:
         self._held: list[Deferred[None]] | None = None
         self.delivery = Delivery(self.clock)
         self.journal = Journal(directory)
-        self.writer = JournalWriter(self.clock, self.journal, self.in_thread)
+        self.writer = JournalWriter(self.clock, self.journal, self.in_thread, quick_size)
         self.outbox = Outbox(self.writer, self.delivery, limit)
         result_of(Deferred.fromCoroutine(self.outbox.load()))
 

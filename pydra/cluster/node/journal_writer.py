@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Writes a journal in a thread, from the reactor: what is added while a write is under way goes into the next.
+Writes a journal, from the reactor: what is added while a write is under way goes into the next.
+
+A thread writes, but for a few records that need no sync while it is idle: those are in the page cache in less
+time than a thread takes to wake up, so they are written at once, as long as the disk does not let that wait.
 
 If the disk refuses, everything stays in memory and those who wait for it are told as if it were written:
 then a kill of this process costs what is not written yet. It is tried again until the disk takes it.
@@ -33,6 +36,12 @@ SPARE = 8 * 1024 * 1024
 LAZY_LIMIT = 256 * 1024
 """Bytes of records that nobody waits for, before they are written all the same."""
 
+QUICK_SIZE = 64 * 1024
+"""Bytes of records that may be written at once, without the thread."""
+
+SLOW_S, WARY_S = 0.01, 10.0
+"""Seconds after which a write at once was a slow one, and for how long only the thread writes then."""
+
 _READ_SIZE = 16 * BLOB_CHUNK
 
 
@@ -54,15 +63,21 @@ class JournalWriter:
     ``live``, set by whose records they are, gives those that are needed, when the file is made anew;
     ``made_anew`` is called when that is done, which it always is after a disk was full.
 
-    While ``is_safe`` is set, what is written is synced: it outlives the machine too.
+    While ``is_safe`` is set, what is written is synced: it outlives the machine too. Up to ``quick_size``
+    bytes may be written without the thread.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, journal: Journal, in_thread: InThread) -> None:
+    def __init__(
+        self, clock: IReactorTime, journal: Journal, in_thread: InThread, quick_size: int = QUICK_SIZE
+    ) -> None:
         self._clock = clock
         self._journal = journal
         self._in_thread = in_thread
+        self._quick_size = quick_size
+        self._wary_until = 0.0
+        """The disk was slow: until then, it is the thread that waits for it."""
         self.live: Callable[[], Iterable[bytes]] = tuple
         self.made_anew: Callable[[], None] = lambda: None
         self._next = _Work()
@@ -230,7 +245,33 @@ class JournalWriter:
         if self.fault:
             self._tell_at_once()
         elif self._is_loaded and not self._is_writing and self._has_work():
-            self._begin()
+            if self._is_quick():
+                self._write_at_once()
+            else:
+                self._begin()
+
+    def _is_quick(self) -> bool:
+        """What waits is a few records that need no sync, and the disk was not slow lately."""
+        work = self._next
+        return (
+            not (self.is_safe or self._wants_sync or work.blobs or self._is_wasteful())
+            and sum(map(len, work.records)) <= self._quick_size
+            and self._clock.seconds() >= self._wary_until
+        )
+
+    def _write_at_once(self) -> None:
+        work, self._next = self._next, _Work()
+        begun = self._clock.seconds()
+        try:
+            if work.records:
+                self._journal.append(work.records, False)
+        except OSError as fault:
+            self._refused(str(fault), work)
+            return
+        now = self._clock.seconds()
+        if now - begun > SLOW_S:
+            self._wary_until = now + WARY_S
+        _tell(work.written)
 
     def _begin(self) -> None:
         self._is_writing = True
