@@ -85,6 +85,12 @@ def test_a_reached_limit_is_the_error(
     assert ("failed", error) == (listed["state"], listed["error"])
 
 
+def test_a_fork_bomb_in_a_unit_reached_the_process_limit(controller: WebController) -> None:
+    """The error of its unit says so, and how many there may be."""
+    error = ended(controller, "greedy.takes.Bombs")["error"]
+    assert "process limit of 24 reached" in str(error), error
+
+
 def test_a_task_sees_the_shared_data_and_no_network(controller: WebController) -> None:
     """Its META did not ask for the network."""
     result = ended(controller, "greedy.takes.Tells")["result"]

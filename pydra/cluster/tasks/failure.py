@@ -112,19 +112,19 @@ def limit_reached(fault: BaseException) -> str:
     if isinstance(fault, OSError) and fault.errno == errno.EFBIG:
         return _reached("RLIMIT_FSIZE", "limit of {} for one file")
     if isinstance(fault, (BlockingIOError, RuntimeError)) and os.getppid() == 1:
-        return _processes_reached()
+        return _processes_reached(fault)
     return ""
 
 
-def _processes_reached() -> str:
-    """
-    That there are as many processes and threads as there may be; in a sandbox, where all in /proc are ours.
-
-    Where a group counts them, its limit comes first, and the launcher tells.
-    """
+def _processes_reached(fault: BaseException) -> str:
+    """That there were as many processes and threads as there may be; in a sandbox: all in /proc are ours."""
     import resource  # noqa: PLC0415 - only a failure pays for it
 
-    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0] - 1  # the first process is not the task's
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        limit -= 1  # there is a group, whose limit comes first
+    if limit <= 0:
+        return ""
     count = 0
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -132,8 +132,19 @@ def _processes_reached() -> str:
                 count += len(os.listdir(f"/proc/{name}/task"))
             except OSError:
                 continue  # it has just ended
-    # One of them, the first, is not the task's.
-    return f"process limit of {limit - 1} reached" if 0 < limit <= count else ""
+    # Those of a fork bomb are ending by now.
+    return f"process limit of {limit} reached" if count > limit or _could_not_start(fault) else ""
+
+
+def _could_not_start(fault: BaseException) -> bool:
+    """True if no process, or no thread, could be started where this was raised."""
+    if isinstance(fault, RuntimeError):
+        return str(fault) == "can't start new thread"
+    where: TracebackType | None = fault.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    names = () if where is None else where.tb_frame.f_code.co_names
+    return any("fork" in name or "spawn" in name for name in names)
 
 
 def _reached(name: str, words: str) -> str:

@@ -6,7 +6,7 @@ import socket
 import time
 import urllib.request
 
-from pydra.cluster.tasks import Task
+from pydra.cluster.tasks import ParallelTask, Task
 
 
 class Memory(Task):
@@ -26,6 +26,31 @@ class Processes(Task):
             if os.fork() == 0:
                 time.sleep(60)
                 os._exit(0)
+
+
+class Bomb(Task):
+    """Each of its processes starts further ones, and ends when it cannot."""
+
+    def work(self, data):
+        worker = os.getpid()
+        while True:
+            try:
+                os.fork()
+            except BlockingIOError:
+                if os.getpid() == worker:
+                    raise
+                os._exit(0)
+
+
+class Bombs(ParallelTask):
+    """One unit that is a bomb."""
+
+    def __init__(self, msg=None):
+        super().__init__(msg)
+        self.set_subtask(Bomb)
+
+    def datasource(self):
+        return [1]
 
 
 class Scratch(Task):
