@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -201,3 +203,23 @@ def test_stopping_that_takes_too_long(bench: Bench, fault: Exception | None) -> 
     run(reactor, "master", service, beginning_of(bench))
     assert [True] == [ended.called for ended in reactor.ended]
     assert [] == reactor.getDelayedCalls()
+
+
+FAULTS = """
+import resource
+from pydra.cluster.sandbox.daemon_run import keep_memory
+keep_memory()
+for _ in range(50):
+    pieces = [bytearray(1024 * 1024) for _ in range(4)]
+    del pieces
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+def test_freed_memory_is_used_again() -> None:
+    """Pieces of a large payload do not take new pages from the kernel each time: those would be 51,200."""
+    counted = [
+        int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)
+        for script in (FAULTS, FAULTS.replace("range(50)", "range(0)"))
+    ]
+    assert counted[0] - counted[1] < 5_000

@@ -19,12 +19,18 @@ def main(argv: list[str] | None = None) -> None:
     from twisted.logger import globalLogBeginner, globalLogPublisher  # noqa: PLC0415
 
     from pydra.cluster.master.service import MasterService  # noqa: PLC0415
-    from pydra.cluster.sandbox.daemon_run import run, start_log, use_monotonic_time  # noqa: PLC0415
+    from pydra.cluster.sandbox.daemon_run import (  # noqa: PLC0415
+        keep_memory,
+        run,
+        start_log,
+        use_monotonic_time,
+    )
     from pydra.cluster.store.database import SWITCH_S  # noqa: PLC0415
 
     settings, entry = beginning.settings, beginning.entry
     start_log(beginning, "master", globalLogBeginner, globalLogPublisher)
     use_monotonic_time(reactor)
+    keep_memory()
     sys.setswitchinterval(SWITCH_S)
     identity = ensure_identity(settings.runtime)
     administrator = beginning.facts["administrator"].encode()

@@ -19,11 +19,17 @@ def main(argv: list[str] | None = None) -> None:
     from twisted.logger import globalLogBeginner, globalLogPublisher  # noqa: PLC0415
 
     from pydra.cluster.node.service import NodeService  # noqa: PLC0415
-    from pydra.cluster.sandbox.daemon_run import run, start_log, use_monotonic_time  # noqa: PLC0415
+    from pydra.cluster.sandbox.daemon_run import (  # noqa: PLC0415
+        keep_memory,
+        run,
+        start_log,
+        use_monotonic_time,
+    )
 
     settings, entry = beginning.settings, beginning.entry
     start_log(beginning, "node", globalLogBeginner, globalLogPublisher)
     use_monotonic_time(reactor)
+    keep_memory()
     identity = ensure_identity(settings.runtime)
     service = NodeService(reactor, settings, identity, entry.launcher, entry.isolation)
     run(reactor, "node", service, beginning, fingerprint=identity.fingerprint)

@@ -5,6 +5,7 @@ How a daemon runs under the reactor, the same for master and node: start, serve,
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import time
 from collections.abc import Coroutine
@@ -25,6 +26,13 @@ STOP_S = 8.0
 """Seconds that stopping may take before the process ends all the same."""
 
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_OWN_MAPPING = 4 * 1024 * 1024
+"""Bytes above which memory is mapped for itself, and returned when it is freed."""
+_KEPT_FREE = 16 * 1024 * 1024
+"""Free bytes at the end of the heap that are not returned."""
+
+
 class Service(Protocol):
     """What a daemon is made of."""
 
@@ -40,6 +48,18 @@ class Service(Protocol):
     async def stop(self) -> None:
         """Leave nothing behind."""
         ...
+
+
+def keep_memory() -> None:
+    """
+    Let glibc keep what is freed for what is needed next; another libc does as it will.
+
+    By itself it returns what large payloads took after each piece, and the kernel clears every page anew.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE)
 
 
 def use_monotonic_time(reactor: Any) -> None:  # the reactor's clock is an attribute that no interface names

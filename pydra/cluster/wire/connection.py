@@ -15,6 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pydra.cluster.wire.wide_tls import widen
 from pydra.errors import LinkLost
 
 CONTROL = b"pydra-pb"
@@ -22,9 +23,6 @@ BULK = b"pydra-bulk"
 
 HANDSHAKE_S = 10.0
 """Seconds in which a new connection must become part of a link."""
-
-BULK_BUFFER = 256 * 1024
-"""Bytes that are read at a time of a bulk connection; each time costs as much as decrypting 50 KiB."""
 
 SESSION_SIZE = 16
 """
@@ -103,8 +101,7 @@ class PeerConnection(TwistedProtocol):
 
     def widen(self) -> None:
         """Read and write much at a time: it is for bulk."""
-        tcp: Any = self._tls.transport
-        tcp.bufferSize = BULK_BUFFER
+        widen(self._tls)
 
     def hold(self) -> None:
         """Read nothing for now."""

@@ -13,7 +13,6 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IDelayedCall, IResolutionReceiver
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,6 +29,7 @@ from pydra.cluster.wire.connection import (
 from pydra.cluster.wire.dial_states import DialActions, dial_machine
 from pydra.cluster.wire.messages import decode_to_master
 from pydra.cluster.wire.pair import LinkPair
+from pydra.cluster.wire.wide_tls import WideTLSFactory
 
 FIRST_REST_S = 0.2
 LONGEST_REST_S = 5.0
@@ -213,13 +213,13 @@ class DialAttempt:
     def _connect(self, protocol: bytes, address: str | None = None) -> None:
         """Dial; the bulk connection goes where the control connection found the node."""
         inner = Factory.forProtocol(self._new_connection)
-        factory = TLSMemoryBIOFactory(self._creators[protocol], True, inner, self._reactor)
+        factory = WideTLSFactory(self._creators[protocol], True, inner, self._reactor)
         connecting = Deferred.fromCoroutine(self._connect_to_any(factory, address))
         self._connecting = connecting
         done = connecting.addBoth(self._connected)
         done.addErrback(lambda fault: self.log.failure("Dialling failed", fault))
 
-    async def _connect_to_any(self, factory: TLSMemoryBIOFactory, address: str | None) -> None:
+    async def _connect_to_any(self, factory: WideTLSFactory, address: str | None) -> None:
         """Connect to the first address of the host that answers."""
         addresses = [address] if address else await self._addresses()
         for number, candidate in enumerate(addresses):

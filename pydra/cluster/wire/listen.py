@@ -9,13 +9,14 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, LogLevel
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from pydra.cluster.interfaces import LinkUser
 from pydra.cluster.wire.connection import BULK, CONTROL, Encryption, PeerConnection
 from pydra.cluster.wire.messages import decode_to_node
 from pydra.cluster.wire.pace import Pace
 from pydra.cluster.wire.pair import LinkPair
+from pydra.cluster.wire.wide_tls import WideTLSFactory
 
 PENDING_LIMIT = 32
 """Connections that are not part of a link yet; further ones are closed at once."""
@@ -155,7 +156,7 @@ class _Connections(Factory):
         return self._listener.new_connection()
 
 
-class _BoundedTLSFactory(TLSMemoryBIOFactory):
+class _BoundedTLSFactory(WideTLSFactory):
     """Lets the wrapped factory refuse a connection, which Twisted's own does not expect."""
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]  # noqa: N802 - Twisted's allows None

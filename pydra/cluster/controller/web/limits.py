@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 from typing_extensions import override
 
 from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, Interface, Upgraded, plain_answer
+from pydra.cluster.wire.wide_tls import WideTLSFactory
 
 if TYPE_CHECKING:
     from twisted.internet.base import DelayedCall
@@ -319,7 +319,7 @@ class ControllerFactory(Factory[LimitedChannel]):
         """Nothing is logged of a request that went well; Twisted calls this for each."""
 
 
-class LimitedTLSFactory(TLSMemoryBIOFactory):
+class LimitedTLSFactory(WideTLSFactory):
     """Closes a connection beyond the limits before its handshake costs anything."""
 
     def __init__(

@@ -16,9 +16,10 @@ from twisted.web.http import HTTPChannel, Request
 from typing_extensions import override
 
 from pydra.cluster.controller.web.upload import Upload
+from pydra.cluster.wire.wide_tls import widen
 
-WIDE_BUFFER: Final = 256 * 1024
-"""Bytes that are read at a time of a connection with a large body."""
+LARGE: Final = 256 * 1024
+"""Bytes of a body for which much of a connection is read and written at a time."""
 
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
@@ -154,7 +155,7 @@ class ControllerRequest(Request):
     def gotLength(self, length: int | None) -> None:
         # Twisted would write a large body to a file, in the reactor.
         self.content = BytesIO()
-        if (length or 0) > WIDE_BUFFER:
+        if (length or 0) > LARGE:
             self.widen()
         self.upload = self.caller.factory.interface.open_upload(self)
 
@@ -192,14 +193,12 @@ class ControllerRequest(Request):
         return str(values[0], "ascii")
 
     def widen(self) -> None:
-        """Read and write much of the connection at a time: each time costs as much as decrypting 50 KiB."""
-        tcp = getattr(self.channel.transport, "transport", None)
-        if tcp is not None:
-            tcp.bufferSize = WIDE_BUFFER
+        """Read and write much of the connection at a time."""
+        widen(self.channel.transport)
 
     def begin(self, size: int) -> None:
         """Begin an answer of so many bytes that are no JSON, which go to the channel; ``finish`` ends it."""
-        if size > WIDE_BUFFER:
+        if size > LARGE:
             self.widen()
         headers = self.caller.factory.date()
         if not self.caller.persistent:
