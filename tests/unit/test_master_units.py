@@ -191,6 +191,18 @@ def test_forgotten_units(bench: UnitBench) -> None:
     assert {} == bench.results()
 
 
+def test_what_was_forgotten_is_not_computed_again(bench: UnitBench) -> None:
+    """Who forgot units, and asks for them again, gets the results that were recorded."""
+    bench.ask(0, 1)
+    bench.do_all()
+    first = bench.results()
+    bench.say(UnitsForgotten(bench.root, "Sub"))
+    bench.ask(0, 1)
+    bench.do_all()
+    assert [0, 1] == bench.ran
+    assert first == bench.results()
+
+
 def test_first_asks_cost_no_look_up(bench: UnitBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is read for units only if something may be there."""
 

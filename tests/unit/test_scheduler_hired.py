@@ -214,7 +214,7 @@ def test_units_of_a_lost_asker_are_claimed() -> None:
 
 
 def test_units_with_other_arguments_are_not_claimed() -> None:
-    """If the successor asks with other arguments, what still runs is of no use to it."""
+    """If the successor asks with other arguments, what still runs is of no use to it, nor recorded."""
     bench = UnitBench(slots=2)
     lent, own = bench.asked(asks(range(2)))
     [inner] = bench.asked(asks(range(2), own.worker, branch="S:1/T"))
@@ -222,7 +222,9 @@ def test_units_with_other_arguments_are_not_claimed() -> None:
     [again] = bench.asked(done(lent, unit_s=1.0))
     [other] = bench.asked(asks(range(2), again.worker, branch="S:1/T", version=1))
     assert ([0], digests([0], 1)) == (other.indexes, other.digests)
-    assert one(RecordUnits, bench.feed(done(inner))).asker is None
+    out = bench.feed(done(inner))
+    assert [] == of(RecordUnits, out)
+    assert DiscardUnits(N1, inner.batch, 1) == one(DiscardUnits, out)
 
 
 def test_retried_elsewhere() -> None:

@@ -169,6 +169,28 @@ def test_forgotten() -> None:
     assert [[0]] == [each.indexes for each in bench.asked(asks([0]))]
 
 
+def test_forgotten_and_asked_for_again() -> None:
+    """What still runs of a forgotten branch is not run twice, and its result goes to who asks again."""
+    bench = UnitBench()
+    [batch] = bench.asked(asks(range(5)))
+    bench.feed(UnitsForgotten(A, ROOT, "S"))
+    assert [] == bench.asked(asks([0]))
+    record = one(RecordUnits, bench.feed(done(batch)))
+    assert (ROOT, [0]) == (record.asker, record.indexes)
+
+
+def test_forgotten_and_asked_for_with_other_arguments() -> None:
+    """What still runs of a forgotten branch with other arguments is not recorded."""
+    bench = UnitBench()
+    [batch] = bench.asked(asks([0]))
+    bench.feed(UnitsForgotten(A, ROOT, "S"))
+    assert [] == bench.asked(asks([0], version=1))
+    out = bench.feed(done(batch))
+    assert [] == of(RecordUnits, out)
+    assert DiscardUnits(N1, batch.batch, 1) == one(DiscardUnits, out)
+    assert ([0], digests([0], 1)) == (one(RunUnits, out).indexes, one(RunUnits, out).digests)
+
+
 def test_stale_results() -> None:
     """Results of a batch that is over, foreign, or another node's are discarded."""
     bench = UnitBench()

@@ -199,14 +199,12 @@ def clear(branch: Branch) -> None:
         branch.asker.branches.pop(branch.name, None)
 
 
-def detach(branch: Branch) -> None:
-    """What is in its batches goes on, and a branch of this name is another one from now on."""
-    if branch.crew.branches.get(branch.name) is branch:
-        del branch.crew.branches[branch.name]
-
-
 def part_with_others(branch: Branch, asked: UnitsAsked) -> None:
-    """Batches of another asker stay, unless they have other arguments than these: those run for nobody."""
+    """
+    Batches from before stay, unless they have other arguments than these: those run for nobody.
+
+    Their results are stale then, or they could take the place of those that are asked for now.
+    """
     digests = asked.digests
     wanted = {
         index: digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
@@ -220,7 +218,7 @@ def part_with_others(branch: Branch, asked: UnitsAsked) -> None:
             for digest in [batch.digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]]
         ):
             continue
-        other = Branch(branch.crew, branch.name, None, branch.depth)
+        other = Branch(branch.crew, branch.name, None, branch.depth, is_stale=True)
         left = batch.indexes[batch.done :]
         branch.outstanding.difference_update(left)
         other.outstanding.update(left)

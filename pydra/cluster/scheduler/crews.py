@@ -199,6 +199,8 @@ class Branch:
     """Bytes of arguments of what its asker waits for, as in the asker."""
     unit_s: float | None = None
     """Seconds that a unit takes, as a moving average; None before any was measured."""
+    is_stale: bool = False
+    """Its units were asked for again with other arguments, so their results are not recorded."""
 
 
 @attrs.define(eq=False)
@@ -212,7 +214,7 @@ class Crew:
     is_session: bool = False
     has_asked: bool = False
     branches: dict[str, Branch] = attrs.Factory(dict)
-    """All but those that were forgotten."""
+    """All but the stale ones; whose asker is gone or forgot them have batches under way."""
     workers: dict[Attempt, Hired] = attrs.Factory(dict)
     queued: int = 0
     """Units in all branches."""

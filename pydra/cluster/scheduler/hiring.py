@@ -114,7 +114,6 @@ def forget(state: State, asker: Asker, name: str) -> None:
     branch = asker.branches.get(name)
     if branch is not None:
         branches.part(branch)
-        branches.detach(branch)
         wait(state, asker)
         stir(state, asker.crew)
 

@@ -72,7 +72,12 @@ def done(state: State, given: UnitsDone) -> None:
     if not 0 <= given.start <= batch.done or end > len(batch.indexes) or worker.batches[0] is not batch:
         _refuse(state, given, batch)
         return
-    _record(state, given, batch, end)
+    if branch.is_stale:
+        state.out.append(DiscardUnits(given.node, given.batch, end))
+    else:
+        _record(state, given, batch, end)
+    fresh, batch.done = batch.indexes[batch.done : end], end
+    answer(state, branch, fresh)
     if worker.is_gone:
         worker.named = state.now
     if 0.0 <= given.busy_s < inf:
@@ -118,9 +123,6 @@ def _record(state: State, given: UnitsDone, batch: Batch, end: int) -> None:
             given.told,
         )
     )
-    fresh = indexes if given.start == batch.done else batch.indexes[batch.done : end]
-    batch.done = end
-    answer(state, branch, fresh)
 
 
 def _refuse(state: State, given: UnitsDone, batch: Batch) -> None:

@@ -177,6 +177,7 @@ class UnitRounds:
         """A worker of the node wants no more results of a branch."""
         instance = self.instance_of(node, message.asker)
         if instance is not None:
+            self.look_first(instance)  # for what it may ask for again
             self._look_ups.forget(instance, message.asker, message.branch)
             self._feed(unit_values.UnitsForgotten(instance, message.asker, message.branch))
 
