@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -15,6 +16,8 @@ settings.register_profile("fast", max_examples=50, deadline=None)
 settings.register_profile(
     "ci", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
+REACTOR = "twisted.internet.reactor"
+
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
@@ -25,6 +28,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root_only"):
             item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+def open_descriptors() -> dict[str, str]:
+    """What each descriptor of this process is, by number."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_descriptors_left() -> Iterator[None]:
+    """
+    Fail a test that leaves a descriptor open.
+
+    Those of the reactor stay once it is there; so do those of fixtures of a module, as long as those are made
+    before the test's own.
+    """
+    before, had_reactor = open_descriptors(), REACTOR in sys.modules
+    yield
+    if open_descriptors().items() <= before.items() or had_reactor != (REACTOR in sys.modules):
+        return
+    gc.collect()
+    left = open_descriptors().items() - before.items()
+    assert not left, f"descriptors are left open: {sorted(left)}"
 
 
 @pytest.fixture(autouse=True)

@@ -48,13 +48,13 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture(params=["memory", "TLS"])
-def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
+def wire(request: pytest.FixtureRequest, port: int) -> Iterator[Wire]:
     if request.param == "memory":
         server = MemoryServer(COMMANDS)
         yield server.connect()
         server.close()
     else:
-        real = TLSWire(request.getfixturevalue("port"))
+        real = TLSWire(port)
         yield real
         real.socket.close()
 

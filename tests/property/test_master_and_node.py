@@ -154,7 +154,7 @@ class MasterAndNode(RuleBasedStateMachine):
         try:
             self.world.drain()
         finally:
-            self.world.master.dispatcher.stop()
+            self.world.close()
             self._directory.cleanup()
 
     def _worker(self, number: int) -> ScriptedWorker:

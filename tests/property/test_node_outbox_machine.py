@@ -122,7 +122,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def start(self, is_whole: bool, is_exact: bool) -> None:
         """Another daemon; what it has is what is left."""
-        self.bench.delivery.close()
+        self.bench.kill()
         self.bench = OutboxBench(self.path)
         before = set() if is_exact else {each for each in self.ended if each not in self.wanted}
         assert self.bench.journal.size <= self.bench.writer._live_bytes + 9 * len(self.count)
@@ -178,7 +178,9 @@ class OutboxMachine(RuleBasedStateMachine):
             self.bench.outbox.recorded(batch.batch, 100)
         self.bench.outbox.close_batches(WORKER)
         self.bench.stop()
-        assert [] == OutboxBench(self.path).link()
+        self.bench = OutboxBench(self.path)
+        assert [] == self.bench.link()
+        self.bench.kill()
         self._directory.cleanup()
 
 

@@ -168,7 +168,7 @@ class Units(RuleBasedStateMachine):
         try:
             self.world.drain()
         finally:
-            self.world.master.dispatcher.stop()
+            self.world.close()
             self._directory.cleanup()
 
 

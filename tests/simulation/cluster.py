@@ -256,6 +256,12 @@ class SimulatedCluster:
 
     # Its parts, and their ends.
 
+    def close(self) -> None:
+        """Leave no descriptor behind."""
+        self.master.kill()
+        for node in self.nodes.values():
+            node.kill()
+
     def _join(self, number: int) -> None:
         link: NodeLink = self.master.links[NodeId(number)]
         cable = SlowCable(self.clock, self.random, self.plan.latency, link, self.nodes[number].link)

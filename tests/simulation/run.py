@@ -68,7 +68,7 @@ def run(seed: int, is_traced: bool = False, modes: tuple[str, ...] = MODES) -> V
             broken = f"{type(fault).__name__}: {fault}"
             cluster.trail.lines += traceback.format_exc().splitlines()
         finally:
-            cluster.master.kill()
+            cluster.close()
         trail = cluster.trail
         return Verdict(
             seed,

@@ -102,6 +102,11 @@ class OutboxBench:
         """The node stops as it should."""
         result_of(Deferred.fromCoroutine(self.outbox.close()))
 
+    def kill(self) -> None:
+        """As by SIGKILL: what was written is there, and no descriptor is open."""
+        self.delivery.close()
+        self.journal.close()
+
     # What is kept.
 
     def finish(self, number: int, result: bytes = b"\x05", digest: str = "") -> UnitFinished:

@@ -40,13 +40,19 @@ class TurningClock(Clock):
     def turn(self) -> None:
         """Tell every descriptor that has something, until none has; nothing is waited for."""
         for _ in range(1000):
-            readable, writable, _ = select.select(self.readers, self.writers, [], 0)
-            if not readable and not writable:
+            poll = select.poll()  # select itself knows no descriptor above 1023
+            watched = {each.fileno(): each for each in (*self.readers, *self.writers)}
+            for number, each in watched.items():
+                poll.register(
+                    number, select.POLLIN * (each in self.readers) | select.POLLOUT * (each in self.writers)
+                )
+            ready = [(watched[number], events) for number, events in poll.poll(0)]
+            if not ready:
                 return
-            for reader in readable:
-                if reader in self.readers:
-                    reader.doRead()
-            for writer in writable:
-                if writer in self.writers:
-                    writer.doWrite()
+            for each, events in ready:
+                if events & ~select.POLLOUT and each in self.readers:
+                    each.doRead()
+            for each, events in ready:
+                if events & ~select.POLLIN and each in self.writers:
+                    each.doWrite()
         raise AssertionError("the descriptors never come to rest")

@@ -56,6 +56,11 @@ class World:
         """The store of all masters."""
         return MemoryStore()
 
+    def close(self) -> None:
+        """Leave no timer and no descriptor behind."""
+        self.master.dispatcher.stop()
+        self.node.kill()
+
     # What may happen.
 
     def join(self) -> None:

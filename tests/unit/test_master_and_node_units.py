@@ -26,7 +26,7 @@ def world(tmp_path: Path) -> Iterator[UnitWorld]:
     yield world
     world.drain()
     assert 3 == len(world.rows)
-    world.master.dispatcher.stop()
+    world.close()
 
 
 def link_again(world: UnitWorld) -> None:

@@ -184,13 +184,17 @@ def test_a_slow_disk_slows_the_worker(tmp_path: Path) -> None:
     assert [] == paused
     answer.add(b"x")
     assert [True] == paused
-    answer.finish(lambda spool: whole.append(spool.size))
+    answer.finish(whole.append)
     disk.turn()
     assert [True, False] == paused
     assert [] == whole
     disk.turn()
-    assert [WAITING_LIMIT + 6] == whole
+    assert [WAITING_LIMIT + 6] == [spool.size for spool in whole]
     assert [] == failed
+    whole.clear()
+    del answer
+    disk.turn()
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_full_disk_under_a_result(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,37 @@ DIGEST = hashlib.sha256(LARGE).hexdigest()
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
+class Daemons:
+    """The daemons of one node, each started after the one before was killed, if it still ran."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.last: OutboxBench | None = None
+
+    def start(self, limit: int = 10**9) -> OutboxBench:
+        """The next one."""
+        self.kill()
+        self.last = OutboxBench(self.directory, limit)
+        return self.last
+
+    def kill(self) -> None:
+        """The last one."""
+        if self.last is not None:
+            self.last.kill()
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> OutboxBench:
+def node(tmp_path: Path) -> Iterator[Daemons]:
+    """A node, which does not run."""
+    daemons = Daemons(tmp_path)
+    yield daemons
+    daemons.kill()
+
+
+@pytest.fixture
+def bench(node: Daemons) -> OutboxBench:
     """An outbox with a link."""
-    bench = OutboxBench(tmp_path)
+    bench = node.start()
     bench.link()
     return bench
 
@@ -62,13 +90,13 @@ def test_in_the_journal_before_it_is_sent(bench: OutboxBench) -> None:
     assert calls + 2 == len(bench.calls)
 
 
-def test_a_kill(bench: OutboxBench, tmp_path: Path) -> None:
+def test_a_kill(bench: OutboxBench, node: Daemons) -> None:
     """After a kill, all that was sent and not recorded is sent again, and named."""
     finished = bench.finish(1)
     held = bench.begin(100, 3)
     first, second = bench.done(100, 0, b"\x05"), bench.done(100, 1, b"\x06")
     bench.begin(101, 2)
-    again = OutboxBench(tmp_path)
+    again = node.start()
     assert (FIRST,) == again.outbox.attempts()
     [batch] = again.outbox.batches()
     assert ([0, 1], bytes(32), 0) == (batch.indexes, batch.digests, batch.recorded)
@@ -82,20 +110,20 @@ def test_a_kill(bench: OutboxBench, tmp_path: Path) -> None:
     again.outbox.recorded(held.batch, 2)
     again.outbox.forget(FIRST)
     again.stop()
-    assert [] == OutboxBench(tmp_path).link()
+    assert [] == node.start().link()
 
 
-def test_a_kill_in_the_midst_of_a_batch(bench: OutboxBench, tmp_path: Path) -> None:
+def test_a_kill_in_the_midst_of_a_batch(bench: OutboxBench, node: Daemons) -> None:
     """What was recorded of a batch is not sent again, once that is written."""
     batch = bench.begin(100, 4)
     bench.done(100, 0, b"\x05")
     bench.done(100, 1, b"\x06", b"\x07")
     bench.outbox.recorded(batch.batch, 1)
     last = bench.done(100, 3, b"\x08")
-    again = OutboxBench(tmp_path)
+    again = node.start()
     assert [1] == [held.recorded for held in again.outbox.batches()]
     assert last == again.link()[-1]
-    third = OutboxBench(tmp_path)
+    third = node.start()
     assert [[0, 1, 2, 3]] == [held.indexes for held in third.outbox.batches()]
     assert 2 == len(third.link())
 
@@ -139,7 +167,7 @@ def test_a_release(bench: OutboxBench) -> None:
     assert [done] == bench.link()
 
 
-def test_large_results(bench: OutboxBench, tmp_path: Path) -> None:
+def test_large_results(bench: OutboxBench, tmp_path: Path, node: Daemons) -> None:
     """They are files beside the journal, sent from there, and removed when nothing needs them."""
     finished = bench.finish(1, LARGE, DIGEST)
     bench.begin(100, 1)
@@ -147,7 +175,7 @@ def test_large_results(bench: OutboxBench, tmp_path: Path) -> None:
     bench.outbox.keep_results(done, {DIGEST: LARGE})
     assert LARGE == (tmp_path / DIGEST).read_bytes()
     assert [LARGE, LARGE] == bench.blobs
-    again = OutboxBench(tmp_path)
+    again = node.start()
     assert [finished, done] == again.link()
     assert [LARGE, LARGE] == again.blobs
     assert len(LARGE) < again.writer.size < len(LARGE) + 1000
@@ -158,7 +186,7 @@ def test_large_results(bench: OutboxBench, tmp_path: Path) -> None:
     assert again.writer.size < 1000
 
 
-def test_a_large_result_that_is_not_whole(bench: OutboxBench, tmp_path: Path) -> None:
+def test_a_large_result_that_is_not_whole(bench: OutboxBench, tmp_path: Path, node: Daemons) -> None:
     """After a power cut a blob may be cut off: what names it is not there, and its batch ends before it."""
     bench.finish(1, LARGE, DIGEST)
     bench.begin(100, 3)
@@ -167,13 +195,13 @@ def test_a_large_result_that_is_not_whole(bench: OutboxBench, tmp_path: Path) ->
     bench.outbox.keep_results(UnitsDone(WORKER, Attempt(1, 100), 1, [b""], blobs=blobs), {DIGEST: LARGE})
     bench.done(100, 2, b"\x05")
     (tmp_path / DIGEST).write_bytes(LARGE[:-1] + b"x")
-    again = OutboxBench(tmp_path)
+    again = node.start()
     assert [first] == again.link()
     assert [[0]] == [batch.indexes for batch in again.outbox.batches()]
     assert not (tmp_path / DIGEST).exists()
 
 
-def test_a_large_result_that_is_gone(bench: OutboxBench, tmp_path: Path) -> None:
+def test_a_large_result_that_is_gone(bench: OutboxBench, tmp_path: Path, node: Daemons) -> None:
     """After a kill, what follows one that was recorded is there all the same."""
     bench.begin(100, 3)
     blobs = {0: Payload(len(LARGE), sha256=DIGEST)}
@@ -183,7 +211,7 @@ def test_a_large_result_that_is_gone(bench: OutboxBench, tmp_path: Path) -> None
     bench.outbox.forget(FIRST)
     bench.outbox.recorded(Attempt(1, 100), 1)
     assert not (tmp_path / DIGEST).exists()
-    assert [second] == OutboxBench(tmp_path).link()
+    assert [second] == node.start().link()
 
 
 def test_a_large_result_that_is_not_written_yet(bench: OutboxBench) -> None:
@@ -194,7 +222,7 @@ def test_a_large_result_that_is_not_written_yet(bench: OutboxBench) -> None:
     bench.stop()
 
 
-def test_a_full_disk(bench: OutboxBench, tmp_path: Path) -> None:
+def test_a_full_disk(bench: OutboxBench, node: Daemons) -> None:
     """It is told at once, and no new work is taken; when there is room, all that is needed is written."""
     bench.fault = FULL
     one = bench.finish(1)
@@ -210,7 +238,7 @@ def test_a_full_disk(bench: OutboxBench, tmp_path: Path) -> None:
     bench.clock.advance(RETRY_S)
     assert "" == bench.outbox.refusal()
     assert [] == bench.clock.getDelayedCalls()
-    again = OutboxBench(tmp_path)
+    again = node.start()
     assert [large, done] == again.link()
     assert [LARGE] == again.blobs
 
@@ -245,9 +273,9 @@ def test_room_is_told(bench: OutboxBench) -> None:
     assert [True] == told
 
 
-def test_the_limit(tmp_path: Path) -> None:
+def test_the_limit(node: Daemons) -> None:
     """Above it no new work is taken, and below it again, which is told."""
-    bench = OutboxBench(tmp_path, 2**20)
+    bench = node.start(2**20)
     told: list[bool] = []
     bench.outbox.has_room = lambda: told.append(True)
     bench.link()
@@ -260,9 +288,9 @@ def test_the_limit(tmp_path: Path) -> None:
     assert "" == bench.outbox.refusal()
 
 
-def test_the_limit_of_the_file(tmp_path: Path) -> None:
+def test_the_limit_of_the_file(node: Daemons) -> None:
     """The file may have what is not needed any more; there is room again when it was made anew."""
-    bench = OutboxBench(tmp_path, 4 * SPARE)
+    bench = node.start(4 * SPARE)
     bench.link()
     told: list[bool] = []
     bench.outbox.has_room = lambda: told.append(True)
@@ -277,11 +305,11 @@ def test_the_limit_of_the_file(tmp_path: Path) -> None:
     assert bench.writer.size <= SPARE + 1000
 
 
-def test_synced_without_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synced_without_a_link(node: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
     """While there is no master each write is synced, and what was written before, once."""
     synced: list[int] = []
     monkeypatch.setattr("pydra.cluster.node.journal.os.fsync", synced.append)
-    bench = OutboxBench(tmp_path)
+    bench = node.start()
     bench.link()
     synced.clear()
     bench.finish(1)
@@ -295,7 +323,7 @@ def test_synced_without_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert 2 == len(synced)
 
 
-def test_the_file_does_not_grow_for_ever(bench: OutboxBench, tmp_path: Path) -> None:
+def test_the_file_does_not_grow_for_ever(bench: OutboxBench, tmp_path: Path, node: Daemons) -> None:
     """It is made anew when most of it is not needed, with what is."""
     kept = bench.finish(0)
     for number in range(1, 50):
@@ -303,7 +331,7 @@ def test_the_file_does_not_grow_for_ever(bench: OutboxBench, tmp_path: Path) -> 
         bench.outbox.forget(Attempt(1, number))
         assert (tmp_path / "journal").stat().st_size < SPARE + 2_000_000
     bench.stop()
-    assert [kept] == OutboxBench(tmp_path).link()
+    assert [kept] == node.start().link()
 
 
 def test_acknowledgements_are_written_with_others(bench: OutboxBench) -> None:
@@ -319,7 +347,7 @@ def test_acknowledgements_are_written_with_others(bench: OutboxBench) -> None:
     assert calls < len(bench.calls) <= calls + 2
 
 
-def test_records_of_another_version(bench: OutboxBench, tmp_path: Path) -> None:
+def test_records_of_another_version(bench: OutboxBench, node: Daemons) -> None:
     """What cannot be read is left out."""
     bench.finish(1)
     bench.writer.add_lazily(b"\xc1")
@@ -327,19 +355,19 @@ def test_records_of_another_version(bench: OutboxBench, tmp_path: Path) -> None:
     last = bench.finish(2)
     bench.outbox.forget(FIRST)
     bench.stop()
-    assert [last] == OutboxBench(tmp_path).link()
+    assert [last] == node.start().link()
 
 
-def test_a_journal_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_opened(tmp_path: Path, node: Daemons) -> None:
     """The node does not start, and stops all the same."""
     (tmp_path / "journal").mkdir()
     with pytest.raises(IsADirectoryError):
-        OutboxBench(tmp_path)
+        node.start()
     writer = JournalWriter(Clock(), Journal(tmp_path), unthreaded)
     result_of(Deferred.fromCoroutine(Outbox(writer, Delivery(Clock()), 1).close()))
 
 
-def test_stopped_in_the_midst_of_a_write(bench: OutboxBench, tmp_path: Path) -> None:
+def test_stopped_in_the_midst_of_a_write(bench: OutboxBench, node: Daemons) -> None:
     """A stop waits for the write that is under way, and writes what came meanwhile."""
     bench.hold()
     one, two = bench.finish(1), bench.finish(2)
@@ -347,4 +375,4 @@ def test_stopped_in_the_midst_of_a_write(bench: OutboxBench, tmp_path: Path) -> 
     assert not stopped.called
     bench.release()
     assert stopped.called
-    assert [one, two] == OutboxBench(tmp_path).link()
+    assert [one, two] == node.start().link()

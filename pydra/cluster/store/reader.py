@@ -116,5 +116,5 @@ class Readers:
             "The store could not be read ({query}): {kind}: {error}",
             query=query,
             kind=type(error).__name__,
-            error=error,
+            error=str(error),  # the log may keep what it is given, and with a traceback a connection
         )
