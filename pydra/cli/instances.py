@@ -13,6 +13,9 @@ from pydra.cli.connection import Controller
 from pydra.cli.failures import FAILED, NOT_FOUND, CliError
 from pydra.cli.output import Output, is_terminal
 
+LATEST = 20
+"""Instances of all tasks that are listed if nobody says how many."""
+
 
 def _show(output: Output, records: list[shapes.Record]) -> None:
     """Print instances."""
@@ -27,12 +30,15 @@ def _show(output: Output, records: list[shapes.Record]) -> None:
 @click.command()
 @click.option("-a", "--all", "finished", is_flag=True, help="Also what has ended, newest first.")
 @click.option(
-    "-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many of --all."
+    "-n", "--limit", type=click.IntRange(1, 500), help="How many at most (default: all; of --all, 20)."
 )
 @speaks_to_master
-def ps(controller: Controller, output: Output, finished: bool, limit: int) -> None:
+def ps(controller: Controller, output: Output, finished: bool, limit: int | None) -> None:
     """List the task instances that wait or run."""
-    _show(output, controller.list_recent(limit=limit) if finished else controller.list_queue())
+    if finished:
+        _show(output, controller.list_recent(limit=limit or LATEST))
+    else:
+        _show(output, controller.list_queue(limit=limit))
 
 
 @click.command()
@@ -80,7 +86,7 @@ def history(controller: Controller, output: Output, task_key: str | None, page: 
     if task_key is None:
         if page != 1:
             raise click.UsageError("--page needs a TASK_KEY.")
-        _show(output, controller.list_recent(limit=20))
+        _show(output, controller.list_recent(limit=LATEST))
         return
     answer = controller.task_history(task_key, page)
     _show(output, answer["instances"])

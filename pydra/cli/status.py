@@ -98,16 +98,11 @@ def _held(resources: dict[str, dict[str, float]]) -> str:
 def _cluster(controller: Controller, output: Output) -> None:
     """Print the nodes, the packages and the length of the queue."""
     information = controller.cluster_info()
-    nodes, packages, waiting = _nodes(controller), controller.package_list(), controller.list_queue()
-    states = [shapes.state(record) for record in waiting]
-    running = sum(state in ("running", "cancelling") for state in states)
-    paused = states.count("paused")
+    nodes, packages = _nodes(controller), controller.package_list()
     shown = {
         "version": information.get("version"),
         "isolation": information.get("isolation"),
-        "queued": len(waiting) - running - paused,
-        "running": running,
-        "paused": paused,
+        **information["instances"],
         "nodes": nodes,
         "packages": packages,
     }
@@ -115,7 +110,7 @@ def _cluster(controller: Controller, output: Output) -> None:
         output.data(shown)
         return
     facts = {name: shown[name] for name in ("version", "isolation", "queued", "running")}
-    output.facts(facts | {"paused": paused or None})
+    output.facts(facts | {"paused": shown["paused"] or None})
     output.text("")
     output.table(
         ("NODE", "ADDRESS", "STATE", "WORKERS", "BUSY", "HELD", "LABELS"),

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+INSTANCES = {"queued": 3, "running": 2, "paused": 1}
+
 Answer = Any  # what JSON can hold; an exception is raised; a callable is called with the arguments
 
 
@@ -17,7 +19,8 @@ class ScriptedController:
     """
 
     def __init__(self, isolation: str = "full", **script: Sequence[Answer]) -> None:
-        self._script = {"cluster_info": [{"isolation": isolation, "version": "1"}], **script}
+        information = {"isolation": isolation, "version": "1", "instances": INSTANCES}
+        self._script = {"cluster_info": [information], **script}
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.is_closed = False
 

@@ -138,6 +138,23 @@ def test_every_command_says_that_there_is_no_sandbox() -> None:
     assert "WITHOUT a sandbox" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "function", "limit"),
+    [
+        ((), "list_queue", None),
+        (("-n", "5"), "list_queue", 5),
+        (("--all",), "list_recent", 20),
+        (("-a", "-n", "5"), "list_recent", 5),
+    ],
+)
+def test_how_many_are_listed(words: tuple[str, ...], function: str, limit: int | None) -> None:
+    """As many as are wanted; without a word the whole queue, or the latest few of all."""
+    controller = ScriptedController(list_queue=[[]], list_recent=[[]])
+    call(controller, "ps", *words)
+
+    assert [((), {"limit": limit})] == controller.asked(function)
+
+
 def test_the_connection_is_closed() -> None:
     """A command leaves no connection behind."""
     controller = ScriptedController(list_queue=[[]])
@@ -168,73 +185,6 @@ def test_status_of_an_unknown_instance_is_not_found() -> None:
         "exit_code": 3,
     }
     assert result.stdout == ""
-
-
-def test_status_of_the_cluster() -> None:
-    """Without an id: nodes, packages, how much waits and runs."""
-    controller = ScriptedController(
-        list_queue=[[RUNNING, {**RUNNING, "id": 8, "status": 0, "state": "queued"}]],
-        node_list=[
-            [
-                [
-                    {
-                        "id": 1,
-                        "host": "127.0.0.1",
-                        "port": 5,
-                        "labels": ["ssd", "big"],
-                        "resources": {"gpus": {"offered": 2.0, "held": 0.5}},
-                    }
-                ],
-                [[1], None, None],
-            ]
-        ],
-        node_status=[
-            {"1": {"status": 1, "workers": {"1_0": [1, -1, -1], "1_1": [1, "demo.tasks.Task", -1, -1]}}}
-        ],
-        package_list=[
-            [
-                {
-                    "package": "demo",
-                    "version": "abc",
-                    "tasks": ["demo.tasks.Task"],
-                    "errors": [{"file": "bad.py", "message": "no"}],
-                }
-            ]
-        ],
-    )
-    result = call(controller, "status", "-o", "json")
-    shown = json.loads(result.stdout)
-
-    assert (shown["queued"], shown["running"]) == (1, 1)
-    assert shown["nodes"] == [
-        {
-            "id": 1,
-            "host": "127.0.0.1",
-            "port": 5,
-            "connected": True,
-            "workers": 2,
-            "busy": 1,
-            "labels": ["ssd", "big"],
-            "resources": {"gpus": {"offered": 2.0, "held": 0.5}},
-        }
-    ]
-    table = call(controller, "status")
-    assert "gpus 0.5/2  ssd big" in table.stdout
-    assert "demo/bad.py: no" in table.stderr
-
-
-def test_many_errors_of_a_package() -> None:
-    """The table shows some of them and how many more there are; JSON has all."""
-    errors = [{"file": f"m{number}.py", "message": "no"} for number in range(12)]
-    package = {"package": "demo", "version": "abc", "tasks": [], "errors": errors}
-    controller = ScriptedController(
-        list_queue=[[]], node_list=[[[], [[1], None, None]]], node_status=[{}], package_list=[[package]]
-    )
-    told = call(controller, "status").stderr
-    assert "demo/m4.py: no" in told
-    assert "m5.py" not in told
-    assert "7 files more" in told
-    assert len(json.loads(call(controller, "status", "-o", "json").stdout)["packages"][0]["errors"]) == 12
 
 
 def test_cancel_asks_for_each() -> None:

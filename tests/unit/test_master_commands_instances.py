@@ -87,6 +87,18 @@ def test_order(running: CommandsBench) -> None:
     assert [1, 9, 2, 3] == [each["id"] for each in running.call("list_queue")]
 
 
+@pytest.mark.parametrize(
+    ("limit", "skip", "listed"),
+    [(2, 0, [1, 2]), (1, 1, [2]), (500, 2, [3]), (5, 3, []), (None, 1, [2, 3])],
+)
+def test_some_of_the_queue(running: CommandsBench, limit: int | None, skip: int, listed: list[int]) -> None:
+    """At most so many of the same order, after so many."""
+    running.queue()
+    running.clock.advance(1)
+    running.queue()
+    assert listed == [each["id"] for each in running.call("list_queue", limit=limit, skip=skip)]
+
+
 def test_paused(running: CommandsBench) -> None:
     """What is paused while it waits is shown, after what waits."""
     running.queue()
@@ -95,6 +107,7 @@ def test_paused(running: CommandsBench) -> None:
     running.call("pause_task", task_id=2)
     shown = running.call("list_queue")
     assert [(1, "running"), (3, "queued"), (2, "paused")] == [(each["id"], each["state"]) for each in shown]
+    assert {"queued": 1, "running": 1, "paused": 1} == running.call("cluster_info")["instances"]
 
 
 def test_progress(running: CommandsBench) -> None:

@@ -167,4 +167,5 @@ def test_cluster_info(bench: CommandsBench, isolations: list[str], weakest: str)
         "isolation": weakest,
         "nodes": 3,
         "connected": len(isolations),
+        "instances": {"queued": 0, "running": 0, "paused": 0},
     } == bench.call("cluster_info")

@@ -212,7 +212,13 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
             Parameter("fail", "boolean", default=True),
         ),
     ),
-    Function("list_queue"),
+    Function(
+        "list_queue",
+        (
+            Parameter("limit", "integer", default=None, nullable=True, lowest=1),
+            Parameter("skip", "integer", default=0, lowest=0),
+        ),
+    ),
     Function("list_recent", (Parameter("limit", "integer", default=20, lowest=1, highest=500),)),
     Function("list_running"),
     Function(

@@ -73,19 +73,17 @@ class InstanceCommands:
         stored = await self._store.instance(instance)
         return stored is not None and stored.status is Status.CANCELLED
 
-    async def list_queue(self) -> list[JSON]:
-        """Queued, running and paused ones: what is with a node, what waits, in its order, and what would."""
-        waiting = [
-            self._object(waiting.instance)
-            for waiting in self._scheduler.queued()
-            if waiting.instance in self._dispatcher.live
-        ]
-        paused = [
-            self._object(each.instance)
-            for each in self._scheduler.paused()
-            if each.instance in self._dispatcher.live
-        ]
-        return await self.list_running() + waiting + paused
+    async def list_queue(self, limit: int | None = None, skip: int = 0) -> list[JSON]:
+        """
+        Queued, running and paused ones: what is with a node, what waits, in its order, and what would.
+
+        All of them, or at most ``limit``, after the first ``skip``.
+        """
+        scheduler = self._scheduler
+        found = [each.instance for each in scheduler.running()]
+        found += [each.instance for each in (*scheduler.queued(), *scheduler.paused())]
+        live = [each for each in found if each in self._dispatcher.live]
+        return [self._object(each) for each in live[skip : None if limit is None else skip + limit]]
 
     async def list_running(self) -> list[JSON]:
         """Running instances, by id."""

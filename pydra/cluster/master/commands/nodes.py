@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pydra
 from pydra.cluster.master.commands.objects import JSON, as_time
 from pydra.cluster.master.dispatcher import Dispatcher
@@ -12,6 +14,7 @@ from pydra.cluster.scheduler.machine import Scheduler
 from pydra.errors import NotFound
 from pydra.model.ids import NodeId
 from pydra.model.node import ISOLATIONS, Node
+from pydra.model.status import Status
 
 NODES_A_PAGE = 25
 
@@ -81,7 +84,10 @@ class NodeCommands:
         raise NotFound(f"There is no worker {worker_key[:100]!r}.")
 
     async def cluster_info(self) -> JSON:
-        """Version, epoch, the number of nodes, and the weakest isolation of all connected daemons."""
+        """
+        Version, epoch, how many nodes and instances there are, and the weakest isolation of all connected
+        daemons.
+        """
         nodes = self._roster.nodes()
         connected = [node for node in nodes if self._roster.is_connected(node.id)]
         isolations = [self._isolation] + [
@@ -93,7 +99,14 @@ class NodeCommands:
             "isolation": min(isolations, key=ISOLATIONS.index),
             "nodes": len(nodes),
             "connected": len(connected),
+            "instances": self._instances(),
         }
+
+    def _instances(self) -> JSON:
+        """How many wait, run (those that are being cancelled, too) and are paused."""
+        statuses = Counter(instance.status for instance in self._dispatcher.live.values())
+        queued, paused = statuses[Status.QUEUED], statuses[Status.PAUSED]
+        return {"queued": queued, "running": statuses.total() - queued - paused, "paused": paused}
 
     def _workers(self, node: Node) -> JSON:
         workers: JSON = {}
