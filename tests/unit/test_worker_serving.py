@@ -297,3 +297,18 @@ def test_in_a_session_a_branch_begins_with_a_task_key() -> None:
         for number, key in enumerate(("hired.hired_tasks.Absent", "plain.plain_tasks.Value", "nothing")):
             runtime.units(f"2.{number}", key, {0: {}})
             assert "load" == done(runtime, 1)[1][0][0]
+
+
+def test_units_that_come_one_by_one() -> None:
+    """Each is run when it comes, between long ones too, whose stop or end is noticed all the same."""
+    with Runtime() as runtime:
+        hired(runtime)
+        for number in range(60):
+            if number % 20 == 10:
+                runtime.units(f"1.{number}", "6.Long", {number: {"seconds": 0.05}})
+                assert (["done"], {}) == done(runtime, 1)
+            runtime.units(f"2.{number}", "1.Echo", {number: {"value": number}})
+            assert ([number], {}) == done(runtime, 1)
+        runtime.units("3.1", "6.Long", {1: {"seconds": 60}})
+        runtime.close()
+        assert 1 == runtime.process.wait(30)

@@ -19,7 +19,7 @@ from pydra.errors import LimitExceeded, TaskCancelled, TaskError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pydra.cluster.interfaces import Answered
     from pydra.cluster.worker.channel import Channel
@@ -66,6 +66,8 @@ class AskedUnits:
         self._forgotten: dict[str, int] = {}
         self._received: SimpleQueue[list[object] | None] = SimpleQueue()
         self._is_stopped = False
+        self.waits: Callable[[], None] = lambda: None
+        """Called before the thread that runs the task waits for answers."""
 
     # Of ``Units``.
 
@@ -95,6 +97,8 @@ class AskedUnits:
         self._check()
         until = None if timeout is None else monotonic() + timeout
         answered: list[Answered] = []
+        if self._received.empty():
+            self.waits()
         while not answered:
             try:
                 frame = self._received.get(timeout=None if until is None else max(0.0, until - monotonic()))

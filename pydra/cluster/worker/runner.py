@@ -2,8 +2,9 @@
 """
 One run of one task, and its one answer; or the service of a hired worker.
 
-The task has the main thread. A thread reads the channel, for the stop flag, for units and their results, and
-for its end, which ends the worker at once; the reporter is another. Whatever the task of a RUN does, the
+The task has the main thread. A thread reads the channel (that of a hired worker while a unit runs, see
+``reading``), for the stop flag, for units and their results, and for its end, which ends the worker at once;
+the reporter is another. Whatever the task of a RUN does, the
 answer is one of RESULT, FAILED and STOPPED, after all its lines; only a process that dies gives none.
 """
 
@@ -61,6 +62,8 @@ class Runner:
         self._units = AskedUnits(channel, self._place)
         self._serving: Serving | None = None
         self._stopping = False
+        self._more = b""
+        """What came of payloads whose frame is still to come."""
         self._process = os.getpid()
         self._is_open = False
 
@@ -103,9 +106,15 @@ class Runner:
         _, worker, instance, task_key, package, worker_key, dependencies = frame
         surroundings = self._surroundings(worker_key, instance, worker)
         self._serving = Serving(
-            self._channel, self._log, self._output, self._place, self._units, self._logging.capture
+            self._channel,
+            self._log,
+            self._output,
+            self._place,
+            self._units,
+            self._logging.capture,
+            self._take,
         )
-        start_new_thread(self._listen, ())
+        self._serving.start()
         try:
             self._open(str(package), dependencies)
             self._log.release()
@@ -162,21 +171,25 @@ class Runner:
         return None if self._stopping else packed_result(result, SIZE_LIMIT)
 
     def _listen(self) -> None:
-        """Take what comes; without a channel there is no worker."""
-        more = b""
         try:
-            while (frame := self._channel.receive()) is not None:
-                kind = frame[0]
-                if kind == RESULTS:
-                    self._units.received(_completed(frame, 3, more))
-                elif kind == UNITS and self._serving is not None:
-                    self._serving.received(_completed(frame, 4, more))
-                elif kind == STOP:
-                    self._stop()
-                more = more + frame[1] if kind == MORE else b""  # type: ignore[operator]  # the daemon's own
-                if len(more) > ANSWER_LIMIT:
-                    break
+            while True:
+                self._take()
         finally:
+            os._exit(1)
+
+    def _take(self) -> None:
+        """Wait for what comes next, and carry it out; without a channel there is no worker."""
+        if (frame := self._channel.receive()) is None:
+            os._exit(1)
+        kind, more = frame[0], self._more
+        if kind == RESULTS:
+            self._units.received(_completed(frame, 3, more))
+        elif kind == UNITS and self._serving is not None:
+            self._serving.received(_completed(frame, 4, more))
+        elif kind == STOP:
+            self._stop()
+        self._more = more + frame[1] if kind == MORE else b""  # type: ignore[operator]  # the daemon's own
+        if len(self._more) > ANSWER_LIMIT:
             os._exit(1)
 
     def _stop(self) -> None:

@@ -15,6 +15,7 @@ from _thread import allocate_lock, start_new_thread
 from pydra.cluster.tasks.call import arguments_of, packed_result
 from pydra.cluster.tasks.failure import RunFailure, failure_of
 from pydra.cluster.worker.loader import CodeFault, make_task
+from pydra.cluster.worker.reading import Reading
 from pydra.cluster.worker.results import Results
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
@@ -33,7 +34,7 @@ FLUSH_S = 0.01
 
 
 class Serving:
-    """Takes UNITS frames from the thread that reads the channel, and answers with DONE."""
+    """Takes UNITS frames, which ``take`` of the channel brings, and answers with DONE."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Serving:
         place: Place,
         units: AskedUnits,
         capture: Callable[[], None],
+        take: Callable[[], None],
     ) -> None:
         self._log = log
         self._output = output
@@ -51,12 +53,19 @@ class Serving:
         self._capture = capture
         self._results = Results(channel, log)
         self._batches: SimpleQueue[list[object] | None] = SimpleQueue()
-        self._is_over = False
+        self._is_waiting = self._is_over = False
+        self._reading = Reading(take, lambda: self._is_waiting and not self._batches.empty())
+        units.waits = self._reading.hurry
+
+    def start(self) -> None:
+        """The channel is read from now on."""
+        self._reading.start()
 
     def serve(self, branches: Branches) -> None:
         """Run what comes, until ``end``."""
         start_new_thread(self._flush_in_time, ())
-        while not self._is_over and (frame := self._batches.get()) is not None:
+        while not self._is_over and (frame := self._next()) is not None:
+            self._reading.leave()
             self._run(branches, frame)
 
     def flush(self) -> None:
@@ -71,6 +80,14 @@ class Serving:
         """Begin no further unit; the result of the running one is not wanted."""
         self._is_over = True
         self._batches.put(None)
+
+    def _next(self) -> list[object] | None:
+        """The next batch; None at the end."""
+        self._reading.read_while(self._batches.empty)
+        self._is_waiting = True
+        frame = self._batches.get()
+        self._is_waiting = False
+        return frame
 
     def _run(self, branches: Branches, frame: list[object]) -> None:
         _, batch, branch, indexes, args = frame
