@@ -8,15 +8,17 @@ import decimal
 import math
 import typing
 from typing import Any
+from unittest import mock
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydra.cluster.wire import frames, messages
+from pydra.cluster.wire import frames, messages, payload
 from pydra.cluster.wire.broker import BananaGuard
 from pydra.cluster.wire.payload import pack, to_json, unpack
 from pydra.cluster.wire.stream_frames import Kind, StreamFrameReader, encode
+from pydra.errors import WireError
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
 
@@ -179,3 +181,22 @@ def test_guard_passes_calls_cut_anywhere(batches: list[bytes], places: list[int]
     guard = BananaGuard()
     for piece in cut(b"".join(calls), places):
         guard.feed(piece)
+
+
+FLAT = st.dictionaries(TEXTS, LEAVES, max_size=4) | st.lists(LEAVES, max_size=4) | LEAVES
+
+
+@given(FLAT, st.integers(0, 200), st.binary(max_size=6), st.integers(0, 8))
+def test_a_short_look_finds_what_a_long_one_finds(value: object, at: int, put: bytes, taken: int) -> None:
+    """Whether a payload is looked at with or without a copy, the same ones are taken, as the same values."""
+    packed = pack(value)
+    damaged = packed[:at] + put + packed[at + taken :]
+
+    def seen(long: int) -> object:
+        with mock.patch.multiple(payload, _LONG=long, _SHORT=-1):
+            try:
+                return repr(unpack(damaged))
+            except WireError:
+                return WireError
+
+    assert seen(2**40) == seen(0)

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from pydra.cluster.wire.payload import pack, to_json, unpack
+from pydra.cluster.wire.payload import pack, pieces, to_json, unpack
 from pydra.errors import WireError
 
 
@@ -218,3 +218,67 @@ def test_worker_loads_little() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+LONG = bytes(range(256)) * 257
+"""Bytes that are not copied to be packed."""
+
+LONG_SAMPLES: list[object] = [
+    LONG,
+    {"array": LONG},
+    {},
+    {"array": LONG, "number": 3, "text": "grün", "short": b"x", "none": None},
+    {"a": LONG, "b": LONG + b"x", "c": -1.5},
+    {"array": LONG, "nested": [1, 2]},
+    {"array": LONG, "integer": 2**64},
+    {"array": LONG, 7: "seven"},
+    [LONG, LONG],
+    bytearray(LONG),
+    "x" * len(LONG),
+]
+
+
+@pytest.mark.parametrize("value", LONG_SAMPLES, ids=lambda value: type(value).__name__)
+def test_pieces_are_what_is_packed(value: object) -> None:
+    """The pieces of a value, one after another, are its packed form; an array is one of them itself."""
+    found = pieces(value)
+    assert pack(value) == b"".join(found)
+    if isinstance(value, dict) and value.get("array") is LONG and len(found) > 1:
+        assert any(piece is LONG for piece in found)
+
+
+def test_pieces_tell_what_cannot_travel() -> None:
+    """As packing does, with the place of it."""
+    with pytest.raises(TypeError, match=r"args\['other'\]"):
+        pieces({"array": LONG, "other": object()}, "args")
+    with pytest.raises(ValueError, match=r"args\['text'\].*surrogate"):
+        pieces({"array": LONG, "text": "\ud800"}, "args")
+
+
+FLAT = [
+    LONG,
+    {"array": LONG, "n": 1.5, "t": "x" * 300, "b": bytes(70_000), "i": -7},
+    ["a" * 70_000, None, -40],
+]
+
+
+@pytest.mark.parametrize("value", FLAT, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 5, 100])
+def test_a_flat_payload_is_complete_or_refused(value: object, cut: int) -> None:
+    """One byte too few or too many, in a payload that is looked at without a copy, is found."""
+    packed = pack(value)
+    if not cut:
+        assert value == unpack(packed)
+        return
+    for damaged in (packed[:-cut], packed + bytes(cut)):
+        with pytest.raises(WireError):
+            unpack(damaged)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\x8f", b"\x9f", b"\xde\xff\xff", b"\xdc\xff\xff", b"\xc6\xff\xff\xff\xff"]
+)
+def test_a_flat_payload_that_announces_too_much(damage: bytes) -> None:
+    """A head that promises more than there is gets nothing allocated for it."""
+    with pytest.raises(WireError):
+        unpack(damage + pack(LONG))

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 
 import msgpack
 
+from pydra.cluster.wire.flat import is_flat
 from pydra.errors import WireError
 
 DEPTH_LIMIT = 64
@@ -38,6 +39,9 @@ _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _TEXT = frozenset({str})
 _SHORT = 1024
 """Bytes of a payload that announces nothing large, whatever it announces."""
+
+_LONG = 64 * 1024
+"""Bytes that are rather not copied than packed by the function for everything."""
 
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 _KEYS = (str, bytes, int, float, type(None))
@@ -70,6 +74,38 @@ def pack(value: object, name: str = "result") -> bytes:
     raise _located(value, name)
 
 
+def pieces(value: object, name: str = "result") -> list[bytes]:
+    """What `pack` makes, in pieces that follow one another: long bytes are not copied to be packed."""
+    if _is_long(value):
+        assert isinstance(value, bytes)
+        return [_bytes_header(value), value]
+    if type(value) is not dict or not any(map(_is_long, value.values())) or not _is_plain(value):
+        return [pack(value, name)]
+    packer = msgpack.Packer(autoreset=False)
+    found: list[bytes] = []
+    try:
+        packer.pack_map_header(len(value))
+        for key, item in value.items():
+            packer.pack(key)
+            if _is_long(item):
+                found += (packer.bytes() + _bytes_header(item), item)
+                packer.reset()
+            else:
+                packer.pack(item)
+    except (ValueError, OverflowError):
+        return [pack(value, name)]  # a long integer, or text that is none
+    return [*found, packer.bytes()]
+
+
+def _is_long(value: object) -> bool:
+    """Bytes that are rather not copied, and not too long for a payload."""
+    return type(value) is bytes and _LONG < len(value) <= SIZE_LIMIT
+
+
+def _bytes_header(value: bytes) -> bytes:
+    return b"\xc6" + len(value).to_bytes(4, "big")
+
+
 def unpack(data: bytes | bytearray, limit: int = SIZE_LIMIT) -> object:
     """The value that was packed; `WireError` on anything that `pack` does not make."""
     if len(data) > limit:
@@ -84,7 +120,8 @@ def unpack(data: bytes | bytearray, limit: int = SIZE_LIMIT) -> object:
             if len(data) <= DEPTH_LIMIT or _structure_problem(short) is None:
                 return short
     try:
-        _check_complete(data)
+        if len(data) <= _LONG or not is_flat(data):
+            _check_complete(data)
         value: object = msgpack.unpackb(
             data,
             raw=False,

@@ -14,7 +14,7 @@ import os
 import sys
 from _thread import start_new_thread
 
-from pydra.cluster.tasks.call import arguments_of, packed_result
+from pydra.cluster.tasks.call import arguments_of, result_pieces
 from pydra.cluster.tasks.failure import RunFailure, failure_of
 from pydra.cluster.wire.frames import (
     ANSWER_LIMIT,
@@ -145,8 +145,8 @@ class Runner:
 
     def _work(
         self, surroundings: Surroundings, task_key: str, package: str, args: bytearray
-    ) -> bytes | RunFailure | None:
-        """The packed result, a failure, or None for a task that was stopped."""
+    ) -> list[bytes] | RunFailure | None:
+        """The pieces of the packed result, a failure, or None for a task that was stopped."""
         arguments = arguments_of(args)
         args.clear()
         if isinstance(arguments, RunFailure):
@@ -168,7 +168,7 @@ class Runner:
             if self._stopping and isinstance(fault, TaskCancelled):
                 return None
             return failure_of(fault)
-        return None if self._stopping else packed_result(result, SIZE_LIMIT)
+        return None if self._stopping else result_pieces(result, SIZE_LIMIT)
 
     def _listen(self) -> None:
         try:
@@ -208,7 +208,7 @@ class Runner:
                 "WARNING", "log", f"The task could not be told to stop: {failure_of(fault).message}"
             )
 
-    def _answer(self, answer: bytes | RunFailure | None) -> NoReturn:
+    def _answer(self, answer: list[bytes] | RunFailure | None) -> NoReturn:
         if os.getpid() != self._process:
             os._exit(0)  # a fork of the task came back from work(); the worker itself will answer
         self._reporter.end()
@@ -221,7 +221,7 @@ class Runner:
         elif isinstance(answer, RunFailure):
             self._channel.send([FAILED, answer.code, answer.message, answer.traceback])
         else:
-            send_answer(self._channel, [RESULT], answer)
+            send_answer(self._channel, [RESULT], *answer)
         os._exit(0)
 
     def _forked(self) -> None:
@@ -233,13 +233,21 @@ class Runner:
         self._output.forked()
 
 
-def send_answer(channel: Channel, frame: list[object], data: bytes) -> None:
-    """Send ``frame`` with the payload ``data`` as its last item, in parts if it is long."""
-    start, view = 0, memoryview(data)
-    while len(data) - start > PART_SIZE:
-        channel.send([PART, view[start : start + PART_SIZE]])
-        start += PART_SIZE
-    channel.send([*frame, view[start:]])
+def send_answer(channel: Channel, frame: list[object], *pieces: bytes) -> None:
+    """Send ``frame`` with the payload in these pieces as its last item, in parts if it is long."""
+    *whole, last = pieces
+    for piece in whole:
+        for part in _parts(piece):
+            channel.send([PART, part])
+    *parts, rest = _parts(last)
+    for part in parts:
+        channel.send([PART, part])
+    channel.send([*frame, rest])
+
+
+def _parts(data: bytes) -> list[memoryview]:
+    view = memoryview(data)
+    return [view[start : start + PART_SIZE] for start in range(0, len(data), PART_SIZE)] or [view]
 
 
 def _completed(frame: list[object], item: int, more: bytes) -> list[object]:

@@ -100,21 +100,26 @@ class Connection:
         return False
 
     def exchange(
-        self, verb: str, path: str, headers: str, body: bytes, kind: str = "application/json"
+        self, verb: str, path: str, headers: str, *body: bytes, kind: str = "application/json"
     ) -> Answer:
-        """Send a request and read its whole answer. `DisconnectedError`; `NotHTTPError`."""
+        """
+        Send a request and read its whole answer; the pieces of the body follow one another.
+
+        `DisconnectedError`; `NotHTTPError`.
+        """
+        size = sum(map(len, body))
         head = (
-            f"{verb} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n"
+            f"{verb} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {size}\r\n"
             f"Content-Type: {kind}\r\n{headers}\r\n"
         )
         self.is_open = False
         try:
             # One write, so one segment: http.client's own request would be two.
-            if len(body) <= _JOINED:
-                self._socket.sendall(head.encode("ascii") + body)
+            if size <= _JOINED:
+                self._socket.sendall(b"".join((head.encode("ascii"), *body)))
             else:
-                self._socket.sendall(head.encode("ascii"))
-                self._socket.sendall(body)
+                for piece in (head.encode("ascii"), *body):
+                    self._socket.sendall(piece)
         except OSError as fault:
             # A refusal may have been sent before all of the body was: then it is there to be read.
             if isinstance(fault, TimeoutError):

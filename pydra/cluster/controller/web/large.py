@@ -36,7 +36,7 @@ def submit(session: Session, function: str, args: Sequence[object], kwargs: Mapp
     TypeError or ValueError names the argument that cannot be sent.
     """
     given = _given(function, args, kwargs)
-    packed = payload.pack(given.pop("args", None) or {}, "args")
+    packed = payload.pieces(given.pop("args", None) or {}, "args")
     if given.get("request_key") is None:
         given["request_key"] = os.urandom(16).hex()
     answer = _submitted(session, packed, given)
@@ -51,11 +51,11 @@ def submit(session: Session, function: str, args: Sequence[object], kwargs: Mapp
     return answer["instance_id"]
 
 
-def _submitted(session: Session, packed: bytes, given: Mapping[str, object]) -> dict[str, Any]:
-    if len(packed) <= _INLINE:
-        named = {"args_packed": binascii.b2a_base64(packed, newline=False).decode("ascii")}
+def _submitted(session: Session, packed: list[bytes], given: Mapping[str, object]) -> dict[str, Any]:
+    if sum(map(len, packed)) <= _INLINE:
+        named = {"args_packed": binascii.b2a_base64(b"".join(packed), newline=False).decode("ascii")}
     else:
-        sent: Any = session.send("/payloads", packed)
+        sent: Any = session.send("/payloads", *packed)
         named = {"args_payload": sent["sha256"]}
     answer: Any = session.call_json("queue_task", (), {**given, **named})
     return dict(answer)

@@ -120,28 +120,30 @@ class Session:
         """What the master answers to a package; `ControllerException` otherwise."""
         return self.send(f"/packages/{quote(package, safe='')}", packed)
 
-    def send(self, path: str, packed: bytes) -> object:
-        """What the master answers to bytes; `ControllerException` otherwise."""
-        return meaning(path, self._logged_in("POST", path, packed))
+    def send(self, path: str, *pieces: bytes) -> object:
+        """What the master answers to these bytes, one after another; `ControllerException` otherwise."""
+        return meaning(path, self._logged_in("POST", path, pieces))
 
     def fetch(self, path: str) -> bytes:
         """The bytes that the master has there; `ControllerException` otherwise."""
-        answer = self._logged_in("GET", path, b"")
+        answer = self._logged_in("GET", path, ())
         if answer.status != 200:
             meaning(path, answer)
         return answer.body
 
-    def _logged_in(self, verb: str, path: str, body: bytes) -> Answer:
+    def _logged_in(self, verb: str, path: str, body: Sequence[bytes]) -> Answer:
         if not self._token:
             self.call("cluster_info", (), {})  # a login costs less than sending all of it twice
         token = self._token
         answer = self._exchanged(verb, path, body, token)
         return self._exchanged(verb, path, body, self._log_in(token)) if answer.status == 401 else answer
 
-    def _exchanged(self, verb: str, path: str, body: bytes, token: str) -> Answer:
+    def _exchanged(self, verb: str, path: str, body: Sequence[bytes], token: str) -> Answer:
         headers = f"Authorization: Bearer {token}\r\n"
         return self._use(
-            lambda connection: connection.exchange(verb, path, headers, body, "application/octet-stream"),
+            lambda connection: connection.exchange(
+                verb, path, headers, *body, kind="application/octet-stream"
+            ),
             repeat=True,
         )
 
