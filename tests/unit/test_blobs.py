@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pydra.cluster.store.blobs import CHUNK, PIECE, Blobs
+from pydra.cluster.store.blobs import CHUNK, PIECE, WRITTEN_TOGETHER, Blobs, begin_writing
 from pydra.errors import StoreError
 
 DATA = b"payload" * 100_000
@@ -205,3 +205,39 @@ def test_a_reader(tmp_path: Path) -> None:
     blobs.remove(name)
     with pytest.raises(StoreError, match="missing"):
         blobs.reader(name).read()
+
+
+def test_a_reader_that_does_not_check(tmp_path: Path) -> None:
+    """Who gets the bytes checks them: a damaged blob is read to its end."""
+    blobs = Blobs(tmp_path)
+    name = blobs.put(DATA)
+    (tmp_path / name).write_bytes(b"other")
+    reader = blobs.reader(name, checked=False)
+    assert [b"other", b""] == [reader.read() for _ in range(2)]
+    reader.close()
+
+
+def test_a_long_blob_goes_to_the_disk_while_it_comes(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system is told of each part once, and the blob is the same."""
+    begun: list[tuple[int, int]] = []
+    begin = begin_writing
+
+    def recorded(descriptor: int, start: int, size: int) -> None:
+        begun.append((start, size))
+        begin(descriptor, start, size)
+
+    monkeypatch.setattr("pydra.cluster.store.blobs.begin_writing", recorded)
+    piece = bytes(range(256)) * (WRITTEN_TOGETHER // 1024)
+    writer = blobs.writer()
+    for _ in range(9):
+        writer.write(piece)
+    name = writer.finish()
+    assert [(0, WRITTEN_TOGETHER), (WRITTEN_TOGETHER, WRITTEN_TOGETHER)] == begun
+    assert 9 * piece == blobs.read(name)
+
+
+def test_a_system_that_cannot_begin_to_write(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes all the same, at the end."""
+    monkeypatch.setattr("pydra.cluster.store.blobs._sync_file_range", lambda: None)
+    data = bytes(WRITTEN_TOGETHER + 1)
+    assert data == blobs.read(blobs.put(data))

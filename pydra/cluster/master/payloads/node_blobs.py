@@ -54,8 +54,8 @@ class NodeBlobs:
                 self._uses.let_go(digest)
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
-        """A blob, for the node."""
-        async for chunk in blob_pieces(self._blobs, digest, self._in_thread):
+        """A blob, for the node, which checks it."""
+        async for chunk in blob_pieces(self._blobs, digest, self._in_thread, checked=False):
             yield chunk
 
     def _arrived(self, digest: str, size: int) -> None:
@@ -139,9 +139,11 @@ class _BlobSink:
         return self._writer
 
 
-async def blob_pieces(blobs: Blobs, digest: str, in_thread: InThread) -> AsyncIterator[bytes]:
+async def blob_pieces(
+    blobs: Blobs, digest: str, in_thread: InThread, *, checked: bool = True
+) -> AsyncIterator[bytes]:
     """The bytes of a blob; `StoreError` in the place of their end if they are not those of its name."""
-    reader = blobs.reader(digest)
+    reader = blobs.reader(digest, checked=checked)
     try:
         async for piece in read_ahead(lambda: in_thread(reader.read)):
             yield piece
