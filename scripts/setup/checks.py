@@ -123,7 +123,7 @@ class Checks:
         if call("cluster", "up", "--dir", str(directory), "--port", "0", "--detach") != 0:
             return False
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             code = 3
             while code == 3 and time.monotonic() < deadline:  # not listed yet
                 code = call("run", "demo.demo_task.TestTask", "-a", "start=0", "-a", "end=2", "--wait")

@@ -31,7 +31,7 @@ from machine import ROOT, say, stop
 DEMO = ROOT / "examples" / "demo"
 DEMO_TASK = "demo.library_statistics.StatisticsTask"
 NEXT_TASK = "demo.demo_task.TestTask"
-LISTED_S = 60.0
+LISTED_S = 180.0
 """Seconds in which the demo has to be listed after its package was put in place."""
 
 LOG_LINES = 12

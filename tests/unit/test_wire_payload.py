@@ -176,10 +176,10 @@ def test_hostile_bytes_are_refused(data: bytes) -> None:
 
 def test_announced_sizes_cost_nothing() -> None:
     """Headers that announce a billion items each are refused at once."""
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(WireError):
         unpack(b"\xdd\x3f\xff\xff\xff" * 1_000 + b"\x01" * 1_000_000)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_size_has_a_limit() -> None:
