@@ -117,3 +117,5 @@ class PackageDescription(msgspec.Struct, frozen=True):
     errors: tuple[FileError, ...] = ()
     described: float = 0.0
     needs: Needs = NO_NEEDS
+    late: bool = False
+    """Some files took too long, or their turn never came: asked again they may tell more."""

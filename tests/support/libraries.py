@@ -88,7 +88,11 @@ class LibraryBench:
         return Deferred.fromCoroutine(self.library.look())
 
     def describe(
-        self, *names: str, errors: tuple[FileError, ...] = (), worker: ScriptedWorker | None = None
+        self,
+        *names: str,
+        errors: tuple[FileError, ...] = (),
+        worker: ScriptedWorker | None = None,
+        late: bool = False,
     ) -> PackageVersion:
         """The last worker (or this one) tells the tasks of its package; its version."""
         worker = worker or self.workers.last
@@ -97,7 +101,7 @@ class LibraryBench:
         tasks = tuple(
             TaskDescription(TaskKey(f"{worker.package}.{name}"), f"This is {name}.") for name in names
         )
-        told = PackageDescription(worker.package, worker.version, tasks, errors)
+        told = PackageDescription(worker.package, worker.version, tasks, errors, late=late)
         worker.says(frames.DESCRIBED, msgspec.msgpack.encode(told))
         return worker.version
 

@@ -68,6 +68,7 @@ def test_describe_apart(bench: Bench) -> None:
     bench.workers.last.exits(WorkerExit(137, "killed by SIGKILL"))
     asked = die_with(bench, described, "f2.py", "f7.py")
     description = result_of(described)
+    assert not description.late
     assert [f"demo.f{number}.T" for number in (0, 1, 3, 4, 5, 6)] == [task.key for task in description.tasks]
     told = {error.file: error.message for error in description.errors}
     assert told["f2.py"] == told["f7.py"] == "The package's own code ended its process: killed by SIGKILL."
@@ -84,7 +85,9 @@ def test_describe_apart_takes_too_long(bench: Bench, count: int) -> None:
     while not described.called:
         bench.clock.advance(DESCRIBE_S)
         assert APART_S + 2 * DESCRIBE_S > bench.clock.seconds()
-    errors = result_of(described).errors
+    description = result_of(described)
+    assert description.late
+    errors = description.errors
     assert (50 if count == 50 else 1) == len(errors)
     assert "not looked at: " in errors[0].message
 

@@ -256,7 +256,7 @@ def test_store_away(bench: LibraryBench) -> None:
 
 
 def test_code_that_cannot_be_asked(bench: LibraryBench) -> None:
-    """Code that hangs or crashes is shown with the reason; only the next start of the master asks again."""
+    """Code that hangs or crashes is shown with the reason; the next look does not ask again, a start does."""
     bench.write()
     looked = bench.look()
     bench.clock.advance(DESCRIBE_S)

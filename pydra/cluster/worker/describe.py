@@ -126,6 +126,8 @@ class Describer:
         self._waiting: deque[list[str]] = deque()
         self._running: list[FileRun] = []
         self._deadline = monotonic() + PACKAGE_S
+        self._is_late = False
+        """Some files took too long, or their turn never came."""
 
     def describe(self) -> dict[str, object]:
         """The tasks and the errors, in the order of the files' names."""
@@ -151,7 +153,7 @@ class Describer:
                 answer.add_error(file, f"It was not looked at: {_OVER}.")
         if len(unseen) > UNSEEN_LIMIT:
             answer.add_error("", f"{len(unseen):,} files, from {unseen[0]} on, were not looked at: {_OVER}.")
-        return answer.told()
+        return {**answer.told(), "late": self._is_late or bool(unseen)}
 
     def _look_at(self, files: list[str]) -> None:
         """Import them all, or as many as there is time for."""
@@ -239,6 +241,7 @@ class Describer:
             return "It declares too much to be told."
         if run.is_done:
             return ""
+        self._is_late |= is_late and run.is_alone
         if is_late and now >= run.deadline:
             return f"Importing it took longer than {FILE_S:.0f} seconds."
         if is_late:

@@ -64,6 +64,8 @@ class _Told(msgspec.Struct, frozen=True):
     errors: tuple[FileError, ...]
     size: int = 0
     """Bytes of the answer."""
+    late: bool = False
+    """It took too long, at least in part."""
 
 
 class _Conversation:
@@ -183,8 +185,9 @@ class Describer:
             if len(files) > 1:
                 told = await self._ask_apart(package, version, needs, files)
             else:
-                told = _Told((), (FileError("", str(fault)),))
-        return PackageDescription(package, version, told.tasks, told.errors, self._wall_clock(), needs)
+                told = _Told((), (FileError("", str(fault)),), late=isinstance(fault, LimitExceeded))
+        described = self._wall_clock()
+        return PackageDescription(package, version, told.tasks, told.errors, described, needs, told.late)
 
     async def _ask_apart(
         self, package: PackageName, version: PackageVersion, needs: Needs, files: Sequence[str]
@@ -194,7 +197,7 @@ class Describer:
         waiting = deque(_quarters(files))
         tasks: list[TaskDescription] = []
         errors: list[FileError] = []
-        size = 0
+        size, is_late = 0, False
         while waiting and self._clock.seconds() < until and size <= ANSWER_LIMIT:
             some = waiting.popleft()
             try:
@@ -204,8 +207,10 @@ class Describer:
                     waiting += _quarters(some)
                 else:
                     errors.append(FileError(some[0], str(fault)))
+                    is_late |= isinstance(fault, LimitExceeded)
                 continue
             size += told.size
+            is_late |= told.late
             known = {"", *some}
             tasks += [task for task in told.tasks if f"{task.key.split('.')[1]}.py" in known]
             errors += [
@@ -214,7 +219,7 @@ class Describer:
         errors += _unseen([file for some in waiting for file in some])
         tasks.sort(key=lambda task: task.key)
         errors.sort(key=lambda error: error.file)
-        return _Told(tuple(tasks), tuple(errors), size)
+        return _Told(tuple(tasks), tuple(errors), size, is_late or bool(waiting))
 
     async def _ask(
         self, package: PackageName, version: PackageVersion, needs: Needs, files: Sequence[str]
@@ -229,7 +234,7 @@ class Describer:
         finally:
             conversation.fail(WorkerDied())
         tasks = tuple(task for task in told.tasks if task.key.startswith(f"{package}."))
-        return _Told(tasks, told.errors, len(answer))
+        return _Told(tasks, told.errors, len(answer), told.late)
 
     async def validate(
         self,

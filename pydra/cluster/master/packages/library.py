@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.packages.describer import Describer
+from pydra.cluster.master.packages.late import LatePackages
 from pydra.cluster.packages import archive
 from pydra.cluster.packages.content import stamp
 from pydra.cluster.packages.dependencies import Resolved, resolve
@@ -112,6 +113,7 @@ class PackageLibrary:
         """Why the present files of a package cannot be taken; an earlier version of it may stay in use."""
         self._settled: dict[PackageName, _Wanted] = {}
         self._is_settled = True
+        self._late = LatePackages(clock.seconds)
         self._current: dict[PackageName, PackageDescription] = {}
         self._timer: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
@@ -226,12 +228,16 @@ class PackageLibrary:
             self._is_settled = False
             for known in (self._stamps, self._taken, self._refused, self._settled):
                 known.pop(package, None)
+            self._late.forget(package)
             if self._current.pop(package, None) is not None:
                 self.log.info("Package {package} is gone", package=package)
                 self._publish(PackageChanged(package, None))
         for package, state in sorted(found.items()):
             if self._stamps.get(package) != state and await self._take(package, state):
                 self._stamps[package] = state
+        for package in self._late.due():
+            self._settled.pop(package, None)
+            self._is_settled = False
         if not self._is_settled:
             self._is_settled = True
             depends = {name: each.manifest.depends for name, each in self._taken.items()}
@@ -294,6 +300,7 @@ class PackageLibrary:
             return
         self._settled[package] = wanted
         self._current[package] = description
+        self._late.described(description)
         self.log.info(
             "Package {package} is at version {version}: {tasks} tasks, {errors} errors",
             package=package,
@@ -317,13 +324,13 @@ class PackageLibrary:
         if wanted.problem:
             return PackageDescription(package, wanted.version, (), errors)
         known = await self._store.package(package, wanted.version)
-        if known is not None and known.needs == wanted.needs:
+        if known is not None and known.needs == wanted.needs and not known.late:
             return known
         description = await self._describer.describe(package, wanted.version, wanted.needs, taken.files)
         description = msgspec.structs.replace(description, errors=errors + description.errors)
         if description.tasks or all(error.file for error in description.errors):
             await self._store.commit([PutPackage(description)])
-        # What could not be asked at all, because it took too long, say, may answer at the next start.
+        # What could not be asked at all may answer at the next start.
         return description
 
     def _refuse(self, package: PackageName, reason: str) -> None:
