@@ -7,6 +7,8 @@ the batch was accepted, else the code and text of a refusal. Everything else tha
 before its parser sees it: ``BananaGuard`` reads the tokens as they arrive and bounds depth, size and number,
 and the broker lets pass only a version, a call of ``batch`` and an answer. Whatever goes wrong closes this
 one connection, with one line in the log.
+
+Calls and answers that are whole, which nearly all are, go past both parsers: see ``calls``.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from twisted.spread.jelly import SecurityOptions
 
+from pydra.cluster.wire.calls import Said, answer, call, whole_message
 from pydra.cluster.wire.pace import Pace
 from pydra.errors import WireError
 
@@ -49,6 +52,11 @@ class BananaGuard:
         self._prefix = bytearray()
         self._size = 0
         self._tokens = 0
+
+    @property
+    def is_between(self) -> bool:
+        """All that came was whole."""
+        return not (self._open or self._prefix or self._skip)
 
     def feed(self, data: bytes) -> None:
         """`WireError` if the next bytes break a limit or are no Banana."""
@@ -159,6 +167,8 @@ class GuardedBroker(pb.Broker):
 
     log = Logger()
     knownDialects = [b"pb"]  # noqa: RUF012, N815 - Twisted's
+    transport: Any  # every TCP and TLS transport can abort, but ITransport does not say so
+    waitingForAnswers: Any  # noqa: N815 - Twisted's; a dictionary, by request, until the connection is lost
 
     def __init__(
         self,
@@ -174,13 +184,20 @@ class GuardedBroker(pb.Broker):
         self._guard = BananaGuard()
         self._calls = Pace(clock, CALLS_PER_S, CALLS_PER_S)
         self._refused: str | None = None
+        self._receive = receive
         self.setNameForLocal(_ROOT, BatchReceiver(receive))
         self._remote = self.remoteForName(_ROOT)
 
     def send(self, batch: bytes) -> Deferred[bytes]:
         """The peer's answer to a batch; it fails when the connection is lost. There is no time limit here."""
-        answer: Deferred[bytes] = self._remote.callRemote(_METHOD, batch)
-        return answer
+        if self.disconnected or self.currentDialect is None:
+            failed: Deferred[bytes] = self._remote.callRemote(_METHOD, batch)
+            return failed
+        request = self.newRequestID()
+        answered: Deferred[bytes] = Deferred()
+        self.waitingForAnswers[request] = answered
+        self.transport.write(call(request, batch))
+        return answered
 
     def connectionReady(self) -> None:  # noqa: N802 - Twisted's
         """The dialect is agreed."""
@@ -192,12 +209,36 @@ class GuardedBroker(pb.Broker):
         if self._refused is not None:
             return
         try:
-            self._guard.feed(chunk)
-            super().dataReceived(chunk)
+            rest = self._after_whole(chunk)
+            if rest:
+                self._guard.feed(rest)
+                super().dataReceived(rest)
         except WireError as fault:
             self._refuse(str(fault))
         except Exception as fault:  # noqa: BLE001 - an edge: random bytes raise seven kinds out of Banana
             self._refuse(f"it sent what is no message ({type(fault).__name__})")
+
+    def _after_whole(self, chunk: bytes) -> bytes:
+        """Carry out the calls and answers that a chunk begins with; what is left of it."""
+        at = 0
+        if self._guard.is_between and self.currentDialect is not None:
+            while (said := whole_message(chunk, at)) is not None:
+                self._take(said)
+                at = said.end
+        return chunk[at:] if at else chunk
+
+    def _take(self, said: Said) -> None:
+        if said.is_call:
+            self._count_call()
+            self.transport.write(answer(said.request, self._receive(said.payload)))
+        elif self._is_awaited(said.request):
+            self.waitingForAnswers.pop(said.request).callback(said.payload)
+        else:
+            raise WireError("A message is of no known form.")
+
+    def _count_call(self) -> None:
+        if not self._calls.take():
+            raise WireError(f"More than {CALLS_PER_S} calls in a second.")
 
     def expressionReceived(self, sexp: object) -> None:  # noqa: N802 - Twisted's
         """A whole message; only three forms of it exist."""
@@ -215,8 +256,7 @@ class GuardedBroker(pb.Broker):
             ]:
                 if name != _ROOT or method != _METHOD:
                     raise WireError(f"There is no method {method[:40]!r} of {name[:40]!r}.")
-                if not self._calls.take():
-                    raise WireError(f"More than {CALLS_PER_S} calls in a second.")
+                self._count_call()
             case [b"answer", int() as request, bytes()] if self._is_awaited(request):
                 pass
             case _:
@@ -234,7 +274,4 @@ class GuardedBroker(pb.Broker):
     def _refuse(self, reason: str) -> None:
         self._refused = reason
         self.log.warn("A control connection is closed: {reason}", reason=reason)
-        transport: Any = (
-            self.transport
-        )  # every TCP and TLS transport can abort, but ITransport does not say so
-        transport.abortConnection()
+        self.transport.abortConnection()
