@@ -148,7 +148,8 @@ class Wire:
 class SessionsBench:
     """Sessions, and what is around them."""
 
-    def __init__(self, directory: Path, store: SlowStore | None = None) -> None:
+    def __init__(self, directory: Path, store: SlowStore | None = None, moment_s: float = 0.0) -> None:
+        self._moment_s = moment_s
         self.clock = Clock()
         self.store = store or SlowStore()
         self.dispatcher = PlayedDispatcher()
@@ -168,6 +169,7 @@ class SessionsBench:
             self._open,
             GRACE_S,
             KEEP_S,
+            self._moment_s,
         )
 
     async def _open(self, task_key: str, options: Mapping[str, object], request_key: str) -> InstanceId:
