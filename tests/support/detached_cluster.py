@@ -32,6 +32,12 @@ class DetachedCluster:
         tasks.mkdir(parents=True)
         shutil.copytree(PACKAGES / package, tasks / package)
         self.pids: set[int] = set()
+        self._controllers: list[WebController] = []
+
+    @property
+    def controller(self) -> WebController:
+        """A client of the master that was started last."""
+        return self._controllers[-1]
 
     def up(self) -> None:
         """Start what does not run."""
@@ -43,7 +49,7 @@ class DetachedCluster:
         self.pids |= {self.master, self.node}
         where = ready["controller"]
         self.host, self.port, self.key = str(where["host"]), int(where["port"]), str(ready["key"])
-        self.controller = WebController(self.host, self.port, key=self.key)
+        self._controllers.append(WebController(self.host, self.port, key=self.key))
         wait_until(self.controller.list_tasks, lambda tasks: self._task in tasks)
 
     def kill(self, pid: int) -> None:
@@ -55,5 +61,7 @@ class DetachedCluster:
 
     def down(self) -> None:
         """End all; nothing may be left of any daemon that ever ran."""
+        for controller in self._controllers:
+            controller.close()
         assert run_pydra("cluster", "down", "--dir", str(self.directory)).returncode == 0
         assert wait_until(lambda: left_of(list(self.pids)), lambda left: not left) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,26 @@ LARGE = bytes(range(256)) * 1024
 DIGEST = hashlib.sha256(LARGE).hexdigest()
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
+Start = Callable[[], OutboxBench]
 
-def test_written_at_once(tmp_path: Path) -> None:
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a node on the same disk, each time; nothing of them is left."""
+    started: list[OutboxBench] = []
+
+    def start() -> OutboxBench:
+        started.append(OutboxBench(tmp_path, quick_size=QUICK_SIZE))
+        return started[-1]
+
+    yield start
+    for bench in started:
+        bench.kill()
+
+
+def test_written_at_once(start: Start) -> None:
     """A small record is written, and then sent, without the thread; it outlives a kill."""
-    bench = OutboxBench(tmp_path, quick_size=QUICK_SIZE)
+    bench = start()
     bench.link()
     bench.finish(1)
     bench.hold()
@@ -29,12 +45,12 @@ def test_written_at_once(tmp_path: Path) -> None:
     message = bench.finish(2)
     assert message == bench.sent[-1]
     assert calls == len(bench.calls)
-    assert (Attempt(1, 1), Attempt(1, 2)) == OutboxBench(tmp_path).outbox.attempts()
+    assert (Attempt(1, 1), Attempt(1, 2)) == start().outbox.attempts()
 
 
-def test_not_written_at_once(tmp_path: Path) -> None:
+def test_not_written_at_once(start: Start) -> None:
     """The thread writes what is long, what has a blob, what is synced, and what comes while it writes."""
-    bench = OutboxBench(tmp_path, quick_size=QUICK_SIZE)
+    bench = start()
     bench.finish(1)
     assert "_write" == bench.calls[-1]
     bench.link()
@@ -50,12 +66,12 @@ def test_not_written_at_once(tmp_path: Path) -> None:
     bench.release()
     assert [long, short] == bench.sent[-2:]
     bench.stop()
-    assert 5 == len(OutboxBench(tmp_path).outbox.attempts())
+    assert 5 == len(start().outbox.attempts())
 
 
-def test_a_slow_disk_is_left_to_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_disk_is_left_to_the_thread(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a while after a write at once that took long; then it is tried again."""
-    bench = OutboxBench(tmp_path, quick_size=QUICK_SIZE)
+    bench = start()
     bench.link()
     append = bench.journal.append
 
@@ -75,9 +91,9 @@ def test_a_slow_disk_is_left_to_the_thread(tmp_path: Path, monkeypatch: pytest.M
     assert 3 == len(bench.sent)
 
 
-def test_a_disk_that_refuses_a_write_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_refuses_a_write_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is as if the thread had been refused: told at once, and written when the disk takes something."""
-    bench = OutboxBench(tmp_path, quick_size=QUICK_SIZE)
+    bench = start()
     bench.link()
 
     def refuse(records: Sequence[bytes], sync: bool) -> None:
@@ -90,4 +106,4 @@ def test_a_disk_that_refuses_a_write_at_once(tmp_path: Path, monkeypatch: pytest
     assert "No space left on device" in bench.outbox.refusal()
     bench.clock.advance(RETRY_S)
     assert "" == bench.outbox.refusal()
-    assert (Attempt(1, 1),) == OutboxBench(tmp_path).outbox.attempts()
+    assert (Attempt(1, 1),) == start().outbox.attempts()
