@@ -122,17 +122,18 @@ def encode(message: ToSession | ToClient) -> bytes:
 
 def decode_to_session(data: bytes) -> ToSession:
     """What a client sent; `WireError` if it is not that."""
-    try:
-        message: ToSession = _to_session.decode(data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
-        raise WireError(f"This is no message of a session: {fault}") from None
+    message: ToSession = _decoded(_to_session, data)
     return message
 
 
 def decode_to_client(data: bytes) -> ToClient:
     """What a master sent; `WireError` if it is not that."""
+    message: ToClient = _decoded(_to_client, data)
+    return message
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:  # of a union, which has no type
     try:
-        message: ToClient = _to_client.decode(data)
+        return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
         raise WireError(f"This is no message of a session: {fault}") from None
-    return message

@@ -66,10 +66,8 @@ def units_object(units: UnitsView | None) -> JSON:
     return {} if units is None else {"units": msgspec.structs.asdict(units)}
 
 
-def instance_object(
-    instance: Instance, progress: Progress | None = None, units: UnitsView | None = None
-) -> JSON:
-    """An instance, as ``list_queue`` and the history show it."""
+def _standing(instance: Instance, progress: Progress | None, units: UnitsView | None) -> JSON:
+    """Which instance it is, and where it stands."""
     failure = instance.failure
     return {
         **units_object(units),
@@ -77,6 +75,19 @@ def instance_object(
         "task_key": instance.task_key,
         "status": instance.status.api_code,
         "state": instance.status.name.lower(),
+        "message": progress.message if progress is not None else None,
+        "error": failure.message if failure is not None else None,
+        "error_code": failure.code if failure is not None else None,
+    }
+
+
+def instance_object(
+    instance: Instance, progress: Progress | None = None, units: UnitsView | None = None
+) -> JSON:
+    """An instance, as ``list_queue`` and the history show it."""
+    failure = instance.failure
+    return {
+        **_standing(instance, progress, units),
         "args": json.dumps(value(instance.args) or {}),
         "queued": as_time(instance.queued),
         "started": as_time(instance.started),
@@ -84,10 +95,7 @@ def instance_object(
         "worker": instance.worker,
         "version": instance.version,
         "progress": percent(instance, progress),
-        "message": progress.message if progress is not None else None,
         "results": (failure.traceback or failure.message) if failure is not None else value(instance.result),
-        "error": failure.message if failure is not None else None,
-        "error_code": failure.code if failure is not None else None,
     }
 
 
@@ -107,19 +115,12 @@ def outcome_object(
     held, (told, is_whole) = instance.result, result
     failure = instance.failure
     return {
-        **units_object(units),
-        "id": instance.id,
-        "task_key": instance.task_key,
-        "status": instance.status.api_code,
-        "state": instance.status.name.lower(),
+        **_standing(instance, progress, units),
         "final": instance.status.is_final,
         "percent": percent(instance, progress),
-        "message": progress.message if progress is not None else None,
         "result": told,
         "size": None if held is None else held.size,
         "download": None if held is None or is_whole else f"/results/{instance.id}",
-        "error": failure.message if failure is not None else None,
-        "error_code": failure.code if failure is not None else None,
         "traceback": failure.traceback if failure is not None else None,
         "seen": seen,
     }
