@@ -44,7 +44,7 @@ from pydra.cluster.sandbox.runtime_lock import holder
 
 T = TypeVar("T")
 
-READY_S = 30.0
+READY_S = 90.0
 """Seconds in which a node has to be ready to work."""
 
 CONTROLLER_PORT = 18801

@@ -25,7 +25,7 @@ OLDEST = (0, 8, 0)
 """The first bubblewrap that can size a tmpfs and forbid user namespaces inside."""
 
 _NOBODY = 65534
-_DEADLINE_S = 10.0
+_DEADLINE_S = 60.0
 _SWITCHES = (
     ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),

@@ -17,7 +17,7 @@ from pydra.cluster.sandbox.launcher import messages
 from pydra.cluster.sandbox.launcher.rlimits import threads_and_children
 from pydra.errors import SandboxError
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 """Seconds that the whole check may take."""
 
 _NUMBER = 1

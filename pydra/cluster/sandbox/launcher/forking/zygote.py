@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pydra.cluster.sandbox.launcher.forking import main, room
 from pydra.cluster.sandbox.launcher.policy import CHANNEL, Plan, Room
 
-TRIAL_S = 5.0
+TRIAL_S = 20.0
 """How long a zygote may take until its first sandbox has looked around in itself."""
 
 STUCK_S = 3.0
