@@ -20,6 +20,7 @@ from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.room import Room
 from pydra.cluster.node.spool import Spool
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Units
@@ -51,7 +52,7 @@ HEARTBEAT_S = 5.0
 ORPHAN_GRACE_S = 600.0
 LOG_LIMIT = 1_000_000
 CACHE_LIMIT = 1_000_000
-OUTBOX_LIMIT = 20_000_000
+OUTBOX_LIMIT = 30_000_000
 
 RESULT_LIMIT = 12_000_000
 ARGUMENTS = Payload(1, b"\x80")
@@ -144,6 +145,7 @@ class NodeBench:
             self.packages,
             self.arguments,
             self.outbox,
+            Room(self.clock, writer, OUTBOX_LIMIT),
             self.askers,
             self.logs,
             LOG_LIMIT,

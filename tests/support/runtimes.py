@@ -14,6 +14,7 @@ from pydra.cluster.wire import payload
 from pydra.cluster.wire.frames import (
     DESCRIBE,
     LOG,
+    LONG,
     MORE,
     PART,
     PART_SIZE,
@@ -65,6 +66,8 @@ class Runtime:
         self._frames: list[list[object]] = []
         self.lines: list[list[object]] = []
         self.progress: list[list[object]] = []
+        self.announced: list[object] = []
+        """Sizes of long results."""
         self.log_frames = 0
 
     def __enter__(self) -> Runtime:
@@ -185,6 +188,8 @@ class Runtime:
                 self.lines += frame[1]
             elif frame[0] == PROGRESS:
                 self.progress.append(frame[1:])
+            elif frame[0] == LONG:
+                self.announced.append(frame[1])
             elif frame[0] == PART:
                 assert isinstance(frame[1], bytes)
                 parts += frame[1]

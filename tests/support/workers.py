@@ -40,6 +40,7 @@ class ScriptedWorker:
         self.is_killed = False
         self.is_gone = False
         self.is_paused = False
+        self._is_telling = False
         self.behind = 0
         """Bytes that it has not read."""
         self._clock = clock
@@ -69,8 +70,12 @@ class ScriptedWorker:
     def pause_output(self, paused: bool) -> None:
         """Hold back what it says, or tell it."""
         self.is_paused = paused
+        if self._is_telling:
+            return  # what is paused and read again while it is told a frame is told the next one after it
+        self._is_telling = True
         while self._held and not self.is_paused:
             self._tell(self._held.popleft())
+        self._is_telling = False
 
     # What a test does.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pydra.cluster.wire.messages import (
     COMPLETE,
     FAILED,
     LOST,
+    STOPPED,
     BlobWanted,
     KillUnit,
     Recorded,
@@ -31,14 +31,12 @@ from pydra.errors import LoadError
 from pydra.model.ids import Attempt
 from pydra.model.instance import Payload
 from tests.support.cables import unthreaded
+from tests.support.large_results import DIGEST, LARGE, PIECE, left, outcome, says_parts
 from tests.support.nodes import RESULT_LIMIT, NodeBench, unit
 from tests.support.pumps import result_of
 from tests.support.workers import ScriptedWorker
 
 FIRST = Attempt(1, 1)
-PIECE = bytes(range(256)) * 2048
-LARGE = PIECE * 20 + b"end"
-DIGEST = hashlib.sha256(LARGE).hexdigest()
 
 
 @pytest.fixture
@@ -48,25 +46,6 @@ def bench(tmp_path: Path) -> Iterator[NodeBench]:
     bench.greet()
     yield bench
     bench.close()
-
-
-def outcome(bench: NodeBench) -> UnitFinished:
-    """The one outcome that the node tells now."""
-    bench.clock.advance(0)
-    [message] = [message for message in bench.settle() if isinstance(message, UnitFinished)]
-    return message
-
-
-def left(tmp_path: Path) -> list[str]:
-    """The files of the outbox, besides its journal."""
-    gc.collect()
-    return sorted(path.name for path in (tmp_path / "outbox").iterdir() if path.name != "journal")
-
-
-def says_parts(worker: ScriptedWorker, pieces: int = 20) -> None:
-    """The worker sends parts of an answer."""
-    for _ in range(pieces):
-        worker.says(frames.PART, PIECE)
 
 
 def send_blob(bench: NodeBench, data: bytes, digest: str = DIGEST) -> Deferred[None]:
@@ -126,18 +105,52 @@ def test_the_same_result_of_two(bench: NodeBench, tmp_path: Path) -> None:
     assert [] == left(tmp_path)
 
 
-@pytest.mark.parametrize("last", [frames.PART, frames.RESULT])
-def test_a_result_above_the_limit(bench: NodeBench, tmp_path: Path, last: int) -> None:
-    """It ends the attempt with the setting to look at, and nothing of it is kept."""
+def test_a_result_above_the_limit(bench: NodeBench, tmp_path: Path) -> None:
+    """It ends the attempt before it comes, with the setting to look at, and nothing of it is kept."""
     worker = bench.run()
-    for _ in range(RESULT_LIMIT // len(PIECE)):
-        worker.says(frames.PART, PIECE)
-    worker.says(last, PIECE)
+    worker.says(frames.LONG, RESULT_LIMIT + 1)
+    assert worker.is_killed
+    worker.exits(WorkerExit(-9, "it was killed"))
     told = outcome(bench)
     assert FAILED == told.outcome
     assert told.failure is not None
     assert "limit" == told.failure.code
     assert "RESULT_LIMIT_MB" in told.failure.message
+    assert [] == left(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, -1, frames.ANSWER_LIMIT, 2**62])
+def test_a_size_that_nobody_announces(bench: NodeBench, size: int) -> None:
+    """What is not long, or longer than anything may be, ends the attempt as a failure."""
+    worker = bench.run()
+    worker.says(frames.LONG, size)
+    worker.exits(WorkerExit(-9, "it was killed"))
+    assert FAILED == outcome(bench).outcome
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [[frames.PART, PIECE]] * 20,
+        [[frames.LONG, len(LARGE)], *[[frames.PART, PIECE]] * 21],
+        [[frames.LONG, len(LARGE)], *[[frames.PART, PIECE]] * 20, [frames.RESULT, b"en"]],
+        [[frames.LONG, len(LARGE)], *[[frames.PART, PIECE]] * 20, [frames.RESULT, b"ends"]],
+        [[frames.LONG, len(LARGE)], [frames.RESULT, b"end"]],
+        [[frames.LONG, len(LARGE)], [frames.LONG, len(LARGE)]],
+        [[frames.PART, PIECE], [frames.LONG, len(LARGE)]],
+    ],
+    ids=["unannounced", "one part more", "shorter", "longer", "no parts", "twice", "late"],
+)
+def test_a_result_that_is_not_what_was_announced(
+    bench: NodeBench, tmp_path: Path, said: list[list[object]]
+) -> None:
+    """The attempt fails, its worker is killed, and nothing is left of the result."""
+    worker = bench.run()
+    for frame in said:
+        worker.says(*frame)
+    told = outcome(bench)
+    assert (FAILED, "wire") == (told.outcome, told.failure.code if told.failure else "")
+    assert worker.is_killed
     assert [] == left(tmp_path)
 
 
@@ -262,18 +275,20 @@ def test_large_arguments(bench: NodeBench, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_reads_slowly(bench: NodeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is sent more when it has read; a stop meanwhile waits for its RUN, and a kill ends it all."""
+    """It is sent more when it has read; a stop or a kill meanwhile ends it, as it has not begun."""
     monkeypatch.setattr(ScriptedWorker, "backlog", lambda worker: BACKLOG_LIMIT + 1 - worker.behind)
     bench.tell(unit(args=large_unit()), unit(2, args=large_unit()))
     result_of(send_blob(bench, LARGE))
     first, second = bench.workers.taken
     assert [] == first.sent + second.sent
-    bench.tell(StopUnit(FIRST), KillUnit(Attempt(1, 2)))
+    said = bench.tell(StopUnit(FIRST), KillUnit(Attempt(1, 2)))
     first.behind = second.behind = 1
     for _ in range(3):
         bench.advance(LOOK_S)
-    assert [frames.RUN, frames.STOP] == [frame[0] for frame in first.sent[-2:]]
-    assert [] == second.sent
+    assert [] == first.sent + second.sent
+    assert first.is_killed
+    told = {told.attempt: told.outcome for told in said if isinstance(told, UnitFinished)}
+    assert {FIRST: STOPPED, Attempt(1, 2): LOST} == told
 
 
 @pytest.mark.parametrize("data", [LARGE[:-1], LARGE + b"x", LARGE[:-1] + b"?"])

@@ -5,6 +5,7 @@ import pytest
 
 from pydra.cluster.scheduler.inputs import CancelRequested, NodeReady, Outcome, Submitted
 from pydra.cluster.scheduler.instructions import BeginCancelling, Dispatch, Finish, StopUnit
+from pydra.cluster.scheduler.serving import BATCH_BYTES, BATCH_UNITS
 from pydra.cluster.scheduler.unit_values import (
     DiscardUnits,
     HireWorker,
@@ -15,8 +16,11 @@ from pydra.cluster.scheduler.unit_values import (
     UnitsDone,
     UnitsForgotten,
 )
-from pydra.model.ids import WorkerSlot
+from pydra.cluster.wire.messages import BATCH_LIMIT, encode
+from pydra.cluster.wire.messages import RunUnits as RunUnitsMessage
+from pydra.model.ids import Attempt, WorkerSlot
 from pydra.model.instance import Payload
+from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE
 from tests.support.scheduler_bench import N1, N2, OLD, A, B, Bench, finished, nth, submitted
 from tests.support.unit_bench import ROOT, UnitBench, asks, digests, done, of, one
 
@@ -314,3 +318,21 @@ def test_instances_do_not_touch() -> None:
     [mine] = bench.asked(asks([0]))
     assert [] == bench.feed(asks([0], instance=B), asks([1], asker=mine.worker, instance=B))
     assert (0, 0) == bench.scheduler.units(B)
+
+
+@pytest.mark.parametrize("inline", [0, 1, 4, 10, 100, 999, 1000])
+def test_the_largest_batch_travels(inline: int) -> None:
+    """Units with long arguments are in no message, but their names are: with all other columns it fits."""
+    size = BATCH_BYTES // max(inline, 1)
+    named = {place: Payload(2**30, sha256="f" * 64) for place in range(inline, BATCH_UNITS)}
+    message = RunUnitsMessage(
+        Attempt(2**53, 2**53),
+        Attempt(2**53, 2**53),
+        "\U0001f600" * BRANCH_LIMIT,
+        [2**63 - 1] * BATCH_UNITS,
+        [bytes(size)] * inline + [b""] * (BATCH_UNITS - inline),
+        bytes(DIGEST_SIZE * BATCH_UNITS),
+        named,
+        1.5,
+    )
+    assert len(encode(message)) < BATCH_LIMIT - 16 * 1024

@@ -38,9 +38,10 @@ def test_a_result_or_exception_that_cannot_travel_fails_the_run(name: str, code:
 
 def test_a_large_result_travels() -> None:
     """The worker itself limits a result no more than any payload: the node does."""
-    _, answer = run("Large", {"mebibytes": 19})
+    runtime, answer = run("Large", {"mebibytes": 19})
     assert answer[0] == RESULT
     assert isinstance(answer[1], bytes)
+    assert [len(answer[1])] == runtime.announced
     assert payload.unpack(answer[1]) == b"x" * 19 * 2**20
 
 

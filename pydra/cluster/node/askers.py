@@ -60,6 +60,8 @@ class _Branch:
     time_limit: float
     args: dict[int, bytes] = attrs.Factory(dict)
     digests: dict[int, tuple[bytes]] = attrs.Factory(dict)
+    names: dict[int, str] = attrs.Factory(dict)
+    """The SHA-256 of arguments that are too large to travel inline, which a new link asks for again."""
     arriving: set[int] = attrs.Factory(set)
     """Those whose result is being fetched."""
 
@@ -202,6 +204,7 @@ class Asker:
     ) -> None:
         """Ask the master, in messages of a size that travels; large arguments go before."""
         sizes = list(map(len, args))
+        names = self._branches[branch].names
         has_large = max(sizes) > INLINE_LIMIT
         if has_large:
             sizes = [min(size, INLINE_LIMIT) for size in sizes]
@@ -211,7 +214,9 @@ class Asker:
             group = args[start:end]
             for place, arg in enumerate(group) if has_large else ():
                 if len(arg) > INLINE_LIMIT:
-                    blobs[place] = Payload(len(arg), sha256=hashlib.sha256(arg).hexdigest())
+                    index = indexes[start + place]
+                    name = names[index] = names.get(index) or hashlib.sha256(arg).hexdigest()
+                    blobs[place] = Payload(len(arg), sha256=name)
                     sources.append(Blob(blobs[place].sha256, functools.partial(chunks_of, arg)))
                     group[place] = b""
             part = digests[start * DIGEST_SIZE : end * DIGEST_SIZE]
@@ -235,6 +240,9 @@ class Asker:
         self._send([frames.RESULTS, branch, indexes, results, told])
         self._count -= len(indexes)
         self._bytes -= sum(map(len, map(held.args.pop, indexes)))
+        if held.names:
+            for index in indexes:
+                held.names.pop(index, None)
         deque(map(held.digests.pop, indexes), 0)
         if not held.args:
             self._branches.pop(branch, None)

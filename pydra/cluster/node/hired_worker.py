@@ -260,15 +260,17 @@ class HiredWorker:
         if set(map(type, results)) != {bytes} or not is_time:
             raise WireError("The worker told results of another form.")
         packed: list[bytes] = results
+        digest = ""
         if self._parts:
             if count != 1:
                 raise WireError("The worker told several results with parts.")
             packed = [self._parts.take(packed[0])]
+            digest = self._parts.digest
         failures = _failures(told, count)
         for place in failures:
             packed[place] = b""
         piece.done += count
-        self._keep(piece.batch, piece.start + start, packed, failures, busy)
+        self._keep(piece.batch, piece.start + start, packed, failures, busy, digest)
         if piece.done == len(piece.indexes):
             self._sent.popleft()
             self._sent_bytes -= piece.size
@@ -276,9 +278,15 @@ class HiredWorker:
         self._begin_unit()
 
     def _keep(
-        self, batch: Attempt, start: int, results: list[bytes], failures: dict[int, Failure], busy_s: float
+        self,
+        batch: Attempt,
+        start: int,
+        results: list[bytes],
+        failures: dict[int, Failure],
+        busy_s: float,
+        first_digest: str,
     ) -> None:
-        """Have results delivered, in messages of a size that travels."""
+        """Have results delivered, in messages that travel; the digest of the first may be known."""
         sizes = list(map(len, results))
         has_large = max(sizes) > INLINE_LIMIT
         if has_large:
@@ -291,7 +299,7 @@ class HiredWorker:
             data: dict[str, bytes] = {}
             for place, result in enumerate(group) if has_large else ():
                 if len(result) > INLINE_LIMIT:
-                    digest = hashlib.sha256(result).hexdigest()
+                    digest = first_digest or hashlib.sha256(result).hexdigest()
                     blobs[place] = Payload(len(result), sha256=digest)
                     data[digest], group[place] = result, b""
             failed = {place - first: failures[place] for place in failures if first <= place < end}

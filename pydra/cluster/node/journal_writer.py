@@ -94,7 +94,8 @@ class JournalWriter:
         self._unwritten: dict[str, bytes | Spool] = {}
         """Blobs that are in memory still, or have no name yet."""
         self._spools: WeakSet[Spool] = WeakSet()
-        self._blob_bytes = 0
+        self.blob_bytes = 0
+        """Bytes of the blobs that are needed."""
         self._live_bytes = 0
         """Bytes that the file would have, made anew."""
         self.is_safe = True
@@ -121,7 +122,7 @@ class JournalWriter:
     def size(self) -> int:
         """Bytes on the disk, about."""
         coming = sum(spool.size for spool in self._spools if not spool.is_named)
-        return self._journal.size + self._blob_bytes + coming
+        return self._journal.size + self.blob_bytes + coming
 
     def has_blob(self, digest: str, size: int) -> bool:
         """An earlier process left this blob."""
@@ -176,7 +177,7 @@ class JournalWriter:
         if self._blobs[digest] > 1:
             return
         self._sizes[digest] = size
-        self._blob_bytes += size
+        self.blob_bytes += size
         if data is not None:
             self._unwritten[digest] = self._next.blobs[digest] = data
 
@@ -185,7 +186,7 @@ class JournalWriter:
         self._blobs[digest] -= 1
         if self._blobs[digest] <= 0:
             del self._blobs[digest]
-            self._blob_bytes -= self._sizes.pop(digest)
+            self.blob_bytes -= self._sizes.pop(digest)
             self._unwritten.pop(digest, None)
             self._next.blobs[digest] = None
             self._go_on()
@@ -202,6 +203,8 @@ class JournalWriter:
             yield data
 
     async def _read_piece(self, digest: str, spool: Spool | None, start: int) -> bytes:
+        if digest not in self._blobs:
+            raise FileNotFoundError("This blob is not needed any more.")
         if spool is not None:
             return await spool.read(start, _READ_SIZE)
         data: bytes = await self._in_thread(self._journal.read_blob, digest, start, _READ_SIZE)

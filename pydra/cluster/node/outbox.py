@@ -20,6 +20,7 @@ from pydra.cluster.node.delivery import Blob, Delivery
 from pydra.cluster.node.journal_writer import JournalWriter
 from pydra.cluster.node.spool import Spool
 from pydra.cluster.wire.messages import (
+    STOPPED,
     HeldBatch,
     HeldWorker,
     Recorded,
@@ -192,6 +193,13 @@ class Outbox:
             self._writer.add_lazily(_encoder.encode(Recorded((attempt,))))
             self._drop(kept)
             self._look_for_room()
+
+    def discard_result(self, attempt: Attempt) -> None:
+        """Nobody wants what came of it any more: a large result, which takes long to tell, is not told."""
+        kept = self._outcomes.get(attempt)
+        if kept is not None and kept.blobs and isinstance(kept.message, UnitFinished):
+            self.forget(attempt)
+            self.keep(Outcome(UnitFinished(attempt, STOPPED, lines=kept.message.lines)))
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The attempts whose outcome is held, in the order of their ends."""

@@ -252,14 +252,16 @@ class _ArgumentSink:
         self._digest = digest
         self._make_spool = make_spool
         self._data = bytearray()
+        self._hash = hashlib.sha256()
         self._spool: Spool | None = None
 
     async def write(self, data: bytes) -> None:
-        self._data += data
-        if self._spool is None and len(self._data) <= MEMORY_LIMIT:
+        if self._spool is None and len(self._data) + len(data) <= MEMORY_LIMIT:
+            self._data += data
+            self._hash.update(data)
             return
         spool = self._spool = self._spool or self._make_spool()
-        whole, self._data = bytes(self._data), bytearray()
+        whole, self._data = bytes(self._data) + data if self._data else data, bytearray()
         if spool.size + len(whole) > payload.SIZE_LIMIT:
             self._refuse(f"Arguments above {payload.SIZE_LIMIT} bytes are refused.")
         try:
@@ -272,7 +274,7 @@ class _ArgumentSink:
 
     async def finish(self) -> None:
         spool = self._spool
-        digest = hashlib.sha256(self._data).hexdigest() if spool is None else spool.digest
+        digest = self._hash.hexdigest() if spool is None else spool.digest
         if digest != self._digest:
             self._refuse("The arguments are not what their digest says.")
         self._arrivals.arrived(self._digest, bytes(self._data) if spool is None else spool)

@@ -30,6 +30,7 @@ from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.master_link import MasterLink
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.room import Room
 from pydra.cluster.node.spool import Spool
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Tell, Units
@@ -81,7 +82,8 @@ class NodeService:
         tell = self._master_link.tell
         self._make_packages(settings, tell)
         self._logs = LogDelivery(reactor, settings.runtime / "task_logs", self._in_thread, tell)
-        self._outbox = self._make_outbox(settings, delivery)
+        writer, limit = self._make_journal(settings), settings.OUTBOX_LIMIT_MB * 2**20
+        self._outbox = Outbox(writer, delivery, limit)
         make_spool = functools.partial(Spool, outbox_directory(settings), self._in_thread)
         arguments = ArgumentCache(tell, make_spool)
         around = Surroundings(
@@ -91,6 +93,7 @@ class NodeService:
             self._packages,
             arguments,
             self._outbox,
+            Room(reactor, writer, limit),
             Askers(reactor, delivery, arguments.fetch),
             self._logs,
             settings.LOG_LIMIT,
@@ -114,11 +117,10 @@ class NodeService:
         limit = settings.PACKAGE_CACHE_MB * 2**20
         self._packages = PackageCache(self._repository, self._in_thread, tell, limit, self._environments)
 
-    def _make_outbox(self, settings: Settings, delivery: Delivery) -> Outbox:
+    def _make_journal(self, settings: Settings) -> JournalWriter:
         self._journalling = ThreadPool(1, 1, "outbox")
         in_thread: InThread = functools.partial(deferToThreadPool, self._reactor, self._journalling)
-        writer = JournalWriter(self._reactor, Journal(outbox_directory(settings)), in_thread)
-        return Outbox(writer, delivery, settings.OUTBOX_LIMIT_MB * 2**20)
+        return JournalWriter(self._reactor, Journal(outbox_directory(settings)), in_thread)
 
     async def start(self) -> int:
         """Keep workers warm and listen for the master; answers the port."""

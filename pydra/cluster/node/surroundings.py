@@ -16,6 +16,7 @@ from pydra.cluster.node.attempt_log import AttemptLog
 from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
+from pydra.cluster.node.room import Room
 from pydra.cluster.wire.messages import HireWorker, RunUnit
 from pydra.errors import WorkersUnavailable
 from pydra.model.ids import Attempt, InstanceId
@@ -36,6 +37,7 @@ class Surroundings:
     packages: PackageCache
     arguments: ArgumentCache
     outbox: Outbox
+    room: Room
     askers: Askers
     logs: LogDelivery
     log_limit: int

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.node.limit_words import after
 from pydra.cluster.wire import frames
@@ -37,6 +39,9 @@ class Parts:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
+        self._hash = hashlib.sha256()
+        self.digest = ""
+        """The SHA-256 (hex) of what was taken last; each part is hashed as it comes, so no turn is long."""
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -51,10 +56,12 @@ class Parts:
         if self._size > frames.ANSWER_LIMIT:
             raise WireError(f"The worker sent an answer above {frames.ANSWER_LIMIT} bytes.")
         self._parts.append(part)
+        self._hash.update(part)
 
     def take(self, rest: bytes = b"") -> bytes:
         """All of them, with what was in the answer; `WireError` if that is too much."""
         self.add(rest)
+        self.digest = self._hash.hexdigest()
         whole = b"".join(self._parts)
         self.clear()
         return whole
@@ -63,3 +70,4 @@ class Parts:
         """Nothing comes after them."""
         self._parts.clear()
         self._size = 0
+        self._hash = hashlib.sha256()

@@ -9,7 +9,6 @@ worker is killed as soon as there is one: it is used once, and what is still ali
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 import msgspec
@@ -20,6 +19,7 @@ from pydra.cluster.interfaces import WorkerExit, WorkerProcess
 from pydra.cluster.node.arguments import send_arguments
 from pydra.cluster.node.limit_words import after, is_reached
 from pydra.cluster.node.outbox import Outcome
+from pydra.cluster.node.room import Claim
 from pydra.cluster.node.spool import Spool, SpooledAnswer
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.told import MESSAGE_LIMIT, Parts, limit_failure, told_failure
@@ -56,6 +56,8 @@ class UnitRun:
         self._parts = Parts()
         self._is_sent = False
         """The worker has its unit, with all its arguments."""
+        self._claim: Claim | None = None
+        """Room for a result that is too long for memory, once it is announced."""
         self._long: SpooledAnswer | None = None
         self._is_whole = False
         """All of the result came, and it is being written."""
@@ -111,11 +113,11 @@ class UnitRun:
         return self._worker.backlog() if self._worker is not None else 0
 
     def stop(self) -> None:
-        """Set the task's stop flag; before it has a worker, it ends at once."""
+        """Set the task's stop flag; if it has not begun, or its result is on its way, it ends at once."""
         self._stopping = True
-        if self._worker is None:
+        if self._worker is None or not self._is_sent or self._parts or self._claim is not None:
             self._end(STOPPED)
-        elif self._is_sent:
+        else:
             self._worker.send([frames.STOP])
 
     def kill(self, reason: str) -> None:
@@ -144,6 +146,8 @@ class UnitRun:
                 self._progressed(self, int(percent), text[:MESSAGE_LIMIT] if text else text)
             case [frames.LOG, rows]:
                 self.log.lines(rows)
+            case [frames.LONG, int() as size]:
+                self._announced(size)
             case [frames.PART, bytes() as part]:
                 self._take_part(part)
             case [frames.RESULT, bytes() as rest]:
@@ -191,6 +195,28 @@ class UnitRun:
         self._failure = failure
         self._worker.kill()
 
+    def _announced(self, size: int) -> None:
+        """The result is too long for memory: let it come when there is room for it."""
+        assert self._worker is not None
+        if self._claim is not None or self._parts or size <= frames.ANSWER_LIMIT:
+            raise WireError("The worker announced a result that it may not announce.")
+        if self._stopping:
+            self._end(STOPPED)
+        elif size > (limit := self._around.result_limit):
+            words = f"The result is above {limit // 2**20} MiB packed (RESULT_LIMIT_MB); return less."
+            self._fail(Failure(LimitExceeded.code, words))
+        else:
+            self._claim = self._around.room.claim(size, self._has_room)
+            if not self._claim.is_granted:
+                self._worker.pause_output(True)
+                self.log.note(
+                    "The result waits for room in the outbox of the node (OUTBOX_LIMIT_MB).", "INFO"
+                )
+
+    def _has_room(self) -> None:
+        if self._worker is not None and self._claim is not None:
+            self._worker.pause_output(False)
+
     def _take_part(self, part: bytes) -> None:
         long = self._long
         if long is None:
@@ -204,21 +230,20 @@ class UnitRun:
         self._add(long, part)
 
     def _add(self, long: SpooledAnswer, part: bytes) -> None:
+        if self._claim is None:
+            raise WireError("The worker sent a result that it had not announced.")
+        self._claim.take(len(part))
         long.add(part)
-        limit = self._around.result_limit
-        if long.size > limit:
-            long.abandon()
-            words = f"The result is above {limit // 2**20} MiB packed (RESULT_LIMIT_MB); return less."
-            self._fail(Failure(LimitExceeded.code, words))
 
     def _complete(self, rest: bytes) -> None:
-        if self._long is None and self._parts.has_room(rest):
+        if self._claim is None and self._parts.has_room(rest):
             self._complete_in_memory(self._parts.take(rest))
             return
         self._take_part(rest)
-        if self._long is not None and self._failure is None:
-            self._is_whole = True
-            self._long.finish(self._spooled)
+        if self._claim is None or self._long is None or self._claim.left:
+            raise WireError("The worker sent a shorter result than it had announced.")
+        self._is_whole = True
+        self._long.finish(self._spooled)
 
     def _spooled(self, spool: Spool) -> None:
         self._end(COMPLETE, result=Payload(spool.size, sha256=spool.digest), blob=spool)
@@ -230,8 +255,7 @@ class UnitRun:
         if len(payload) <= INLINE_LIMIT:
             self._end(COMPLETE, result=Payload(len(payload), inline=payload))
             return
-        digest = hashlib.sha256(payload).hexdigest()
-        self._end(COMPLETE, result=Payload(len(payload), sha256=digest), blob=payload)
+        self._end(COMPLETE, result=Payload(len(payload), sha256=self._parts.digest), blob=payload)
 
     def _end(
         self,
@@ -257,6 +281,8 @@ class UnitRun:
             # Nobody will say that it is gone.
             self.log.finish()
         self._finished(self, Outcome(told, blob))
+        if self._claim is not None:
+            self._claim.end()  # only now: the outbox has what came
 
 
 def _may_ask(branch: str) -> bool:

@@ -62,7 +62,9 @@ class Units:
         run = self._runs.get(attempt)
         if run is not None:
             run.stop()
-        elif attempt not in self._outbox:
+        elif attempt in self._outbox:
+            self._outbox.discard_result(attempt)
+        else:
             self._not_here(attempt)
 
     def kill(self, attempt: Attempt, reason: str = "The worker was killed on request.") -> None:

@@ -17,7 +17,7 @@ from pydra.model.status import Status
 BATCH_S = 0.02
 """Seconds of work that a batch is to have."""
 
-BATCH_UNITS, BATCH_BYTES = 1000, 256 * 1024
+BATCH_UNITS, BATCH_BYTES = 1000, 224 * 1024
 """No batch has more."""
 
 

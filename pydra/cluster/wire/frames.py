@@ -115,6 +115,11 @@ DONE = 30
 busy_s: float]: results of a batch from position ``start`` on, in its order; the positions of failures count
 from ``start``. A result that is larger than a part comes alone (the one of a DONE), in PARTs before it.
 """
+LONG = 31
+"""
+[LONG, size: int]: the result of the RUN, whose PARTs follow, has so many bytes, which are above ANSWER_LIMIT.
+After it the channel may not be read for a while, until there is room for them.
+"""
 
 
 def encode(frame: list[object]) -> bytes:

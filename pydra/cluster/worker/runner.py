@@ -19,6 +19,7 @@ from pydra.cluster.tasks.failure import RunFailure, failure_of
 from pydra.cluster.wire.frames import (
     ANSWER_LIMIT,
     FAILED,
+    LONG,
     MORE,
     PART,
     PART_SIZE,
@@ -221,6 +222,8 @@ class Runner:
         elif isinstance(answer, RunFailure):
             self._channel.send([FAILED, answer.code, answer.message, answer.traceback])
         else:
+            if (size := sum(map(len, answer))) > ANSWER_LIMIT:
+                self._channel.send([LONG, size])
             send_answer(self._channel, [RESULT], *answer)
         os._exit(0)
 
