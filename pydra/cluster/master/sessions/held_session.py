@@ -194,6 +194,7 @@ class HeldSession:
 
     def stop(self) -> None:
         """Leave no timer behind."""
+        self._units.stop()
         self._set_timer(0.0, None)
 
     # How.

@@ -17,6 +17,7 @@ from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.sessions.held_session import HeldSession, SessionEnds, farewell
 from pydra.cluster.master.sessions.speaker import SessionSpeaker
 from pydra.cluster.master.sessions.units import Persistent, SessionAround
+from pydra.cluster.master.sessions.unstored import MOMENT_S
 from pydra.cluster.master.units.results import Results
 from pydra.cluster.scheduler.inputs import CancelRequested
 from pydra.cluster.store.blobs import Blobs
@@ -49,6 +50,7 @@ class Sessions:
         open_session: OpenSession,
         grace_s: float,
         keep_s: float,
+        moment_s: float = MOMENT_S,
     ) -> None:
         self._dispatcher = dispatcher
         self._store = store
@@ -63,6 +65,7 @@ class Sessions:
             dispatcher.feed,
             dispatcher.live.__contains__,
             self._persistent,
+            moment_s,
         )
         self._ends = SessionEnds(dispatcher.complete, self._cancel, grace_s, keep_s)
         self._sessions: dict[InstanceId, HeldSession] = {}

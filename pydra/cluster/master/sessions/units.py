@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.payloads.uses import BlobUses
+from pydra.cluster.master.sessions.unstored import Unstored
 from pydra.cluster.scheduler.unit_values import UnitInput, UnitsAsked, UnitsForgotten
 from pydra.cluster.store.blobs import Blobs
 from pydra.errors import StoreError
@@ -79,7 +80,10 @@ class Persistent:
 
 @attrs.frozen
 class SessionAround:
-    """What all sessions share; ``is_live`` tells whether an instance is not final."""
+    """
+    What all sessions share; ``is_live`` tells whether an instance is not final, and ``moment_s`` for how long
+    units may run before they are stored.
+    """
 
     clock: IReactorTime
     store: Store
@@ -89,6 +93,7 @@ class SessionAround:
     feed: Callable[[UnitInput], object]
     is_live: Callable[[InstanceId], bool]
     persistent: Persistent
+    moment_s: float
 
 
 @attrs.frozen
@@ -123,6 +128,7 @@ class SessionUnits:
         """Units that the scheduler has, and the size of their arguments."""
         self._bytes = 0
         self._looking = self._looking_bytes = 0
+        self._unstored = Unstored(around.clock, around.moment_s)
 
     def has_room(self, count: int, size: int, owed: int) -> bool:
         """Whether so many more units with so many bytes of arguments are within the limits."""
@@ -169,9 +175,14 @@ class SessionUnits:
 
     def recorded(self, indexes: Collection[int]) -> set[int]:
         """The results of these units are stored; those that do not run for the client now."""
+        self._unstored.recorded(indexes)
         others = set(indexes) - self._running.keys()
         self._bytes -= sum(map(self._running.pop, indexes, repeat(0)))
         return others
+
+    def stop(self) -> None:
+        """Leave no timer behind."""
+        self._unstored.stop()
 
     def forget(self) -> None:
         """What did not begin does not begin, until ``refill``."""
@@ -209,15 +220,20 @@ class SessionUnits:
         self, indexes: Sequence[int], args: Sequence[bytes], digests: bytes, runs: Sequence[int]
     ) -> None:
         """Store these units, and run those at some positions of them; returns when they are stored."""
-        around = self._around
         change = InsertUnits(self._instance, self.branch, indexes, args, digests)
-        stored = Deferred.fromCoroutine(around.persistent.insist(lambda: around.store.commit([change])))
+        stored = Deferred.fromCoroutine(self._store(change))
         if len(runs) == len(indexes):
             await self._run(indexes, args, digests)
         elif runs:
             own = b"".join([digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)] for at in runs])
             await self._run([indexes[at] for at in runs], [args[at] for at in runs], own)
-        [committed] = await stored
+        await stored
+
+    async def _store(self, change: InsertUnits) -> None:
+        if await self._unstored.are_recorded(change.indexes):
+            return
+        around = self._around
+        [committed] = await around.persistent.insist(lambda: around.store.commit([change]))
         if not committed.applied:
             raise Over
 
