@@ -48,7 +48,7 @@ def test_forty_megabytes_there_and_back(detached: Arrays) -> None:
         assert (None, f"/results/{instance.id}") == (state["result"], state["download"])
         assert state["size"] > len(array)
     outbox = detached.directory / "node-1" / "outbox"
-    wait_until(lambda: sorted(path.name for path in outbox.iterdir()), lambda names: names == ["journal"], 20)
+    wait_until(lambda: sorted(path.name for path in outbox.iterdir()), lambda names: names == ["journal"])
 
 
 def test_small_bytes(detached: Arrays) -> None:
@@ -77,7 +77,7 @@ def test_a_master_that_is_killed_while_arguments_come(detached: Arrays) -> None:
 
         thread = threading.Thread(target=submit)
         thread.start()
-        wait_until(lambda: [*blobs.glob(".unfinished-*")] or heard, bool, 20)
+        wait_until(lambda: [*blobs.glob(".unfinished-*")] or heard, bool)
         detached.kill(detached.master)
         thread.join(90)
     detached.up()

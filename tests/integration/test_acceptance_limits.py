@@ -42,7 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[
         for name in ("greedy", "online"):
             running.put_package(name, PACKAGES / name)
         for task in ("greedy.takes.Tells", "online.takes.Fetches"):
-            running.wait_listed(task, timeout_s=40)
+            running.wait_listed(task)
         yield running
 
 
@@ -128,7 +128,7 @@ def test_more_than_the_node_gives_is_refused(
     )
     (package / "tasks.py").write_text(source)
     cluster.put_package("huge", package)
-    cluster.wait_listed("huge.tasks.One", timeout_s=40)
+    cluster.wait_listed("huge.tasks.One")
     answer = ended(controller, "huge.tasks.One")
     assert ("failed", "limit") == (answer["state"], answer["error_code"])
     assert (
@@ -147,7 +147,7 @@ def test_a_mistake_in_meta_is_told(cluster: Cluster, controller: WebController, 
     )
     (package / "tasks.py").write_text(source)
     cluster.put_package("mistaken", package)
-    cluster.wait_listed("mistaken.tasks.One", timeout_s=40)
+    cluster.wait_listed("mistaken.tasks.One")
     [listed] = [each for each in controller.package_list() if each["package"] == "mistaken"]
     assert "META: memory is 'plenty'; it must be a size" in str(listed["errors"])
     assert 1 == ended(controller, "mistaken.tasks.One")["result"]

@@ -163,7 +163,7 @@ def test_what_cannot_be_installed_is_told_to_who_asks(cluster: Cluster, controll
 def test_files_that_do_the_worst_hide_only_themselves(cluster: Cluster, controller: WebController) -> None:
     """They hang, flood, eat memory, kill or stop who imports them, or leave children; each says why."""
     cluster.put_package("awful", PACKAGES / "awful")
-    cluster.wait_listed("awful.well.Well", timeout_s=150)
+    cluster.wait_listed("awful.well.Well")
     listed = packages(controller)["awful"]
     errors = {error["file"]: error["message"] for error in listed["errors"]}
     worst = {file.name for file in (PACKAGES / "awful").glob("*.py")} - {"well.py"}

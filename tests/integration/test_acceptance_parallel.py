@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -40,7 +39,9 @@ def controller(cluster: Cluster) -> Iterator[WebController]:
         yield connected
         for each in connected.list_queue() + connected.list_running():
             connected.cancel_task(each["id"])
-        wait_until(lambda: idle_slots(connected), lambda idle: idle == SLOTS, 10, "idle slots", cluster.logs)
+        wait_until(
+            lambda: idle_slots(connected), lambda idle: idle == SLOTS, what="idle slots", details=cluster.logs
+        )
 
 
 def idle_slots(controller: WebController) -> int:
@@ -123,10 +124,8 @@ def test_falsy_and_single_items_are_units(
 
 def test_an_empty_datasource_completes_at_once(cluster: Cluster, controller: WebController) -> None:
     """No unit, and the result of work_complete."""
-    begun = time.monotonic()
     outcome = run(cluster, controller, "Wide")
     assert (outcome["state"], outcome["result"]["told"]) == ("complete", [])
-    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("result", [0, False, "", [], {}, None])
@@ -137,16 +136,14 @@ def test_falsy_results_are_stored(cluster: Cluster, controller: WebController, r
 
 def test_a_failed_unit_fails_the_instance(cluster: Cluster, controller: WebController) -> None:
     """With its path and its own traceback, at once; what else runs is killed."""
-    items = [{"seconds": 60}, {"fail": "no luck"}, {"seconds": 60}]
-    begun = time.monotonic()
+    items = [{"seconds": 600}, {"fail": "no luck"}, {"seconds": 600}]
     outcome = run(cluster, controller, "Wide", items=items)
-    assert time.monotonic() - begun < 10
     assert (outcome["state"], outcome["error_code"]) == ("failed", "failed")
     unit = f"Unit {outcome['id']}/Unit:1 (item {items[1]!r})"
     assert outcome["error"] == f"{unit} failed: ValueError: no luck"
     assert 'raise ValueError(data["fail"])' in outcome["traceback"]
     assert "pydra." not in outcome["traceback"]
-    wait_until(lambda: idle_slots(controller), lambda idle: idle == SLOTS, 5)
+    wait_until(lambda: idle_slots(controller), lambda idle: idle == SLOTS)
 
 
 def test_failures_are_collected_after_their_retries(cluster: Cluster, controller: WebController) -> None:
@@ -199,7 +196,7 @@ def test_what_goes_wrong_is_said_in_words(
     outcome = run(cluster, controller, name, **args)
     assert (outcome["state"], outcome["error_code"]) == ("failed", code), outcome
     assert words in outcome["error"]
-    wait_until(lambda: idle_slots(controller), lambda idle: idle == SLOTS, 5)
+    wait_until(lambda: idle_slots(controller), lambda idle: idle == SLOTS)
     assert complete(cluster, controller, "Wide", items=[1])["told"] == [1]
 
 
@@ -234,11 +231,9 @@ def test_a_cancel_ends_a_parallel_task(
         what="the first unit",
         details=cluster.logs,
     )
-    begun = time.monotonic()
     assert controller.cancel_task(instance) is True
     assert cluster.wait_final(instance)["state"] == "cancelled"
-    assert time.monotonic() - begun < 5
-    wait_until(lambda: idle_slots(controller), lambda idle: idle == SLOTS, 5)
+    wait_until(lambda: idle_slots(controller), lambda idle: idle == SLOTS)
 
 
 def test_units_that_are_asked_for_after_a_cancel_are_refused(
@@ -270,7 +265,7 @@ def seen_progress(controller: WebController, instance: int) -> list[int]:
             seen.append(told["percent"])
         return bool(told["final"])
 
-    wait_until(look, timeout_s=60)
+    wait_until(look)
     return seen
 
 
@@ -312,9 +307,7 @@ def test_children_run_at_the_same_time(cluster: Cluster, controller: WebControll
 
 def test_a_failing_child_ends_the_others(cluster: Cluster, controller: WebController) -> None:
     """The container says which child, and shows its lines."""
-    begun = time.monotonic()
-    outcome = run(cluster, controller, "TogetherRefuses", seconds=60)
-    assert time.monotonic() - begun < 10
+    outcome = run(cluster, controller, "TogetherRefuses", seconds=600)
     assert outcome["state"] == "failed"
     assert outcome["error"] == "Subtask TogetherRefuses.1.Refuses failed: ValueError: refused"
     assert 'raise ValueError("refused")' in outcome["traceback"]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     ) as running:
         running.put_package("acceptance", PACKAGES / "acceptance")
         running.put_package("short", short=SHORT)
-        running.wait_listed(SLEEPS, timeout_s=40)
-        running.wait_listed("short.short.Short", timeout_s=40)
+        running.wait_listed(SLEEPS)
+        running.wait_listed("short.short.Short")
         with running.controller() as controller:
-            wait_until(controller.cluster_info, lambda found: found["connected"] == 2, 40)
+            wait_until(controller.cluster_info, lambda found: found["connected"] == 2)
         yield running
 
 
@@ -61,7 +60,7 @@ def controller(cluster: Cluster) -> Iterator[WebController]:
             connected.cancel_task(each["id"])
             if each["worker"] and each["state"] != "queued":
                 connected.kill_worker(each["worker"], True, False)
-        wait_until(connected.list_queue, lambda left: not left, 20)
+        wait_until(connected.list_queue, lambda left: not left)
 
 
 def submit(controller: WebController, key: str, options: dict[str, Any], **args: str) -> int:
@@ -73,7 +72,7 @@ def submit(controller: WebController, key: str, options: dict[str, Any], **args:
 
 def begun(controller: WebController, instance: int) -> int:
     """The same id, once it sleeps."""
-    wait_until(lambda: controller.task_log(instance), lambda log: "asleep" in log, 20)
+    wait_until(lambda: controller.task_log(instance), lambda log: "asleep" in log)
     return instance
 
 
@@ -154,20 +153,18 @@ def test_what_cannot_be_asked_for(cluster: Cluster, controller: WebController) -
 def test_retries_and_limits(cluster: Cluster, controller: WebController) -> None:
     """A failure is shown while its retry waits; a time limit ends by force, and is not retried."""
     again = submit(controller, REFUSES, {"retries": 1, "retry_delay": 2})
-    resting = wait_until(lambda: controller.task_result(again), lambda found: found["error"], 20)
+    resting = wait_until(lambda: controller.task_result(again), lambda found: found["error"])
     assert (resting["state"], resting["error"]) == ("queued", "ValueError: refused []")
     assert "It failed, and rests before retry 1 of 1." in controller.explain(again)["text"]
     assert cluster.wait_final(again)["state"] == "failed"
     assert controller.explain(again)["retry_in"] is None
 
-    began = time.monotonic()
-    limited = submit(controller, SLEEPS, {"time_limit": 1, "retries": 3}, seconds="60")
+    limited = submit(controller, SLEEPS, {"time_limit": 1, "retries": 3}, seconds="600")
     by_class = submit(controller, "short.short.Short", {})
     longer = submit(controller, "short.short.Short", {"time_limit": 60}, seconds="2")
     ends = [cluster.wait_final(each) for each in (limited, by_class, longer)]
     assert [end["error_code"] for end in ends] == ["limit", "limit", None]
     assert ends[0]["error"] == "It ran for longer than its time limit of 1 s."
-    assert time.monotonic() - began < 20
 
 
 def test_a_program_uses_all_of_it(cluster: Cluster, controller: WebController) -> None:
@@ -176,7 +173,7 @@ def test_a_program_uses_all_of_it(cluster: Cluster, controller: WebController) -
         first = client.submit(ANSWERS, options=SECOND)
         second = client.submit(ANSWERS, options={"follow": [first], "labels": "moon"})
         assert first.result() == {"text": "", "given": 0}
-        wait_until(second.explain, lambda found: found["nodes"], 10)
+        wait_until(second.explain, lambda found: found["nodes"])
         second.pause()
         assert second.state()["state"] == "paused"
         assert cluster.pydra("resume", str(second.id)).returncode == 0
@@ -196,16 +193,16 @@ def test_dependencies_hold_after_a_killed_master(tmp_path: Path) -> None:
         detached.up()
         controller = detached.controller
         ended = submit(controller, ANSWERS, {})
-        wait_until(lambda: controller.task_result(ended), lambda found: found["final"], 20)
+        wait_until(lambda: controller.task_result(ended), lambda found: found["final"])
         running = begun(controller, submit(controller, SLEEPS, {}, seconds="6"))
         waiting = submit(controller, ANSWERS, {"after": [ended, running], "follow": ended})
         resting = submit(controller, REFUSES, {"retries": 1, "retry_delay": 5})
-        wait_until(lambda: controller.task_result(resting), lambda found: found["error"], 20)
+        wait_until(lambda: controller.task_result(resting), lambda found: found["error"])
         detached.kill(detached.master)
         detached.up()
         controller = detached.controller
         outcomes = [
-            wait_until(lambda each=each: controller.task_result(each), lambda found: found["final"], 40)
+            wait_until(lambda each=each: controller.task_result(each), lambda found: found["final"])
             for each in (running, waiting, resting)
         ]
         assert [found["state"] for found in outcomes] == ["complete", "complete", "failed"]

@@ -124,8 +124,7 @@ def test_a_client_vanishes_and_attaches_again(cluster: Cluster, connect: Connect
         put_off = wait_until(
             lambda: controller.task_history_detail(instance)["details"]["units"],
             lambda units: units["complete"] and not units["queued"] and not units["running"],
-            20,
-            "its units put off",
+            what="its units put off",
         )
     assert put_off["complete"] < 30
     again = connect()

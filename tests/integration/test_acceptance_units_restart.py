@@ -52,7 +52,7 @@ def computed(detached: DetachedCluster, instance: int, least: int = 1000) -> Cou
 
 def ended(detached: DetachedCluster, instance: int) -> dict[str, object]:
     """The outcome."""
-    return wait_until(lambda: detached.controller.task_result(instance), lambda found: found["final"], 90)
+    return wait_until(lambda: detached.controller.task_result(instance), lambda found: found["final"])
 
 
 def test_a_killed_main_worker_computes_only_what_was_not_recorded(detached: DetachedCluster) -> None:

@@ -26,6 +26,7 @@ from pydra.cli.local_cluster.layout import Layout
 from pydra.cli.local_cluster.record import Process, Record, read_record, session_members, this_process
 from pydra.cli.local_cluster.start import Starter, Wish
 from pydra.cluster.sandbox.runtime_lock import hold
+from tests.support.daemons import WAIT_S
 from tests.support.scripted_controller import ScriptedController
 
 READY = """
@@ -174,7 +175,7 @@ def test_ctrl_c_while_it_starts(bench: Bench) -> None:
 
 def test_a_daemon_is_ready_when_it_says_so(layout: Layout, started: list[Started]) -> None:
     """Its port is what its ready file says; its process is the one that was started."""
-    daemon = wait_ready(layout, launch(layout, started, READY), time.monotonic() + 20)
+    daemon = wait_ready(layout, launch(layout, started, READY), time.monotonic() + WAIT_S)
 
     assert (daemon.port, daemon.isolation) == (4711, "full")
     assert daemon.process == started[0].process
@@ -187,7 +188,7 @@ def test_a_daemon_that_dies_is_quoted(layout: Layout, started: list[Started]) ->
     program = "import sys; sys.exit('cannot listen')"
 
     with pytest.raises(CliError, match="cannot listen") as caught:
-        wait_ready(layout, launch(layout, started, program), time.monotonic() + 20)
+        wait_ready(layout, launch(layout, started, program), time.monotonic() + WAIT_S)
     assert caught.value.exit_code == 1
     assert "from before" not in str(caught.value)
 
@@ -200,7 +201,7 @@ def test_a_missing_sandbox_is_one_sentence_and_its_code(
     program = f"import sys; print('noise'); print('The cause; the remedy.'); sys.exit({code})"
 
     with pytest.raises(CliError) as caught:
-        wait_ready(layout, launch(layout, started, program), time.monotonic() + 20)
+        wait_ready(layout, launch(layout, started, program), time.monotonic() + WAIT_S)
     assert (str(caught.value), caught.value.exit_code) == ("The cause; the remedy.", code)
 
 
@@ -222,7 +223,7 @@ def test_ending_takes_what_a_daemon_left(layout: Layout, started: list[Started])
     """A child that ignores the polite signal is killed with the daemon gone."""
     program = LEAVES_A_CHILD + READY
     each = launch(layout, started, program)
-    wait_ready(layout, each, time.monotonic() + 20)
+    wait_ready(layout, each, time.monotonic() + WAIT_S)
 
     assert len(session_members(each.process)) == 2
     end_processes([each.process], lambda _: None)

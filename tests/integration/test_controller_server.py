@@ -6,7 +6,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -214,7 +213,7 @@ def test_stopping_answers_those_who_wait(
     waiter.start()
     server_has_call(server, desk)
     server.stop()
-    waiter.join(10)
+    waiter.join()
     server.start()
 
     assert ["cluster"] == codes
@@ -222,10 +221,8 @@ def test_stopping_answers_those_who_wait(
 
 
 def server_has_call(server: RunningServer, desk: Desk) -> None:
-    end = time.monotonic() + 10
-    while not desk.calls and time.monotonic() < end:
+    while not desk.calls:
         server.run(lambda: None)
-    assert desk.calls
 
 
 def test_threads_share_one_controller(controller: WebController, desk: Desk) -> None:
@@ -241,7 +238,7 @@ def test_threads_share_one_controller(controller: WebController, desk: Desk) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join()
 
     assert [(number, number) for number in range(160)] == sorted(found)
 

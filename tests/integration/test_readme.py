@@ -20,7 +20,7 @@ def run_python(cluster: Cluster, program: str) -> subprocess.CompletedProcess[st
     """Run a program that finds the cluster by its settings file."""
     env = cluster.env | {"PYDRA_SETTINGS": str(cluster.directory / "pydra_settings.py")}
     return subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=90, check=False
     )
 
 

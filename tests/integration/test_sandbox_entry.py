@@ -100,7 +100,7 @@ class Start:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=90,
             user=self.uid,
             group=self.uid,
             extra_groups=None if self.uid is None else [],

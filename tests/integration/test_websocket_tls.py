@@ -149,17 +149,14 @@ def test_small_messages_leave_at_once(server: RunningServer, connect: Connect) -
 
 
 def test_a_service_that_stops_says_so(server: RunningServer, connect: Connect) -> None:
-    """1001, at once, to those who listen and to those who do not; and nothing hangs."""
+    """1001 to those who listen and to those who do not; and nothing hangs."""
     listening, deaf = connect(), connect()
     listening.say(Units(0, [b""]))
     deaf.say(Attach(500))
     wait_until(lambda: spouts[-1].waited)
-    begun = time.monotonic()
     server.stop()
-    took = time.monotonic() - begun
     server.start()
 
     assert (1001, "The master is stopping.") == listening.take_until_closed()
     assert deaf.take_until_closed()[0] in (1001, 1006)
-    assert took < 4
     assert all(each.losses == 1 for each in spouts[-2:])

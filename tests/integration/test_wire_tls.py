@@ -89,7 +89,7 @@ def test_link_on_loopback() -> None:
         [sys.executable, "-W", "error", "-c", SCENARIO],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
         check=False,
     )
     assert done.returncode == 0, done.stderr

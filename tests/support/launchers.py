@@ -54,7 +54,7 @@ CEILINGS = Bounds(1024 * MEBIBYTE, 512, 2.0, 1024 * MEBIBYTE, 10_000)
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "tests/support/sandbox_site/site-packages"
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 class LauncherProcess:

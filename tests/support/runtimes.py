@@ -47,7 +47,7 @@ class Runtime:
 
     def __init__(self, packages: Path = PACKAGES, preparation: str = "") -> None:
         self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(30)
+        self._socket.settimeout(90)
         program = PROGRAM.format(
             sources=SOURCES, preparation=preparation, channel=theirs.fileno(), packages=str(packages)
         )
@@ -77,7 +77,7 @@ class Runtime:
         self._socket.close()
         self.process.kill()
         self.output()
-        self.process.wait(30)
+        self.process.wait(90)
 
     def send(self, frame: list[object]) -> None:
         """Send a frame."""
