@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.descriptors import none_left
+
 settings.register_profile("fast", max_examples=50, deadline=None)
 settings.register_profile(
     "ci", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
-REACTOR = "twisted.internet.reactor"
-
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has what it starts behind itself ignore Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,30 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
-def open_descriptors() -> dict[str, str]:
-    """What each descriptor of this process is, by number."""
-    found = {}
-    for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # that of the listing itself
-            found[number] = os.readlink(f"/proc/self/fd/{number}")
-    return found
-
-
 @pytest.fixture(autouse=True)
 def no_descriptors_left() -> Iterator[None]:
     """
     Fail a test that leaves a descriptor open.
 
-    Those of the reactor stay once it is there; so do those of fixtures of a module, as long as those are made
-    before the test's own.
+    Those of fixtures of a module stay, as long as these are made before the test's own.
     """
-    before, had_reactor = open_descriptors(), REACTOR in sys.modules
-    yield
-    if open_descriptors().items() <= before.items() or had_reactor != (REACTOR in sys.modules):
-        return
-    gc.collect()
-    left = open_descriptors().items() - before.items()
-    assert not left, f"descriptors are left open: {sorted(left)}"
+    with none_left():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pluggy
 import pytest
 
 from tests.support.daemons import EXAMPLES, Cluster, running, running_cluster
+from tests.support.descriptors import none_left
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -19,6 +20,13 @@ def pytest_runtest_makereport() -> Generator[None, pluggy.Result[pytest.TestRepo
     report = (yield).get_result()
     if report.failed:
         report.sections += [(f"daemons of {each.directory}", each.logs()) for each in running]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_descriptors_left() -> Iterator[None]:
+    """Fail a module that leaves a descriptor open: what it keeps running has others after each test."""
+    with none_left():
+        yield
 
 
 @pytest.fixture(scope="module")

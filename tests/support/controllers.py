@@ -315,10 +315,8 @@ class RunningServer:
         self.reactor.callFromThread(self.reactor.stop)
         self._thread.join(20)
         assert not self._thread.is_alive()
-        for descriptor in (self.reactor._poller, self.reactor.waker):
-            close = getattr(descriptor, "close", None)
-            if close is not None:
-                close()
+        self.reactor._poller.close()
+        self.reactor.waker.connectionLost(Failure(ConnectionDone()))
 
 
 @contextmanager
