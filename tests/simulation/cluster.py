@@ -105,6 +105,10 @@ class SimulatedMaster(LinkBench):
         await self.dispatcher.units.restore()
         await self.sessions.restore()
 
+    def wall_clock(self) -> float:
+        """That of the cluster."""
+        return self._cluster.wall_clock()
+
     def kill(self) -> None:
         """It does nothing any more."""
         self.is_dead = True
@@ -238,6 +242,8 @@ class SimulatedCluster:
         """What was answered to each request key."""
         self.cancelled: set[InstanceId] = set()
         self.highest = 0
+        self.set_by_s = 0.0
+        """By how much the wall clock was set."""
         self.directory = directory
         self.numbers = range(1, plan.nodes + 1)
         self.check: Callable[[], None] = lambda: None
@@ -303,20 +309,25 @@ class SimulatedCluster:
 
     # What its users do.
 
+    def wall_clock(self) -> float:
+        """UTC seconds, as somebody set them."""
+        return WALL_TIME + self.clock.seconds() + self.set_by_s
+
     def new_instance(self, **fields: Any) -> Instance:
         """An instance that was never submitted."""
         self.highest += 1
-        return queued_instance(self.highest, queued=WALL_TIME + self.clock.seconds(), **fields)
+        return queued_instance(self.highest, queued=self.wall_clock(), **fields)
 
     def submit(self, key: str = "") -> None:
         """Somebody submits an instance, sometimes again because no answer came."""
         number = self.highest + 1
         key = key or f"key {number}"
         work = self.works.work(number)
-        after = InstanceId(work.after)
-        is_met = after in self.store._instances
-        dependency = Dependency((after,), failure=True) if is_met else None
-        options = RunOptions(retries=work.retries, after=dependency)
+        after = self._dependency((work.after,), is_any=False)
+        follow = self._dependency(work.follow, is_any=work.follows_any)
+        options = RunOptions(
+            retries=work.retries, after=after, follow=follow, time_limit=work.time_limit
+        )
         instance = self.new_instance(request_key=key, options=options)
 
         def answered(answer: tuple[InstanceId, bool]) -> None:
@@ -330,6 +341,11 @@ class SimulatedCluster:
         submitted.addCallbacks(answered, lambda _: None)
         if self.random.random() < 0.2:
             self.clock.callLater(self.random.choice([0.0, 0.1, 20.0]), self._submit_again, key)
+
+    def _dependency(self, numbers: Sequence[int], *, is_any: bool) -> Dependency | None:
+        """On those of these that there are."""
+        there = tuple(InstanceId(each) for each in dict.fromkeys(numbers) if each in self.store._instances)
+        return Dependency(there, all=not is_any, failure=True) if there else None
 
     def _submit_again(self, key: str) -> None:
         if not self.master.is_dead:

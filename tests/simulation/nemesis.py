@@ -15,6 +15,9 @@ from tests.simulation.wires import SlowCable
 OUTAGES_S = (1.0, 8.0, 20.0, 70.0, 120.0)
 """How long something may be broken: shorter and longer than the times after which somebody is given up."""
 
+STEPS_S = (1.0, 3_600.0, -3_600.0, 315_576_000.0)
+"""By how much a wall clock is set: a leap second, hours, and ten years."""
+
 
 class Nemesis:
     """One method for each kind of fault; ``heal`` ends all that lasts."""
@@ -39,6 +42,7 @@ class Nemesis:
             "cut_power": self.cut_power,
             "leave": self.leave,
             "pause": self.pause,
+            "set_clock": self.set_clock,
         }
         self._quiet_until = 0.0
 
@@ -134,6 +138,10 @@ class Nemesis:
         if number is not None:
             self._cluster.pause(number)
             self._later(self._random.uniform(0.0, 30.0), lambda: self._cluster.resume(number))
+
+    def set_clock(self) -> None:
+        """Somebody sets the wall clock."""
+        self._cluster.set_by_s += self._random.choice(STEPS_S)
 
     def leave(self) -> None:
         """The client of a session goes away for a while."""

@@ -22,6 +22,7 @@ GENTLE = (
     "leave",
     "pause",
     "cancel",
+    "set_clock",
 )
 """What costs nobody a worker, if it does not last too long."""
 
@@ -70,6 +71,10 @@ class Plan(msgspec.Struct, frozen=True):
     """The share of units whose arguments or results are too large for a message."""
     longest_unit: float
     longest_root: float
+    following: float
+    """The share of instances that run where others ran."""
+    limited: float
+    """The share of those that may not take long."""
 
 
 def plan(seed: int) -> Plan:
@@ -112,4 +117,6 @@ def plan(seed: int) -> Plan:
         large=random.choice([0.0, 0.0, 0.1]),
         longest_unit=random.choice([0.01, 0.5, 3.0]),
         longest_root=random.choice([1.0, 20.0]),
+        following=random.choice([0.0, 0.2, 0.4]),
+        limited=random.choice([0.0, 0.2, 0.5]),
     )

@@ -10,6 +10,7 @@ from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire.messages import Recorded, RunUnit, ToNode, UnitResults, UnitsRecorded
 from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.instance import Instance
 from pydra.model.status import Status
 from tests.simulation.disks import SlowStore
 
@@ -152,6 +153,24 @@ class Watch:
         if before is not None and attempt <= before:
             self._tell(f"instance {instance}: attempt {attempt} after {before}")
         self._attempts[instance] = attempt
+        if stored is not None:
+            self._is_met(stored)
+
+    def _is_met(self, instance: Instance) -> None:
+        """What it depends on has ended, and what it follows ran on its node."""
+        stored = self._store._instances
+        for dependency in (instance.options.after, instance.options.follow):
+            if dependency is None:
+                continue
+            others = [stored[other] for other in dependency.instances]
+            ended = [other for other in others if other.status.is_final]
+            nodes = {other.node for other in ended}
+            if not ended or (dependency.all and len(ended) < len(others)):
+                self._tell(f"instance {instance.id} began before {dependency.instances} had ended")
+            elif dependency is instance.options.follow and (
+                instance.node not in nodes or (dependency.all and len(nodes) > 1)
+            ):
+                self._tell(f"instance {instance.id} follows {dependency.instances} to node {instance.node}")
 
     def _are_stored(self, instance: InstanceId, branch: str, indexes: Sequence[int], what: str) -> None:
         if self._store._instances[instance].status.is_final:

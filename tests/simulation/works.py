@@ -50,6 +50,12 @@ class Work(msgspec.Struct, frozen=True):
     """Seconds that one of its units may take; 0 is no limit."""
     after: int
     """The instance that must have ended before it runs; 0 for none."""
+    follow: tuple[int, ...]
+    """It runs where these ran."""
+    follows_any: bool
+    """One of those will do."""
+    time_limit: float
+    """Seconds that one attempt of it may take; 0 is no limit."""
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -82,6 +88,8 @@ class Works:
             if random.random() < plan.parallel:
                 units = random.choice([0, 1, 2, plan.units // 2, plan.units])
             is_nested = random.random() < plan.nested
+            more = Random(f"more of work {plan.seed} {instance}")
+            others = [max(1, instance - more.choice([1, 2, 5, 20])) for _ in range(more.choice([1, 1, 2]))]
             # What waits for other units may wait for long.
             has_limit = not is_nested and random.random() < 0.3
             self._works[instance] = Work(
@@ -96,6 +104,9 @@ class Works:
                 is_cancelled=random.random() < 0.15,
                 retries=random.choice([0, 0, 2]),
                 after=random.randint(1, instance - 1) if instance > 1 and random.random() < 0.1 else 0,
+                follow=tuple(others) if instance > 1 and more.random() < plan.following else (),
+                follows_any=more.random() < 0.5,
+                time_limit=more.uniform(0.5, 30.0) if more.random() < plan.limited else 0.0,
             )
         return self._works[instance]
 
