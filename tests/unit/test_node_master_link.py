@@ -23,6 +23,7 @@ from pydra.cluster.wire.messages import (
     MasterHello,
     NodeHello,
     Recorded,
+    ReleaseWorker,
     StopUnit,
     Unavailable,
     UnitFinished,
@@ -32,7 +33,7 @@ from pydra.model.ids import Attempt
 from pydra.model.instance import Payload
 from tests.support.cables import chunked
 from tests.support.links import RecordingSink
-from tests.support.nodes import HEARTBEAT_S, INFORMATION, ORPHAN_GRACE_S, NodeBench, unit
+from tests.support.nodes import HEARTBEAT_S, INFORMATION, ORPHAN_GRACE_S, NodeBench, batch, hire, unit
 from tests.support.pumps import result_of
 
 FIRST, SECOND = Attempt(1, 1), Attempt(1, 2)
@@ -119,6 +120,17 @@ def test_what_it_holds(bench: NodeBench) -> None:
     bench.tell(Recorded((FIRST,)))
     bench.cable.pull()
     assert [hello((SECOND,))] == bench.greet()
+
+
+def test_orders_that_are_repeated(bench: NodeBench) -> None:
+    """What was done and recorded is not done again, however late its order is repeated."""
+    bench.greet()
+    finished(bench)
+    bench.settle()
+    bench.tell(Recorded((FIRST,)), unit(), hire(), batch(1), ReleaseWorker(hire().worker), hire())
+    assert [] == bench.tell(batch(1))
+    assert ((), ()) == (bench.units.running(), bench.hired.attempts())
+    assert 2 == len(bench.workers.taken)
 
 
 def test_heartbeats(bench: NodeBench) -> None:

@@ -43,10 +43,14 @@ from pydra.cluster.wire.messages import (
     UnitsRecorded,
 )
 from pydra.errors import WireError
+from pydra.model.ids import Attempt
 from pydra.model.node import NodeInformation
 
 BATCH_SIZE = 256
 """Bytes of a batch that is held, besides its units and its branch, at most."""
+
+NO_ATTEMPT = Attempt(0, 0)
+"""Older than all that there are."""
 
 
 class MasterLink:
@@ -78,6 +82,8 @@ class MasterLink:
         self._greeted = False
         self._beat: IDelayedCall | None = None
         self._orphaned: IDelayedCall | None = None
+        self._latest: dict[type, Attempt] = {}
+        """The newest attempt of each kind of order."""
 
     def serve(self, around: Surroundings, units: Units, hired: HiredWorkers) -> None:
         """Name those whom the master's words are for; called once, before there can be a link."""
@@ -160,18 +166,21 @@ class MasterLink:
         | Unavailable,
     ) -> None:
         match message:
-            case RunUnit():
-                self._units.run(message)
+            case RunUnit(attempt):
+                if self._is_new(message, attempt):
+                    self._units.run(message)
             case StopUnit():
                 self._units.stop(message.attempt)
             case KillUnit():
                 self._units.kill(message.attempt)
-            case HireWorker():
-                self._hired.hire(message)
+            case HireWorker(attempt):
+                if self._is_new(message, attempt):
+                    self._hired.hire(message)
             case ReleaseWorker(attempt):
                 self._hired.release(attempt)
-            case RunUnits():
-                self._hired.run(message)
+            case RunUnits(batch=batch):
+                if self._is_new(message, batch):
+                    self._hired.run(message)
             case UnitResults():
                 self._askers.results(message)
             case UnitsRecorded(batch, count):
@@ -188,6 +197,13 @@ class MasterLink:
                 self._arguments.unavailable(message.name, message.reason)
             case _:
                 assert_never(message)
+
+    def _is_new(self, order: RunUnit | HireWorker | RunUnits, attempt: Attempt) -> bool:
+        """Attempts rise: what does not is said again, and may have been done and forgotten long ago."""
+        is_new = attempt > self._latest.get(type(order), NO_ATTEMPT)
+        if is_new:
+            self._latest[type(order)] = attempt
+        return is_new
 
     def _greet(self, hello: MasterHello) -> None:
         link, bulk = self._link, self._bulk

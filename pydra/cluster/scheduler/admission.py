@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydra.cluster.scheduler.deadlines import DueKind
+from pydra.cluster.scheduler.hiring import stir
 from pydra.cluster.scheduler.instructions import Finish
 from pydra.cluster.scheduler.nodes import Assigned
 from pydra.cluster.scheduler.queue import Waiting
@@ -143,3 +144,5 @@ def _move(state: State, instance: InstanceId) -> None:
         state.queue.add(waiting)
     elif (other := state.resting.get(instance) or state.assigned.get(instance)) is not None:
         _place(state, other)
+        if (crew := state.crews.get(instance)) is not None:
+            stir(state, crew)
