@@ -16,11 +16,13 @@ from pydra.cluster.scheduler.inputs import (
     UnitFinished,
 )
 from pydra.cluster.scheduler.instructions import Dispatch, Finish, Instruction
+from pydra.cluster.scheduler.unit_values import HireWorker
 from pydra.model.ids import InstanceId, NodeId
 from pydra.model.instance import Ended
 from pydra.model.options import Dependency, RunOptions
 from pydra.model.status import Status
 from tests.support.scheduler_bench import N1, N2, OLD, A, B, Bench, C, dispatch, finished, nth, submitted
+from tests.support.unit_bench import asks, of
 
 D = InstanceId(4)
 CODE = "dependency"
@@ -189,6 +191,15 @@ def test_it_follows_any_to_more_and_more_nodes() -> None:
     bench.feed(finished(Outcome.COMPLETE, 1), NodeSilent(N1))
     assert [C] == [view.instance for view in bench.scheduler.queued()]
     assert [dispatch(C, 3, N2)] == ends(bench.feed(finished(Outcome.COMPLETE, 2, N2)))
+
+
+def test_its_workers_follow_to_more_nodes_too() -> None:
+    """While it runs, units of it go to the node of a further one as soon as that has ended."""
+    bench = two_nodes(dependent(C, A, B, follow=True, all=False))
+    bench.feed(finished(Outcome.COMPLETE, 1))
+    bench.feed(asks(range(4), nth(3), instance=C))
+    hired = of(HireWorker, bench.feed(finished(Outcome.COMPLETE, 2, N2)))
+    assert [N2] == [each.slot.node for each in hired]
 
 
 def test_it_cannot_follow_what_never_ran(bench: Bench) -> None:
