@@ -19,6 +19,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 
 from tests.simulation.planting import look_for_all
 from tests.simulation.run import MODES, Verdict, run
+from tests.simulation.steps import every_step
 
 AGAIN = "scripts/simulate --seed {seed} --trace"
 
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--until-broken", action="store_true", help="stop at the first seed that fails")
     parser.add_argument("--planted", nargs="*", metavar="NAME", help="look for planted bugs instead")
     parser.add_argument("--twice", action="store_true", help="run each seed twice and compare the hashes")
+    parser.add_argument("--steps", action="store_true", help="tell at which steps no daemon was killed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument(
         "--mode", choices=MODES, help="safety: end with the faults; liveness (and default): then let all end"
@@ -88,13 +90,19 @@ def run_seeds(options: argparse.Namespace) -> int:
         print(f"new seeds begin with {new}")
         seeds = itertools.chain(seeds, itertools.count(new))
     begun, count, is_good = time.monotonic(), 0, True
+    crashed: set[str] = set()
     for verdict, took_s, is_same in verdicts(seeds, options):
         show(verdict, took_s, is_same)
         count += 1
+        crashed.update(verdict.crashed)
         is_good &= is_same and not verdict.broken
         if options.until_broken and not is_good:
             break
     print(f"{count} seeds in {time.monotonic() - begun:.0f} s")
+    missed = sorted(every_step() - crashed)
+    print(f"daemons were killed at {len(crashed)} steps, and not yet at {len(missed)}")
+    if options.steps:
+        print(*missed, sep="\n")
     return 0 if is_good else 1
 
 

@@ -24,6 +24,12 @@ from tests.simulation.works import STEP
 NODES_EVERY = 16
 """Things that happen, between two looks into the nodes."""
 
+MOST_EVENTS = 30_000
+"""More than happen in any run in which all is well, by far."""
+
+UNCOMMITTED = frozenset({"lose_commit", "kill_master_at", "usurp"})
+"""Faults by which what a master was committing may not be made."""
+
 BLAMES = ("worker_died", "limit", "unavailable", "workers_unavailable")
 """Codes of units that failed because their workers were lost."""
 
@@ -50,6 +56,8 @@ class Checks:
         cluster = self._cluster
         if cluster.master.fatal:
             raise Broken(f"the master stopped: {cluster.master.fatal[0]}")
+        if cluster.trail.count > MOST_EVENTS:
+            raise Broken(f"{MOST_EVENTS} things happened, and there is no end to it")
         fresh = cluster.store.committed[self._looked_at :]
         if fresh:
             self._looked_at += len(fresh)
@@ -210,7 +218,7 @@ class Checks:
                 raise Broken(f"instance {number} began {begun} times, and its worker was never lost")
         for key, begun in diary.begun.items():
             instance, branch, _ = key
-            if branch == STEP and "lose_commit" in self._cluster.plan.faults:
+            if branch == STEP and UNCOMMITTED.intersection(self._cluster.plan.faults):
                 continue  # nothing is kept of what ran before the begin of the session was stored
             has_kills = self._cluster.plan.poison if branch == STEP else works.has_kills(instance)
             stored = self._cluster.store._instances[InstanceId(instance)]

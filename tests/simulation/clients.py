@@ -44,7 +44,7 @@ class Wire:
     def send(self, message: bytes | str) -> None:
         """The master says something."""
         assert isinstance(message, bytes)
-        if not self.is_closed:
+        if self._client.is_answered() and not self.is_closed:
             self._client.come_later(self, decode_to_client(message))
 
     def pause(self, paused: bool) -> None:
@@ -80,6 +80,12 @@ class SimulatedClient:
         self._latest = 0.0
         """When the latest of what is under way to it arrives."""
         self.ended: Ended | None = None
+
+    def is_answered(self) -> bool:
+        """The master lives to say something."""
+        master = self._cluster.master
+        master.passed("answers a client")
+        return not master.is_dead
 
     def connect(self) -> None:
         """Be there, if it is not and the master is."""

@@ -9,11 +9,22 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
 from pydra.cluster.node.journal import Journal, framed
+from pydra.errors import StoreError
 from pydra.model.changes import Change, Committed
 from tests.support.fakes import MemoryStore
+
+EXACT_S = 0.05
+"""Timers that are not longer are exact."""
+
+MOST_CALLS = 20_000
+"""Of timers at one instant."""
+
+WRITTEN = {"_write": "the journal", "write_at": "a log"}
+"""What functions write that are called in the thread of a disk."""
 
 
 class SlowStore(MemoryStore):
@@ -54,6 +65,62 @@ class SlowStore(MemoryStore):
         if waiting in self._under_way:
             self._under_way.remove(waiting)
             waiting.callback(None)
+
+
+class MastersStore:
+    """The store as one master has it, who commits nothing after its end, or after another took over."""
+
+    def __init__(self, store: SlowStore, passed: Callable[[str], None], is_dead: Callable[[], bool]) -> None:
+        self.epoch = store.epoch
+        self.is_deposed = False
+        self._store = store
+        self._passed = passed
+        self._is_dead = is_dead
+
+    async def commit(self, changes: Sequence[Change]) -> list[Committed]:
+        """Make all changes or none; `StoreError` if another master has the store."""
+        if self.is_deposed:
+            raise StoreError("Another master has taken the store.")
+        changes = tuple(changes)
+        names = dict.fromkeys(type(change).__name__ for change in changes)
+        for name in names:
+            self._passed(f"asks {name}")
+        if self._is_dead():
+            await Deferred()
+        outcomes = await self._store.commit(changes)
+        for name in names:
+            self._passed(f"made {name}")
+        if self._is_dead():
+            await Deferred()
+        return outcomes
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever is read."""
+        return getattr(self._store, name)
+
+
+class Pace:
+    """A clock by which one daemon waits, whose timers are early or late by a share of what was asked for."""
+
+    def __init__(self, clock: Clock, pace: float) -> None:
+        self._clock = clock
+        self._pace = pace
+        self._at = clock.seconds()
+        self._calls = 0
+        self.seconds = clock.seconds
+
+    def callLater(self, delay: float, call: Callable[..., Any], *arguments: Any) -> IDelayedCall:
+        """As on the other clock, in its own time; `AssertionError` if that stands still."""
+        now = self._clock.seconds()
+        if now > self._at or delay > EXACT_S:
+            self._at, self._calls = now, 0
+        self._calls += 1
+        assert self._calls < MOST_CALLS, "a daemon does one thing after the other, and no time passes"
+        return self._clock.callLater(delay * self._pace if delay > EXACT_S else delay, call, *arguments)
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """Those of everybody."""
+        return self._clock.getDelayedCalls()
 
 
 class CrashingJournal(Journal):
@@ -121,10 +188,11 @@ class CrashingJournal(Journal):
 class DiskThread:
     """An ``InThread`` that takes a while, one function after the other; a crash may find one half done."""
 
-    def __init__(self, clock: Clock, random: Random, slowest_s: float) -> None:
+    def __init__(self, clock: Clock, random: Random, slowest_s: float, passed: Callable[[str], None]) -> None:
         self._clock = clock
         self._random = random
         self._slowest_s = slowest_s
+        self._passed = passed
         self._free_at = 0.0
         self.is_slow = False
         self.is_dead = False
@@ -140,9 +208,15 @@ class DiskThread:
             await _later(self._clock, self._free_at - now)
             if not self.is_dead:
                 self.under_way.remove(call)
+        what = WRITTEN.get(function.__name__, "")
+        self._passed(f"writes {what}")
         if self.is_dead:
             await Deferred()
-        return function(*arguments)
+        done = function(*arguments)
+        self._passed(f"wrote {what}")
+        if self.is_dead:
+            await Deferred()
+        return done
 
 
 def _later(clock: Clock, seconds: float) -> Awaitable[None]:

@@ -43,6 +43,11 @@ class Nemesis:
             "leave": self.leave,
             "pause": self.pause,
             "set_clock": self.set_clock,
+            "half_open": self.half_open,
+            "kill_master_at": self.kill_master_at,
+            "kill_node_at": self.kill_node_at,
+            "usurp": self.usurp,
+            "repeat": self.repeat,
         }
         self._quiet_until = 0.0
 
@@ -139,6 +144,30 @@ class Nemesis:
             self._cluster.pause(number)
             self._later(self._random.uniform(0.0, 30.0), lambda: self._cluster.resume(number))
 
+    def half_open(self) -> None:
+        """One end of a link learns of its end long after the other."""
+        is_known_to_master = self._random.random() < 0.5
+        self._cable().half_open(self._random.uniform(0.1, 19.0), is_known_to_master=is_known_to_master)
+
+    def repeat(self) -> None:
+        """For a while what is said in one direction is said again, up to a minute later."""
+        cable = self._cable()
+        if cable.is_up:
+            end = self._random.choice([cable.master, cable.node])
+            end.repeats_until = self._cluster.clock.seconds() + self._outage()
+
+    def kill_master_at(self) -> None:
+        """The master is killed at a step that chance decides."""
+        self._cluster.trail.note("trap", self._cluster.steps.set(self._random, is_master=True))
+
+    def kill_node_at(self) -> None:
+        """A node is."""
+        self._cluster.trail.note("trap", self._cluster.steps.set(self._random, is_master=False))
+
+    def usurp(self) -> None:
+        """A second master is started on the store."""
+        self._cluster.usurp(self._random.random() < 0.5, self._random.uniform(0.0, 5.0))
+
     def set_clock(self) -> None:
         """Somebody sets the wall clock."""
         self._cluster.set_by_s += self._random.choice(STEPS_S)
@@ -152,6 +181,7 @@ class Nemesis:
         """From now on all is well."""
         cluster = self._cluster
         cluster.trail.note("healed")
+        cluster.steps.clear()
         cluster.store.accept()
         cluster.store.release()
         for number in cluster.numbers:

@@ -7,7 +7,7 @@ from random import Random
 
 import msgspec
 
-LOSSES = ("kill_node", "cut_power", "kill_worker", "refuse_workers")
+LOSSES = ("kill_node", "kill_node_at", "cut_power", "kill_worker", "refuse_workers", "repeat")
 """What costs workers."""
 
 GENTLE = (
@@ -23,11 +23,17 @@ GENTLE = (
     "pause",
     "cancel",
     "set_clock",
+    "half_open",
+    "kill_master_at",
+    "usurp",
 )
 """What costs nobody a worker, if it does not last too long."""
 
 FAULTS = GENTLE + LOSSES
 """What may happen beside the work itself."""
+
+CRASHES = ("kill_master_at", "kill_node_at")
+"""Daemons are killed at steps that chance decides; in some runs at one after the other."""
 
 COMMON = ("cut", "kill_worker", "cancel", "pause")
 """One of these is in most runs with several kinds."""
@@ -73,6 +79,9 @@ class Plan(msgspec.Struct, frozen=True):
     longest_root: float
     following: float
     """The share of instances that run where others ran."""
+    masters_pace: float
+    """Its timers take so much of what was asked for."""
+    nodes_pace: float
     limited: float
     """The share of those that may not take long."""
 
@@ -92,7 +101,9 @@ def plan(seed: int) -> Plan:
         faults = {}
     elif is_gentle:
         faults = dict.fromkeys(random.sample(GENTLE, random.randint(1, 4)), 0.05)
-    elif style < 0.55:
+    elif style < 0.45:
+        faults = dict.fromkeys(CRASHES, 0.2) | {random.choice(COMMON): 0.05}
+    elif style < 0.6:
         faults = {random.choice(FAULTS): random.choice([0.05, 0.2, 0.5])}
     else:
         chosen = {*random.sample(FAULTS, random.randint(2, 8)), *random.sample(COMMON, 1)}
@@ -118,5 +129,7 @@ def plan(seed: int) -> Plan:
         longest_unit=random.choice([0.01, 0.5, 3.0]),
         longest_root=random.choice([1.0, 20.0]),
         following=random.choice([0.0, 0.2, 0.4]),
+        masters_pace=random.choice([1.0, 1.0, 0.6, 1.3]),
+        nodes_pace=random.choice([1.0, 1.0, 0.6, 1.3]),
         limited=random.choice([0.0, 0.2, 0.5]),
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import WorkerExit
@@ -129,10 +130,16 @@ class ProgrammedWorker(ScriptedWorker):
     """A worker that does the work of its instance by itself."""
 
     def __init__(
-        self, names: list[str], works: Works, random: Random, diary: Diary, clock: Clock, *arguments: Any
+        self,
+        pool: ProgrammedWorkers,
+        works: Works,
+        random: Random,
+        diary: Diary,
+        clock: Clock,
+        *arguments: Any,
     ) -> None:
         super().__init__(clock, *arguments)
-        self._names = names
+        self._pool = pool
         self.works = works
         self.random = random
         self.diary = diary
@@ -160,6 +167,12 @@ class ProgrammedWorker(ScriptedWorker):
         for each in given:
             self.later(HEARS_S, self._take, each)
 
+    def exits(self, ending: WorkerExit) -> None:
+        """It is gone, and its node hears of it."""
+        if not self.is_gone:
+            self._pool.passed("loses a worker")
+        super().exits(ending)
+
     def later(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
         """Do something after a while, if it is still there."""
 
@@ -174,12 +187,12 @@ class ProgrammedWorker(ScriptedWorker):
             case [frames.RUN, name, instance, task_key, *_]:
                 self.name, self.instance = name, instance
                 self.diary.roots[instance] += 1
-                self._names.append(name)
+                self._pool.names.append(name)
                 if task_key != SESSION_TASK:
                     self.later(0.01, self._begin_root)
             case [frames.SERVE, name, instance, *_]:
                 self.name, self.instance, self._is_serving = name, instance, True
-                self._names.append(name)
+                self._pool.names.append(name)
                 self.later(0.01, self.says, frames.READY)
             case [frames.MORE, part]:
                 self._more += part
@@ -300,16 +313,29 @@ class ProgrammedWorker(ScriptedWorker):
 class ProgrammedWorkers(ScriptedWorkers):
     """Where a simulated node takes its workers from."""
 
-    def __init__(self, works: Works, random: Random, diary: Diary, clock: Clock) -> None:
+    def __init__(
+        self, works: Works, random: Random, diary: Diary, clock: Clock, passed: Callable[[str], None]
+    ) -> None:
         super().__init__(clock)
         self.names: list[str] = []
         """Of all workers that there were."""
         self._works = works
         self._random = random
         self._diary = diary
+        self.passed = passed
+
+    async def take(self, *arguments: Any, **named: Any) -> ScriptedWorker:
+        """A worker; none comes once the node is dead."""
+        self.passed("takes a worker")
+        worker = await super().take(*arguments, **named)
+        self.passed("took a worker")
+        if worker.is_gone:
+            await Deferred()
+        return worker
 
     def _make(self, *arguments: Any) -> ProgrammedWorker:
-        return ProgrammedWorker(self.names, self._works, self._random, self._diary, self._clock, *arguments)
+        about = (self._works, self._random, self._diary, self._clock)
+        return ProgrammedWorker(self, *about, *arguments)
 
     def living(self) -> list[ProgrammedWorker]:
         """Those that are there and at work."""

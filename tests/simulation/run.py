@@ -35,6 +35,8 @@ class Verdict(msgspec.Struct, frozen=True):
     simulated_s: float
     units: int
     """How often a unit began."""
+    crashed: tuple[str, ...] = ()
+    """The steps at which a daemon was killed."""
     broken: str = ""
     trace: tuple[str, ...] = ()
 
@@ -77,6 +79,7 @@ def run(seed: int, is_traced: bool = False, modes: tuple[str, ...] = MODES) -> V
             cluster.highest,
             cluster.clock.seconds(),
             sum(cluster.diary.begun.values()),
+            tuple(cluster.steps.crashed),
             broken,
             tuple(trail.lines),
         )
