@@ -38,7 +38,7 @@ class Side:
         self.lost: list[str] = []
         self.transport = Transport()
         self.bulk = BulkConnection(is_client, self.open_stream, self.become_ready, self.lost.append)
-        self.bulk.makeConnection(self.transport)  # type: ignore[arg-type]  # only what is used of a transport
+        self.bulk.makeConnection(self.transport)
 
     def open_stream(self, kind: str, detail: str) -> RecordingSink:
         if kind == "refused":

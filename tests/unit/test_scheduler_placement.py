@@ -149,7 +149,7 @@ def test_policies_choose_what_naive_ones_do(name: str, changes: list[tuple[int, 
             if node not in here:
                 here.append(node)
             node.latest = step * 7 % 23
-            node.holders = dict.fromkeys(range(load))  # type: ignore[arg-type]  # only their number counts
+            node.holders = dict.fromkeys(range(load))
             policy.put(node)
         assert {node.id for node in here} == set(policy.nodes())
         chosen = policy.choose()
@@ -191,7 +191,7 @@ def test_the_tree_of_weights_finds_what_a_scan_finds(loads: list[int], number: f
     nodes = []
     for place, load in enumerate(loads):
         node = ready_node(place + 1, 10)
-        node.holders = dict.fromkeys(range(load))  # type: ignore[arg-type]  # only their number counts
+        node.holders = dict.fromkeys(range(load))
         policy.put(node)
         nodes.append(node)
     left = int(policy._total * number)

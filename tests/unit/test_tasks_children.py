@@ -37,7 +37,7 @@ class Steps(ParallelTask):
         self.set_subtask(Step, "unit")
         self.found: list[Any] = []
 
-    def datasource(self, data: int = 2) -> Any:  # type: ignore[override]
+    def datasource(self, data: int = 2) -> Any:
         return range(data)
 
     def work_unit_complete(self, data: Any, results: Any) -> None:

@@ -20,7 +20,7 @@ class Squares(ParallelTask):
         self.set_subtask(Double)
         self.sum = 0
 
-    def datasource(self, data: int) -> Any:  # type: ignore[override]
+    def datasource(self, data: int) -> Any:
         return range(data)
 
     def work_unit_complete(self, data: Any, results: Any) -> None:

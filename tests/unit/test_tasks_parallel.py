@@ -42,7 +42,7 @@ def test_a_method_as_datasource_gets_the_arguments() -> None:
     """By name, as work would."""
 
     class Counted(Echoes):
-        def datasource(self, first: int, count: int = 2) -> Iterator[int]:  # type: ignore[override]
+        def datasource(self, first: int, count: int = 2) -> Iterator[int]:
             yield from range(first, first + count)
 
     assert Counted().start({"first": 5}) == [5, 6]
@@ -66,7 +66,7 @@ def test_arguments_that_a_method_does_not_take_are_refused() -> None:
     """As those of work are."""
 
     class Fixed(Echoes):
-        def datasource(self) -> list[int]:  # type: ignore[override]
+        def datasource(self) -> list[int]:
             return [1]
 
     task = Fixed()

@@ -122,7 +122,7 @@ def test_a_datasource_that_raises_fails_the_task() -> None:
 def test_a_type_error_of_a_datasource_is_no_word_about_arguments() -> None:
     """It is told as what it is, with the code of a failure."""
     with pytest.raises(DatasourceFailed, match=r"failed at item 1: TypeError: .* 'NoneType'") as caught:
-        run(map(int, ["0", None]))  # type: ignore[list-item]
+        run(map(int, ["0", None]))
     assert caught.value.code == "failed"
 
 

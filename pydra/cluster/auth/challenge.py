@@ -64,7 +64,7 @@ def sign(private_pem: bytes, transcript: bytes) -> bytes:
     `ConfigError` if there is no RSA private key in it.
     """
     from Crypto.Hash import SHA256  # noqa: PLC0415 - clients load this module, and most never log in
-    from Crypto.Signature import pss  # noqa: PLC0415
+    from Crypto.Signature import pss  # noqa: PLC0415 - as above
 
     key = _loaded(private_block(private_pem))
     if not key.has_private():
@@ -76,7 +76,7 @@ def sign(private_pem: bytes, transcript: bytes) -> bytes:
 def verify(public_pem: bytes, transcript: bytes, signature: bytes) -> bool:
     """True if the holder of the key signed exactly this transcript."""
     from Crypto.Hash import SHA256  # noqa: PLC0415 - as above
-    from Crypto.Signature import pss  # noqa: PLC0415
+    from Crypto.Signature import pss  # noqa: PLC0415 - as above
 
     try:
         pss.new(_loaded(public_pem), salt_bytes=_SALT_SIZE).verify(SHA256.new(transcript), signature)

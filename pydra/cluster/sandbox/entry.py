@@ -215,7 +215,7 @@ def _enter_as_root(
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     executable = f"{places.python}/{places.executable}" if places.python else places.executable
     # Without site: the environment is exactly what the first start had, in the same order.
-    os.execve(executable, [executable, "-S", "-s", "-P", "-m", module, *argv], environment)  # noqa: S606
+    os.execve(executable, [executable, "-S", "-s", "-P", "-m", module, *argv], environment)  # noqa: S606 - this program anew
 
 
 def make_view(chosen: Configuration, directories: Mapping[str, Path]) -> tuple[Configuration, dict[str, str]]:

@@ -279,7 +279,7 @@ def describe_package(
 ) -> NoReturn:
     """Answer a DESCRIBE and end the process."""
     _, package, version, *rest = frame
-    told = Describer(channel, packages, str(package), *rest).describe()  # type: ignore[arg-type]
+    told = Describer(channel, packages, str(package), *rest).describe()  # type: ignore[arg-type]  # the daemon's own
     answer = {"package": package, "version": version, **told, "described": clock()}
     send_answer(channel, [DESCRIBED], msgpack.packb(answer, use_bin_type=True))
     os._exit(0)

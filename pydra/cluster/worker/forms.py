@@ -168,7 +168,7 @@ def _is_exact(bound: object) -> bool:
     decimal = import_module("decimal")
     if type(bound) not in (int, float, decimal.Decimal):
         return False
-    return bool(decimal.Decimal(repr(float(bound))) == decimal.Decimal(str(bound)))  # type: ignore[arg-type]
+    return bool(decimal.Decimal(repr(float(bound))) == decimal.Decimal(str(bound)))  # type: ignore[arg-type]  # a number, as was seen
 
 
 def _number(bound: object) -> float | None:

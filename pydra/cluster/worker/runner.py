@@ -142,7 +142,7 @@ class Runner:
         self._is_open = True
         os.register_at_fork(after_in_child=self._forked)
         self._output.install()
-        open_package(self._packages, package, dependencies)  # type: ignore[arg-type]
+        open_package(self._packages, package, dependencies)  # type: ignore[arg-type]  # from the daemon
 
     def _work(
         self, surroundings: Surroundings, task_key: str, package: str, args: bytearray

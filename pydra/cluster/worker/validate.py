@@ -38,7 +38,7 @@ class Validations:
             if not isinstance(data, dict):
                 raise CodeFault("The arguments are not a map of names to values.")
             if self._opened != package:
-                open_package(self._packages, str(package), rest[0] if rest else ())  # type: ignore[arg-type]
+                open_package(self._packages, str(package), rest[0] if rest else ())  # type: ignore[arg-type]  # the daemon's own frame
                 self._opened = str(package)
             form_class = form_of(load_class(str(package), str(task_key)), str(package))
             cleaned, errors = (data, {}) if form_class is None else validated(form_class, data)
@@ -76,4 +76,4 @@ def validated(form_class: Any, data: dict[object, object]) -> tuple[dict[str, ob
 
 def _listed(messages: object) -> list[object]:
     """The messages of a field: Django's own kind of list, one text, or any list."""
-    return [messages] if isinstance(messages, str) else list(messages)  # type: ignore[call-overload]
+    return [messages] if isinstance(messages, str) else list(messages)  # type: ignore[call-overload]  # else it is the form's fault
