@@ -147,6 +147,12 @@ SUSPECT_S = 15.0
 # Default: 60.0.
 LEASE_S = 60.0
 
+# Seconds without an answer of the master after which a node ends what is exclusive, and seconds of silence of
+# a node after which that is taken to be ended and queued again. Every daemon must have the same two: above
+# HEARTBEAT_S, and the second well above the first. Defaults: 30.0 and 45.0.
+EXCLUSIVE_STOP_S = 30.0
+EXCLUSIVE_LEASE_S = 45.0
+
 # Seconds that a task has between being asked to stop and being killed. Default: 10.0.
 STOP_GRACE_S = 10.0
 

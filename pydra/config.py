@@ -107,6 +107,8 @@ class Settings(msgspec.Struct, frozen=True):
     HEARTBEAT_S: Seconds = 5.0
     SUSPECT_S: Seconds = 15.0
     LEASE_S: Seconds = 60.0
+    EXCLUSIVE_STOP_S: Seconds = 30.0
+    EXCLUSIVE_LEASE_S: Seconds = 45.0
     STOP_GRACE_S: Seconds = 10.0
     ORPHAN_GRACE_S: Seconds = 600.0
     SESSION_GRACE_S: Seconds = 60.0
@@ -362,7 +364,9 @@ def _check_together(values: Mapping[str, typing.Any], given: Mapping[str, _Given
     def told(names: Iterable[str]) -> str:
         return ", ".join(given[name].origin if name in given else f"{name} (default)" for name in names)
 
-    for smaller, larger in itertools.pairwise(("HEARTBEAT_S", "SUSPECT_S", "LEASE_S")):
+    order = itertools.pairwise(("HEARTBEAT_S", "SUSPECT_S", "LEASE_S"))
+    exclusive = itertools.pairwise(("HEARTBEAT_S", "EXCLUSIVE_STOP_S", "EXCLUSIVE_LEASE_S"))
+    for smaller, larger in (*order, *exclusive):
         if value(smaller) >= value(larger):
             faults.append(
                 f"{told((smaller, larger))}: {value(smaller)} and {value(larger)}; "

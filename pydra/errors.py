@@ -22,6 +22,7 @@ The whole error tree.
     │   ├── TaskTerminated
     │   ├── TaskNotFoundException
     │   ├── WorkerDied
+    │   ├── TaskLost
     │   ├── LimitExceeded
     │   ├── DependencyFailed
     │   └── LoadError
@@ -168,6 +169,17 @@ class WorkerDied(TaskError):
     """The worker process ended before the task did."""
 
     code = "worker_died"
+
+
+class TaskLost(TaskError):
+    """The task was lost and is never run again."""
+
+    code = "lost"
+
+    @classmethod
+    def because(cls, reason: str) -> str:
+        """The message, with the reason."""
+        return f"was lost and is never run again: {reason}"
 
 
 class LimitExceeded(TaskError):

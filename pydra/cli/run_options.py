@@ -74,6 +74,12 @@ _OPTIONS = (
     ),
     click.option("--retries", type=int, help="How often it is run again if it fails."),
     click.option("--retry-delay", type=Seconds(), help="Seconds before the first retry; they double."),
+    click.option(
+        "--retry",
+        type=click.Choice(["lost", "never"]),
+        help="When it is run again: if its worker or node was lost, or never.  [default: as the task says]",
+    ),
+    click.option("--exclusive", is_flag=True, help="Never have two attempts of it alive at the same time."),
     click.option("--after", type=Numbers(), help="Run when all of these have ended."),
     click.option("--after-any", type=Numbers(), help="Run when one of these has ended."),
     click.option("--follow", type=Numbers(), help="Run when all of these have ended, on their node."),
@@ -115,6 +121,8 @@ _NAMES = (
     "time_limit",
     "retries",
     "retry_delay",
+    "retry",
+    "exclusive",
     "after",
     "after_any",
     "follow",
@@ -134,8 +142,8 @@ def _options(
     """What was given of the options."""
     options: dict[str, object] = {
         name: given[name]
-        for name in ("priority", "time_limit", "retries", "retry_delay")
-        if given[name] is not None
+        for name in ("priority", "time_limit", "retries", "retry_delay", "retry", "exclusive")
+        if given[name] is not None and given[name] is not False
     }
     for name in ("after", "follow"):
         every, some = given[name], given[f"{name}_any"]

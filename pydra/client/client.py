@@ -50,8 +50,9 @@ class Client:
         Queue the task; when this returns, the master has recorded the instance.
 
         ``options`` say how it is run: ``priority``, ``time_limit``, ``retries``, ``retry_delay``,
-        ``resources``, ``labels``, and ``after`` and ``follow``, each of which takes an instance or its id, a
-        list of them, or a mapping with ``instances``, ``mode``, ``success`` and ``failure``.
+        ``retry`` (``"never"`` for at most once), ``exclusive``, ``resources``, ``labels``, and ``after`` and
+        ``follow``, each of which takes an instance or its id, a list of them, or a mapping with
+        ``instances``, ``mode``, ``success`` and ``failure``.
         `InvalidParameters` says which arguments the task's form refuses, and which options cannot be.
         """
         wanted = {"options": _plain(options)} if options else {}

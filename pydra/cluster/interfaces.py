@@ -101,6 +101,10 @@ class Store(Protocol):
         """What the client of a session submitted and did not end, by branch and index."""
         ...
 
+    async def running_units(self) -> list[UnitRow]:
+        """What has a guarantee and was begun, of all instances that are not final; by instance."""
+        ...
+
     async def unit_counts(self, instance: InstanceId) -> UnitCounts:
         """How many units of an instance the store has."""
         ...
@@ -368,9 +372,18 @@ class Units(Protocol):
     """
 
     def ask(
-        self, branch: str, indexes: Sequence[int], args: Sequence[bytes], time_limit: float = 0.0
+        self,
+        branch: str,
+        indexes: Sequence[int],
+        args: Sequence[bytes],
+        time_limit: float = 0.0,
+        guarantee: int = 0,
     ) -> None:
-        """Want units of a branch run; ``args`` is the MessagePack of the arguments of each."""
+        """
+        Want units of a branch run; ``args`` is the MessagePack of the arguments of each.
+
+        ``guarantee`` is the number of a ``pydra.model.options.Guarantee``.
+        """
         ...
 
     def answers(self, timeout: float | None = None) -> Sequence[Answered]:

@@ -17,6 +17,7 @@ import msgspec
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance, Payload
 from pydra.model.node import Node
+from pydra.model.options import Guarantee
 from pydra.model.package import PackageDescription
 from pydra.model.status import Status
 
@@ -88,12 +89,30 @@ class InsertUnits(msgspec.Struct, frozen=True):
     digests: bytes
 
 
+class StartUnit(msgspec.Struct, frozen=True):
+    """
+    A unit with a guarantee runs: from now on only what comes of this attempt (of a batch) is recorded.
+
+    What is recorded as complete with the same digest stays as it is. An instance that is final takes none.
+    """
+
+    instance: InstanceId
+    branch: str
+    index: int
+    digest: bytes
+    guarantee: Guarantee
+    attempt: Attempt
+    worker: Attempt
+    node: NodeId
+
+
 class RecordUnits(msgspec.Struct, frozen=True):
     """
     How units of one batch ended: positions in ``failures`` failed, the others are complete.
 
     The result of a position is inline in ``results``, unless ``blobs`` names it. What is recorded as complete
-    with the same digest stays as it is. An instance that is final takes none.
+    with the same digest stays as it is, and so does what is RUNNING as another attempt. An instance that is
+    final takes none.
     """
 
     instance: InstanceId
@@ -139,6 +158,7 @@ Change = (
     | RetryInstance
     | FinishInstance
     | InsertUnits
+    | StartUnit
     | RecordUnits
     | MarkPaused
     | PutNode

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from enum import IntFlag
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -38,6 +39,22 @@ LONGEST_RETRY_DELAY_S = 86_400.0
 LONGEST_LIMIT_S = 31_536_000.0
 
 MOST_RETRIES = 1000
+
+Retry = Literal["lost", "never"]
+"""When an attempt that was lost is run again: if it was lost (up to the poison limit), or never."""
+
+RETRY_LOST: Retry = "lost"
+RETRY_NEVER: Retry = "never"
+
+
+class Guarantee(IntFlag):
+    """What is promised of the attempts of a unit beside that there is one; the numbers cross the wire."""
+
+    NONE = 0
+    ONCE = 1
+    """It is run at most once: what is lost has failed."""
+    EXCLUSIVE = 2
+    """No two attempts of it are alive at the same time."""
 
 
 class Dependency(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,6 +90,16 @@ class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """What has to end before it may run."""
     follow: Dependency | None = None
     """As ``after``, and it runs only where those ran: on a node of all of them, or of one of them."""
+    retry: Retry = RETRY_LOST
+    """``never``: it and its units are run at most once; then there are no ``retries``."""
+    exclusive: bool = False
+    """No two attempts of it, nor of one of its units, are alive at the same time."""
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What ``retry`` and ``exclusive`` ask for."""
+        once = Guarantee.ONCE if self.retry == RETRY_NEVER else Guarantee.NONE
+        return once | Guarantee.EXCLUSIVE if self.exclusive else once
 
     def delay_s(self, retry: int) -> float:
         """Seconds to wait before a retry, counted from 0."""

@@ -9,7 +9,14 @@ import msgspec
 from msgspec import Meta
 
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
-from pydra.model.options import LONGEST_LIMIT_S, LONGEST_RETRY_DELAY_S, MOST_RETRIES, RETRY_DELAY_S
+from pydra.model.options import (
+    LONGEST_LIMIT_S,
+    LONGEST_RETRY_DELAY_S,
+    MOST_RETRIES,
+    RETRY_DELAY_S,
+    RETRY_LOST,
+    Retry,
+)
 
 
 class FormField(msgspec.Struct, frozen=True):
@@ -58,6 +65,11 @@ class TaskDescription(msgspec.Struct, frozen=True):
     """Of an instance that asks for none; 0 is no limit. The next two are like that."""
     retries: Annotated[int, Meta(ge=0, le=MOST_RETRIES)] = 0
     retry_delay: Annotated[float, Meta(ge=0, le=LONGEST_RETRY_DELAY_S)] = RETRY_DELAY_S
+    retry: Retry = RETRY_LOST
+    """Of any instance; who submits one may ask for more than the task, and not for less. So is the next."""
+    exclusive: bool = False
+    unit_retries: int = 0
+    """How many more times it runs a unit that failed."""
 
 
 class FileError(msgspec.Struct, frozen=True):

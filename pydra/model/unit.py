@@ -14,6 +14,7 @@ import msgspec
 
 from pydra.model.ids import Attempt, InstanceId, NodeId, TaskKey
 from pydra.model.instance import Failure, Payload
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 
 SESSION_TASK = TaskKey("pydra.session")
@@ -36,7 +37,11 @@ OUTSTANDING_BYTES = 64 * 1024 * 1024
 
 
 class UnitRow(msgspec.Struct, frozen=True):
-    """A unit as the store has it: COMPLETE or FAILED, or QUEUED if a session's client submitted it."""
+    """
+    A unit as the store has it: COMPLETE or FAILED, or QUEUED if a session's client submitted it.
+
+    One with a guarantee is RUNNING from before it is sent to its end.
+    """
 
     instance: InstanceId
     branch: str
@@ -52,6 +57,10 @@ class UnitRow(msgspec.Struct, frozen=True):
     node: NodeId | None = None
     ended: float | None = None
     """UTC seconds."""
+    worker: Attempt | None = None
+    """Of a RUNNING one: the worker that it was given to."""
+    guarantee: Guarantee = Guarantee.NONE
+    """Of a RUNNING one."""
 
 
 class UnitPlace(msgspec.Struct, frozen=True):
@@ -67,6 +76,7 @@ class UnitCounts(msgspec.Struct, frozen=True):
     complete: int = 0
     failed: int = 0
     queued: int = 0
+    """Without an end; those that run are among them."""
 
 
 def unit_path(instance: InstanceId, branch: str, index: int) -> str:

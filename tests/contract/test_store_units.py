@@ -19,9 +19,11 @@ from pydra.model.changes import (
     RecordUnits,
     RequeueInstance,
     StartAttempt,
+    StartUnit,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Failure, Payload
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import BRANCH_LIMIT, UnitCounts, UnitPlace, UnitRow
 from tests.support.instances import WORKER, attempt, queued_instance
@@ -284,3 +286,89 @@ def test_a_pause_is_over_as_it_began(bench: Bench) -> None:
     assert Status.QUEUED is paused_and_resumed(3, start(3), lost[3])
     assert Status.QUEUED is paused_and_resumed(4, start(4), meanwhile=[lost[4]])
     assert [1, 2, 3, 4] == [instance.id for instance in bench.result(bench.store.unfinished())]
+
+
+def start(index: int, number: int = 9, seed: int = 0, branch: str = "Sub") -> StartUnit:
+    """A unit with a guarantee is given out as the batch of this number."""
+    batch, worker = Attempt(2, number), Attempt(2, number - 1)
+    guarantee = Guarantee.ONCE | Guarantee.EXCLUSIVE
+    return StartUnit(ONE, branch, index, digest(index + seed), guarantee, batch, worker, NodeId(3))
+
+
+def begun(index: int, number: int = 9, seed: int = 0) -> UnitRow:
+    """What there is to be of such a unit."""
+    return UnitRow(
+        *(ONE, "Sub", index, Status.RUNNING, digest(index + seed)),
+        attempt=Attempt(2, number),
+        node=NodeId(3),
+        worker=Attempt(2, number - 1),
+        guarantee=Guarantee.ONCE | Guarantee.EXCLUSIVE,
+    )
+
+
+def test_begun_units_come_back_as_they_were(running: Bench) -> None:
+    """A unit with a guarantee is there from its begin, as one that did not end, until it has."""
+    assert [Committed(True, ONE)] * 2 == running.commit(start(0), start(2**63 - 1))
+    assert [begun(0), begun(2**63 - 1)] == units(running) == running.result(running.store.running_units())
+    assert [] == running.result(running.store.queued_units(ONE))
+    assert UnitCounts(0, 0, 2) == running.result(running.store.unit_counts(ONE))
+    running.commit(record([0]), record([2**63 - 1], failures={0: FAILURE}))
+    assert [complete(0), failed(2**63 - 1)] == units(running)
+    assert [] == running.result(running.store.running_units())
+
+
+def test_only_its_own_attempt_ends_a_begun_unit(running: Bench) -> None:
+    """What another attempt tells changes nothing, whatever its arguments were."""
+    running.commit(start(0, number=9))
+    running.commit(record([0], number=8), record([0], number=10), record([0], seed=5, number=7))
+    running.commit(record([0, 1], number=8, failures={0: FAILURE}))
+    assert [begun(0), complete(1, number=8)] == units(running)
+    running.commit(record([0], number=9))
+    assert [complete(0, number=9), complete(1, number=8)] == units(running)
+
+
+def test_a_unit_is_begun_again(running: Bench) -> None:
+    """One that was given out again has the later attempt; so has one with other arguments."""
+    running.commit(submit([0, 1]), start(0, number=5))
+    running.commit(start(0, number=7))
+    assert [begun(0, number=7), queued(1)] == units(running)
+    running.commit(record([0], number=7), start(0, number=9))
+    assert [complete(0, number=7), queued(1)] == units(running)
+    running.commit(start(0, number=11, seed=3))
+    assert [begun(0, number=11, seed=3), queued(1)] == units(running)
+
+
+def test_a_begun_unit_is_not_queued_again(running: Bench) -> None:
+    """A submission that comes late does not change what was begun."""
+    running.commit(start(0))
+    running.commit(submit([0, 1]))
+    assert [begun(0), queued(1)] == units(running)
+
+
+def test_begun_units_of_all_instances(running: Bench) -> None:
+    """They are found for all instances that are not final; what is final takes none."""
+    two = InstanceId(2)
+    running.commit(
+        InsertInstance(queued_instance(2)), StartAttempt(two, attempt(), NodeId(7), WORKER, 1.0), start(4)
+    )
+    running.commit(msgspec.structs.replace(start(3), instance=two))
+    found = running.result(running.store.running_units())
+    assert [(ONE, 4), (two, 3)] == [(row.instance, row.index) for row in found]
+    running.commit(FinishInstance(two, attempt(), Status.CANCELLED, 3.0))
+    assert [Committed(False, two)] == running.commit(msgspec.structs.replace(start(5), instance=two))
+    assert [begun(4)] == running.result(running.store.running_units())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        msgspec.structs.replace(start(0), digest=b"short"),
+        msgspec.structs.replace(start(0), branch="x" * (BRANCH_LIMIT + 1)),
+        start(2**63),
+    ],
+)
+def test_what_cannot_be_begun(running: Bench, change: StartUnit) -> None:
+    """A change that is none is refused, and nothing with it is made."""
+    with pytest.raises(StoreError):
+        running.commit(start(1), change)
+    assert [] == units(running)

@@ -70,6 +70,7 @@ class SimulatedMaster(LinkBench):
             number: MastersEnd(self, self.make_link(node_record(number))) for number in cluster.numbers
         }
         self.dispatcher._send = self._send_to
+        self.dispatcher._heard = lambda node: self.link_to(node).heard
         self.watch = Watch(cluster.store, self.scheduler, cluster.clock.seconds(), cluster.faults.append)
         self._feed = self.scheduler.feed
         self.scheduler.feed = self._watched_feed  # type: ignore[method-assign]
@@ -93,7 +94,8 @@ class SimulatedMaster(LinkBench):
             self.uses.keep(sha256)
         unfinished = await self.store.unfinished()
         past = await past_of(self.store, unfinished)
-        self.dispatcher.restore(unfinished, past, [NodeId(number) for number in self.ends])
+        begun = await self.store.running_units()
+        self.dispatcher.restore(unfinished, past, [NodeId(number) for number in self.ends], begun)
         await self.dispatcher.units.restore()
         await self.sessions.restore()
 
@@ -133,9 +135,13 @@ class SimulatedMaster(LinkBench):
         if not self.is_dead:
             self._cluster.trail.note(f"to node {node}", msgspec.msgpack.encode(message))
             self.watch.sent(message)
-            link = self.ends[node].link_user
-            assert isinstance(link, NodeLink)
-            link.send(message)
+            self.link_to(node).send(message)
+
+    def link_to(self, node: NodeId) -> NodeLink:
+        """The end of the link to a node."""
+        link = self.ends[node].link_user
+        assert isinstance(link, NodeLink)
+        return link
 
     def publish(self, event: Event) -> int:
         """Events are part of the trail."""

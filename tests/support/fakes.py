@@ -24,6 +24,7 @@ from pydra.model.changes import (
     RequeueInstance,
     RetryInstance,
     StartAttempt,
+    StartUnit,
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion, TaskKey
 from pydra.model.instance import Ended, Instance
@@ -99,7 +100,7 @@ class MemoryStore:
         match change:
             case InsertInstance(instance):
                 return self._insert(instance)
-            case InsertUnits() | RecordUnits():
+            case InsertUnits() | StartUnit() | RecordUnits():
                 return self._change_units(change)
             case PutNode(node):
                 self._nodes[node.id] = node
@@ -124,7 +125,7 @@ class MemoryStore:
         self._instances[instance.id] = instance
         return Committed(True, instance.id)
 
-    def _change_units(self, change: InsertUnits | RecordUnits) -> Committed:
+    def _change_units(self, change: InsertUnits | StartUnit | RecordUnits) -> Committed:
         instance = self._instances.get(change.instance)
         takes_units = instance is not None and not instance.status.is_final
         if takes_units:
@@ -228,6 +229,10 @@ class MemoryStore:
     async def queued_units(self, instance: InstanceId) -> list[UnitRow]:
         """What the client of a session submitted and did not end, by branch and index."""
         return self._units.queued(instance)
+
+    async def running_units(self) -> list[UnitRow]:
+        """What has a guarantee and was begun, of all instances that are not final; by instance."""
+        return self._units.running([each.id for each in await self.unfinished()])
 
     async def unit_counts(self, instance: InstanceId) -> UnitCounts:
         """How many units of an instance the store has."""

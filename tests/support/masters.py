@@ -55,6 +55,7 @@ class Heart:
             self.publish,
             self.fatal.append,
             self.uses,
+            lambda node: 0,
         )
 
     async def remove_blob(self, sha256: str) -> None:

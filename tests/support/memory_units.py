@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from pydra.errors import StoreError
-from pydra.model.changes import InsertUnits, RecordUnits
+from pydra.model.changes import InsertUnits, RecordUnits, StartUnit
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Payload
 from pydra.model.status import Status
@@ -36,7 +36,7 @@ class MemoryUnits:
                 rows[index] = row
         self._before.clear()
 
-    def apply(self, change: InsertUnits | RecordUnits) -> None:
+    def apply(self, change: InsertUnits | StartUnit | RecordUnits) -> None:
         """Make a change of an instance that takes units; `StoreError` if it cannot be made."""
         _check(change)
         rows = self._rows.setdefault(change.instance, {}).setdefault(change.branch, {})
@@ -76,7 +76,13 @@ class MemoryUnits:
     def counts(self, instance: InstanceId) -> UnitCounts:
         """How many there are, by status."""
         found = [row.status for row in self._of(instance)]
-        return UnitCounts(*(found.count(each) for each in (Status.COMPLETE, Status.FAILED, Status.QUEUED)))
+        complete, failed = found.count(Status.COMPLETE), found.count(Status.FAILED)
+        return UnitCounts(complete, failed, len(found) - complete - failed)
+
+    def running(self, instances: Collection[InstanceId]) -> list[UnitRow]:
+        """Those that were begun and did not end, by instance."""
+        found = [row for instance in sorted(instances) for row in self._of(instance)]
+        return [row for row in found if row.status is Status.RUNNING]
 
     def blobs(self) -> set[str]:
         """The names of the results that are not inline."""
@@ -89,22 +95,41 @@ class MemoryUnits:
                 yield rows[index]
 
 
-def _check(change: InsertUnits | RecordUnits) -> None:
-    payloads = change.args if isinstance(change, InsertUnits) else change.results
-    count = len(change.indexes)
+def _check(change: InsertUnits | StartUnit | RecordUnits) -> None:
+    indexes, digests, payloads = _columns(change)
+    count = len(indexes)
     is_right = (
-        len(change.digests) == DIGEST_SIZE * count
+        len(digests) == DIGEST_SIZE * count
         and len(payloads) == count
         and len(change.branch) <= BRANCH_LIMIT
         and not any("\ud800" <= letter <= "\udfff" for letter in change.branch)
-        and all(-(2**63) <= index < 2**63 for index in change.indexes)
+        and all(-(2**63) <= index < 2**63 for index in indexes)
     )
     if not is_right:
         raise StoreError("The store refused, nothing was changed: these are no units.")
 
 
-def _given(change: InsertUnits | RecordUnits) -> Iterator[UnitRow]:
+def _columns(change: InsertUnits | StartUnit | RecordUnits) -> tuple[Sequence[int], bytes, Sequence[bytes]]:
+    match change:
+        case StartUnit(index=index, digest=digest):
+            return [index], digest, [b""]
+        case InsertUnits(indexes=indexes, args=args):
+            return indexes, change.digests, args
+        case RecordUnits(indexes=indexes, results=results):
+            return indexes, change.digests, results
+
+
+def _given(change: InsertUnits | StartUnit | RecordUnits) -> Iterator[UnitRow]:
     """The rows as they would be new."""
+    if isinstance(change, StartUnit):
+        yield UnitRow(
+            *(change.instance, change.branch, change.index, Status.RUNNING, change.digest),
+            attempt=change.attempt,
+            node=change.node,
+            worker=change.worker,
+            guarantee=change.guarantee,
+        )
+        return
     for at, index in enumerate(change.indexes):
         instance, branch = change.instance, change.branch
         digest = change.digests[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE]
@@ -127,6 +152,8 @@ def _given(change: InsertUnits | RecordUnits) -> Iterator[UnitRow]:
 
 
 def _gives_way(known: UnitRow, row: UnitRow) -> bool:
+    if known.status is Status.RUNNING and row.status.is_final and known.attempt != row.attempt:
+        return False
     if known.digest != row.digest:
         return True
     return row.status is not Status.QUEUED and known.status is not Status.COMPLETE

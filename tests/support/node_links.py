@@ -16,7 +16,7 @@ from pydra.cluster.master.logs.task_logs import TaskLogs
 from pydra.cluster.master.node_link import NodeLink, Surroundings
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
-from pydra.cluster.wire.messages import PROTOCOL, NodeHello, ToMaster, ToNode, UnitLog
+from pydra.cluster.wire.messages import PROTOCOL, Heartbeat, NodeHello, ToMaster, ToNode, UnitLog
 from pydra.errors import NotFound
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
 from pydra.model.instance import LogLine
@@ -47,6 +47,24 @@ class TwoPieces:
         yield version.encode()
 
 
+class NodePeer(Peer):
+    """Keeps apart the numbers of its hellos and heartbeats that the master answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[int] = []
+
+    def take(self) -> list[Any]:
+        """The messages since the last time, but for answers."""
+        others = []
+        for message in super().take():
+            if isinstance(message, Heartbeat) and message.answers is not None:
+                self.answers.append(message.answers)
+            else:
+                others.append(message)
+        return others
+
+
 class LinkBench(Heart):
     """``node`` is played by the test; what the master says to it is in ``node.take()`` after ``settle``."""
 
@@ -60,7 +78,8 @@ class LinkBench(Heart):
         self.record = node_record(1)
         self.link = self.make_link(self.record)
         self.dispatcher._send = lambda node, message: self.link.send(message)
-        self.node = Peer()
+        self.dispatcher._heard = lambda node: self.link.heard
+        self.node = NodePeer()
         self.cable = Cable(self.link, self.node)
 
     def make_link(self, record: Node) -> NodeLink:

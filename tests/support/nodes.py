@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 
 from pydra.cluster.node.askers import Askers
 from pydra.cluster.node.delivery import Delivery
+from pydra.cluster.node.exclusive import ExclusiveLeases
 from pydra.cluster.node.hired_workers import HiredWorkers
 from pydra.cluster.node.journal import Journal
 from pydra.cluster.node.journal_writer import JournalWriter
@@ -49,6 +50,7 @@ from tests.support.workers import ScriptedWorker, ScriptedWorkers
 INFORMATION = NodeInformation(2, 4096, 2048, 150, "none", "0.1.0", "3.11.7", "Linux")
 WALL_TIME = 1_700_000_000.0
 HEARTBEAT_S = 5.0
+EXCLUSIVE_STOP_S = 30.0
 ORPHAN_GRACE_S = 600.0
 LOG_LIMIT = 1_000_000
 CACHE_LIMIT = 1_000_000
@@ -148,9 +150,9 @@ class NodeBench:
             Room(self.clock, writer, OUTBOX_LIMIT),
             self.askers,
             self.logs,
-            LOG_LIMIT,
-            RESULT_LIMIT,
+            *(LOG_LIMIT, RESULT_LIMIT, ExclusiveLeases(self.clock, EXCLUSIVE_STOP_S)),
         )
+        self.leases = around.leases
         self.units = Units(around, self.link.tell)
         self.hired = HiredWorkers(around, self.delivery)
         self.link.serve(around, self.units, self.hired)
@@ -185,6 +187,7 @@ class NodeBench:
         """As by SIGKILL, with all workers: what was written is there, and nothing happens any more."""
         self.is_dead = True
         self.link.stop()
+        self.leases.stop()
         self.logs.stop()
         self.delivery.close()
         self.journal.close()

@@ -19,6 +19,8 @@ class ScriptedUnits:
         self.outstanding: dict[tuple[str, int], bytes] = {}
         self.asked: list[tuple[float, str, list[int], float]] = []
         """When, of which branch, which indexes, with what time limit."""
+        self.guarantees: list[int] = []
+        """The same asks' guarantees."""
         self.forgotten: list[str] = []
         self.most = 0
         """Units that were outstanding together."""
@@ -31,10 +33,16 @@ class ScriptedUnits:
         return self.now
 
     def ask(
-        self, branch: str, indexes: Sequence[int], args: Sequence[bytes], time_limit: float = 0.0
+        self,
+        branch: str,
+        indexes: Sequence[int],
+        args: Sequence[bytes],
+        time_limit: float = 0.0,
+        guarantee: int = 0,
     ) -> None:
         """Keep it."""
         self.asked.append((self.now, branch, list(indexes), time_limit))
+        self.guarantees.append(guarantee)
         for index, packed in zip(indexes, args, strict=True):
             assert (branch, index) not in self.outstanding
             self.outstanding[branch, index] = packed

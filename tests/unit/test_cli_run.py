@@ -194,9 +194,22 @@ def test_run_with_options() -> None:
     } == more["options"]
 
 
+def test_run_at_most_once() -> None:
+    """At most once and exclusive are options like the others, and are not said unless they are given."""
+    for words, options in (
+        (("--retry", "never", "--exclusive"), {"retry": "never", "exclusive": True}),
+        (("--retry", "lost", "--retries", "0"), {"retry": "lost", "retries": 0}),
+    ):
+        controller = ScriptedController(queue_task=[QUEUED])
+        assert 0 == call(controller, "run", KEY, *words).exit_code
+        (_, more), *_ = controller.asked("queue_task")
+        assert options == more["options"]
+
+
 @pytest.mark.parametrize(
     "given",
     [
+        ("--retry", "sometimes"),
         ("--after", "x"),
         ("--after", "1,"),
         ("--after", "1", "--after-any", "2"),

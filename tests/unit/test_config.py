@@ -287,6 +287,8 @@ def test_bad_values_are_refused_by_name(site: Path, name: str, values: list[obje
     [
         ("HEARTBEAT_S = 20.0", ("HEARTBEAT_S", "SUSPECT_S (default)")),
         ("LEASE_S = 15.0", ("SUSPECT_S (default)", "LEASE_S")),
+        ("EXCLUSIVE_STOP_S = 5.0", ("HEARTBEAT_S (default)", "EXCLUSIVE_STOP_S")),
+        ("EXCLUSIVE_LEASE_S = 30.0", ("EXCLUSIVE_STOP_S (default)", "EXCLUSIVE_LEASE_S")),
         ("SERVICE_UID_NODE = 60706", ("SERVICE_UID_MASTER (default)", "SERVICE_UID_NODE")),
     ],
 )

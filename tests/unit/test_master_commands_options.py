@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydra.cluster.master.commands.options import options_object, read_options
+from pydra.cluster.master.commands.options import options_object, read_options, session_options
 from pydra.cluster.master.endings import past_of
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.wire.messages import COMPLETE, FAILED
@@ -97,9 +97,43 @@ def test_a_task_has_its_own_defaults() -> None:
     assert RunOptions(retries=2, retry_delay=3.0) == read_options({"time_limit": 0, "retries": None}, task)
 
 
+def test_at_most_once_and_exclusive() -> None:
+    """Who submits may ask for them; the task's own retries are for who does not."""
+    task = msgspec.structs.replace(TASK, retries=2)
+    assert RunOptions(retry="never") == read_options({"retry": "never"}, task)
+    assert RunOptions(retries=2, exclusive=True) == read_options({"exclusive": True, "retry": "lost"}, task)
+    assert {"retry": "never", "exclusive": True} == options_object(RunOptions(retry="never", exclusive=True))
+
+
+def test_what_a_task_promises_holds() -> None:
+    """It is so for all who submit it; nobody can ask for less."""
+    task = msgspec.structs.replace(TASK, retry="never", exclusive=True)
+    assert RunOptions(retry="never", exclusive=True) == read_options(None, task)
+    assert RunOptions(retry="never", exclusive=True) == session_options({}, task)
+    for name, value, why in (("retry", "lost", "never run again"), ("exclusive", False, "is exclusive")):
+        with pytest.raises(InvalidParameters) as refused:
+            read_options({name: value}, task)
+        assert [f"options.{name}"] == list(refused.value.errors)
+        assert why in str(refused.value)
+
+
+def test_retries_of_what_is_never_run_again() -> None:
+    """They contradict each other, also those of units; retries of 0 do not."""
+    assert RunOptions(retry="never") == read_options({"retry": "never", "retries": 0}, TASK)
+    for options, task in (
+        ({"retry": "never", "retries": 1}, TASK),
+        ({"retries": 1}, msgspec.structs.replace(TASK, retry="never")),
+        ({"retry": "never"}, msgspec.structs.replace(TASK, unit_retries=3)),
+    ):
+        with pytest.raises(InvalidParameters, match="never"):
+            read_options(options, task)
+
+
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
+        ("retry", ["NEVER", "", 0, True, [], {"never": 1}, "x" * 1000], "'lost' or 'never' is needed"),
+        ("exclusive", ["true", 1, 0, [], {}], "true or false is needed"),
         ("priority", [1.5, "1", True, [], 10**7, -(10**7), math.nan, 10**400], "a whole number from"),
         ("time_limit", [-1, "1", True, math.nan, math.inf, 1e9, {}], "seconds from 0 to 31536000 are"),
         ("retries", [-1, 1001, 0.5, "3", False], "a whole number from 0 to 1000"),

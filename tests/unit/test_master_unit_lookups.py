@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
+import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -16,6 +17,7 @@ from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.errors import StoreError
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import Failure, Payload
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import UnitRow
 
@@ -111,6 +113,22 @@ def test_known_and_unknown_units(bench: Bench) -> None:
     bench.look_ups.begin(ask(0, 1, 2, 3, 4))
     assert [("answered", [1, 3]), ("asked", [0, 2, 4])] == bench.settle()
     assert [ask(0, 2, 4)] == bench.passed
+
+
+def test_units_that_run_once() -> None:
+    """Of them a failure is answered too; one that is lost is so for whoever asks; begun ones are named."""
+    for guarantee, answered in ((Guarantee.ONCE, [1, 2, 3]), (Guarantee.NONE, [1, 3])):
+        bench = Bench()
+        bench.record(1)
+        bench.record(2, 3, status=Status.FAILED)
+        lost = msgspec.structs.replace(bench.rows[3], failure=Failure("lost", "It was lost."))
+        begun = msgspec.structs.replace(bench.rows[1], index=4, digest=digest(4), status=Status.RUNNING)
+        other = msgspec.structs.replace(begun, index=5)
+        bench.rows |= {3: lost, 4: msgspec.structs.replace(begun, attempt=OTHER), 5: other}
+        bench.look_ups.begin(msgspec.structs.replace(ask(1, 2, 3, 4, 5), guarantee=guarantee))
+        asked = [index for index in (1, 2, 3, 4, 5) if index not in answered]
+        assert [("answered", answered), ("asked", asked)] == bench.settle()
+        assert {4: OTHER} == bench.passed[0].started
 
 
 def test_all_known_or_none(bench: Bench) -> None:

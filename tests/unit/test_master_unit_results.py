@@ -56,11 +56,13 @@ def test_many_small_ones_are_one_message() -> None:
 
 
 def test_stored_results() -> None:
-    """Rows of complete units are results, inline or as blobs; others are none."""
+    """Rows of units that have ended are results: inline, as blobs, or as failures; others are none."""
     blob = Payload(70_000, sha256="a" * 64)
     rows = [
         UnitRow(InstanceId(1), "Sub", 4, Status.COMPLETE, b"d" * 16, result=Payload(1, b"\x05")),
         UnitRow(InstanceId(1), "Sub", 5, Status.FAILED, b"d" * 16, failure=Failure("failed", "It raised.")),
         UnitRow(InstanceId(1), "Sub", 6, Status.COMPLETE, b"d" * 16, result=blob),
+        UnitRow(InstanceId(1), "Sub", 7, Status.RUNNING, b"d" * 16),
     ]
-    assert Results([4, 6], [b"\x05", b""], blobs={1: blob}) == stored_results(rows)
+    failures = {1: Failure("failed", "It raised.")}
+    assert Results([4, 5, 6], [b"\x05", b"", b""], failures, {2: blob}) == stored_results(rows)

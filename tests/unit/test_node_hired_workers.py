@@ -47,7 +47,7 @@ def test_what_it_holds(bench: NodeBench) -> None:
     assert (first, HeldBatch(Attempt(1, 101), WORKER, ONE, "Sub", [0, 1], bytes(32))) == hello.batches
     assert [done(2, b"\x07")] == told
     bench.tell(UnitsRecorded(BATCH, 3), UnitsRecorded(BATCH, 3), UnitsRecorded(Attempt(1, 7), 1))
-    assert [Heartbeat((WORKER,))] == bench.advance(HEARTBEAT_S)
+    assert [Heartbeat((WORKER,), 1)] == bench.advance(HEARTBEAT_S)
     worker.says(frames.DONE, "1.101", 0, [b"\x08"], {}, 0.5)
     assert 1 == len(bench.settle())
 

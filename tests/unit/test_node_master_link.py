@@ -134,16 +134,16 @@ def test_orders_that_are_repeated(bench: NodeBench) -> None:
 
 
 def test_heartbeats(bench: NodeBench) -> None:
-    """Each heartbeat names what runs and what ended; without a link there are none."""
+    """Each heartbeat has a number, and names what runs and what ended; without a link there are none."""
     bench.greet()
-    assert [Heartbeat()] == bench.advance(HEARTBEAT_S)
+    assert [Heartbeat(number=1)] == bench.advance(HEARTBEAT_S)
     finished(bench)
     bench.settle()
     bench.run(2)
-    assert [Heartbeat((SECOND, FIRST))] == bench.advance(HEARTBEAT_S)
+    assert [Heartbeat((SECOND, FIRST), 2)] == bench.advance(HEARTBEAT_S)
     bench.cable.pull()
     bench.clock.advance(HEARTBEAT_S)
-    assert [Heartbeat((SECOND, FIRST))] == [
+    assert [Heartbeat((SECOND, FIRST), 1)] == [
         message for message in (*bench.greet(), *bench.advance(HEARTBEAT_S)) if isinstance(message, Heartbeat)
     ]
 

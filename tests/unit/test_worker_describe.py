@@ -147,6 +147,38 @@ def test_how_a_task_is_run_by_default(tmp_path: Path) -> None:
     assert 4 == len(told)
 
 
+def test_what_a_task_promises(tmp_path: Path) -> None:
+    """At most once and exclusive are told; what contradicts itself hides the class alone, in words."""
+    (tmp_path / "sure").mkdir()
+    (tmp_path / "sure" / "t.py").write_text(
+        TASK
+        + "from pydra.cluster.tasks import ParallelTask, TaskContainer\n"
+        + "class Once(Run): retry = 'never'\n"
+        + "class Alone(Run): exclusive = True\n"
+        + "class Odd(Run): retry = 'sometimes'\n"
+        + "class Yes(Run): exclusive = 'yes'\n"
+        + "class Both(Run): retry, retries = 'never', 2\n"
+        + "class Row(TaskContainer):\n    def __init__(self):\n        self.add_task(Once())\n"
+        + "class Many(ParallelTask):\n    unit_retries = 2\n"
+        + "    def __init__(self): self.set_subtask(Alone)\n"
+        + "class More(ParallelTask):\n    unit_retries = 2\n"
+        + "    def __init__(self): self.set_subtask(Once)\n"
+    )
+    found = described("sure", tmp_path)
+    assert [
+        ("sure.t.Alone", "lost", True, 0),
+        ("sure.t.Many", "lost", False, 2),
+        ("sure.t.Once", "never", False, 0),
+        ("sure.t.Row", "never", False, 0),
+        ("sure.t.Run", "lost", False, 0),
+    ] == [(task.key, task.retry, task.exclusive, task.unit_retries) for task in found.tasks]
+    told = [error.message for error in found.errors]
+    assert 'retry of Odd is \'sometimes\'; it can be "lost" or "never".' in told
+    assert "exclusive of Yes is 'yes'; it can be True or False." in told
+    assert 2 == sum("never run again" in message for message in told)
+    assert 4 == len(told)
+
+
 def large(directory: Path, files: int, **more: str) -> Path:
     """A package of many files without tasks, and these."""
     (directory / "large").mkdir()

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pydra.cluster.interfaces import Progress, Store
-from pydra.cluster.master.endings import Endings, dependencies, restored, submitted
+from pydra.cluster.master.endings import Endings, begun_before, dependencies, restored, submitted
 from pydra.cluster.master.instance_forms import as_paused, as_resumed, as_waiting, failure_of
 from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds
@@ -47,6 +47,7 @@ from pydra.model.changes import (
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Ended, Failure, Instance, Payload
 from pydra.model.status import Status
+from pydra.model.unit import SESSION_TASK, UnitRow
 
 NO_PAST: Mapping[InstanceId, Ended] = MappingProxyType({})
 
@@ -68,7 +69,9 @@ class Dispatcher:
         publish: Callable[[Event], int],
         fatal: Callable[[str], None],
         uses: BlobUses,
+        heard: Callable[[NodeId], int],
     ) -> None:
+        self._heard = heard
         self._clock = clock
         self._wall_clock = wall_clock
         self._scheduler = scheduler
@@ -97,6 +100,7 @@ class Dispatcher:
             self.feed,
             self.refuse,
             uses,
+            lambda node: self._heard(node),
         )
         self._verdicts: dict[InstanceId, Failure] = {}
         """How instances will have failed that are being killed."""
@@ -111,18 +115,24 @@ class Dispatcher:
         unfinished: Sequence[Instance],
         past: Mapping[InstanceId, Ended] = NO_PAST,
         nodes: Iterable[NodeId] = (),
+        begun: Sequence[UnitRow] = (),
     ) -> None:
         """
         Rebuild the scheduler from what the store holds; once, before anything else.
 
-        ``past`` is what ``past_of`` tells of them; ``nodes`` are those that may have workers and results.
+        ``past`` is what ``past_of`` tells of them; ``nodes`` are those that may have workers and results;
+        ``begun`` are units that the store has as RUNNING.
         """
         now = self._wall_clock()
         for instance in unfinished:
             self.live[instance.id] = instance
             self.units.look_first(instance.id)
         expected = unit_values.NodesExpected(tuple(nodes))
-        self.feed(*(restored(instance, past, now) for instance in unfinished), expected)
+        self.feed(
+            *(restored(instance, past, now) for instance in unfinished),
+            *(each for row in begun if (each := begun_before(row)) is not None),
+            expected,
+        )
 
     async def submit(self, instance: Instance) -> tuple[InstanceId, bool]:
         """
@@ -278,6 +288,8 @@ class Dispatcher:
             self.units.look_first(instance)
         worker = self._worker_key(slot.node, slot.index)
         round_.changes.append(StartAttempt(instance, attempt, slot.node, worker, now))
+        guarantee = int(live.options.guarantee) if live.task_key != SESSION_TASK else 0
+        promised = (b"", guarantee, self._heard(slot.node)) if guarantee else ()
         self._update(
             round_,
             instance,
@@ -297,7 +309,7 @@ class Dispatcher:
             # Only now, since what was lost in the same round is counted before this.
             losses = self.live[instance].losses
             args = (live.task_key, live.package, live.version, live.args, worker, live.needs, losses)
-            self._send(slot.node, RunUnit(attempt, instance, *args))
+            self._send(slot.node, RunUnit(attempt, instance, *args, *promised))
 
         round_.steps.append(send)
 

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pydra.cluster.interfaces import Store
 from pydra.cluster.scheduler.inputs import Restored, Submitted
 from pydra.cluster.scheduler.machine import Scheduler
+from pydra.cluster.scheduler.unit_values import UnitRestored
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Ended, Instance
 from pydra.model.options import RunOptions
 from pydra.model.status import Status
-from pydra.model.unit import SESSION_TASK
+from pydra.model.unit import SESSION_TASK, UnitRow
 
 
 class Endings:
@@ -139,3 +140,11 @@ def restored(instance: Instance, ended: Mapping[InstanceId, Ended], now: float) 
         ran_s=max(0.0, now - started),
         ended=ended,
     )
+
+
+def begun_before(row: UnitRow) -> UnitRestored | None:
+    """What the scheduler is told of a unit that was begun; None if it says too little of itself."""
+    if row.attempt is None or row.worker is None or row.node is None:
+        return None
+    unit = (row.branch, row.index, row.digest, row.guarantee)
+    return UnitRestored(row.instance, *unit, row.attempt, row.worker, row.node)

@@ -117,6 +117,8 @@ class NodeLink:
         self._streams = 0
         self._lines_size = 0
         self._beat: IDelayedCall | None = None
+        self.heard = 0
+        """The number of the latest heartbeat on this link; 0 is the hello."""
 
     def send(self, message: ToNode) -> None:
         """Send; without a link the message is dropped, and the next hello settles what was missed."""
@@ -188,6 +190,8 @@ class NodeLink:
             slots=hello.slots,
             isolation=hello.information.isolation,
         )
+        self.heard = 0
+        link.send(Heartbeat(answers=0))
         self._around.connected(self.node.id, hello.slots, hello.information)
         self._beat = self._around.clock.callLater(self._around.heartbeat_s, self._send_heartbeat)
         self._around.dispatcher.node_came(self.node.id)
@@ -240,7 +244,9 @@ class NodeLink:
                 self._stream("package", f"{package}/{version}", chunks)
             case BlobWanted(sha256=digest):
                 self._stream("blob", digest, self._blobs.chunks(digest))
-            case Heartbeat():
+            case Heartbeat(number=number):
+                self.heard = number
+                self.send(Heartbeat(answers=number))
                 dispatcher.feed(inputs.HeartbeatReceived(self.node.id, message.held))
                 if not dispatcher.is_connected(self.node.id) and self._link is not None:
                     # It was silent for so long that its work was given away: only a new hello brings it back.

@@ -130,6 +130,11 @@ class Roster:
         if link is not None:
             link.send(message)
 
+    def heard(self, node: NodeId) -> int:
+        """The number of the latest heartbeat of a node on its present link."""
+        link = self._links.get(node)
+        return link.heard if link is not None else 0
+
     def connected(self, node: NodeId, slots: int, information: NodeInformation) -> None:
         """A node said hello."""
         self._connected.add(node)

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.interfaces import Store
-from pydra.model.changes import Change, RecordUnits
+from pydra.model.changes import Change, RecordUnits, StartUnit
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
 """Seconds between tries to commit while the store refuses, doubling from the first to the last."""
@@ -102,7 +102,8 @@ class Rounds:
             retry_s = min(retry_s * 2, RETRY_LAST_S)
         for change, outcome in zip(changes, outcomes, strict=True):
             # Units that were recorded before are no fault: they came twice.
-            if not outcome.applied and not isinstance(change, RecordUnits):
+            # And what was begun may have ended with its instance in between.
+            if not outcome.applied and not isinstance(change, RecordUnits | StartUnit):
                 self.log.error("The store did not apply {change}", change=type(change).__name__)
 
     def _take_steps(self, round_: Round) -> None:

@@ -138,6 +138,7 @@ class MasterService:
         limits = Limits(
             suspect_s=settings.SUSPECT_S,
             lease_s=settings.LEASE_S,
+            exclusive_s=settings.EXCLUSIVE_LEASE_S,
             stop_grace_s=settings.STOP_GRACE_S,
             loss_limit=settings.LOSS_LIMIT,
         )
@@ -161,6 +162,7 @@ class MasterService:
             self._events.publish,
             self._stop_broken,
             self._uses,
+            self._roster.heard,
         )
         await self._make_packages(store, files)
         await self._make_logs(files, log_file)
@@ -168,7 +170,8 @@ class MasterService:
         self._payloads = Payloads(reactor, self._blobs, self._uses, files)
         unfinished = await store.unfinished()
         nodes = [node.id for node in self._roster.nodes()]
-        self._dispatcher.restore(unfinished, await past_of(store, unfinished), nodes)
+        begun = await store.running_units()
+        self._dispatcher.restore(unfinished, await past_of(store, unfinished), nodes, begun)
         await self._dispatcher.units.restore()
         commands = await self._commands(store, files)
         self._events.follow(self._sessions.published)

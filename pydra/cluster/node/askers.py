@@ -29,9 +29,12 @@ from pydra.cluster.wire.messages import UnitResults, UnitsAsked, UnitsForgotten
 from pydra.errors import PydraError, WireError
 from pydra.model.ids import Attempt
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.options import Guarantee
 from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT
 
 LAST_INDEX = 2**63 - 1
+
+ALL_GUARANTEES = int(Guarantee.ONCE | Guarantee.EXCLUSIVE)
 
 BACKLOG_LIMIT = 8 * 1024 * 1024
 """Bytes of results that may wait for a worker to read them; more wait here."""
@@ -58,6 +61,7 @@ class _Branch:
     """What is outstanding of one branch, by index."""
 
     time_limit: float
+    guarantee: int
     args: dict[int, bytes] = attrs.Factory(dict)
     digests: dict[int, tuple[bytes]] = attrs.Factory(dict)
     names: dict[int, str] = attrs.Factory(dict)
@@ -103,8 +107,16 @@ class Asker:
     def asked(self, frame: Sequence[object], parts: bytes) -> None:
         """The worker sent an ASK, after these parts."""
         match frame:
-            case [frames.ASK, str() as branch, list() as said, list() as packed, bytes() as digests, limit]:
-                time_limit = _time_limit(limit)
+            case [
+                frames.ASK,
+                str() as branch,
+                list() as said,
+                list() as packed,
+                bytes() as digests,
+                limit,
+                *promised,
+            ]:
+                time_limit, guarantee = _time_limit(limit), _guarantee(promised)
             case _:
                 raise WireError("The worker sent an ASK of another form.")
         if parts:
@@ -116,7 +128,7 @@ class Asker:
             raise WireError("The worker asked for units of a unit that it does not run.")
         held = self._branches.get(branch)
         if held is None:
-            held = _Branch(time_limit)
+            held = _Branch(time_limit, guarantee)
         elif not held.args.keys().isdisjoint(indexes):
             raise WireError("The worker asked for a unit again before it had the result.")
         self._count += len(indexes)
@@ -125,9 +137,11 @@ class Asker:
             raise WireError(_TOO_MUCH)
         self._branches[branch] = held
         held.time_limit = time_limit
+        # What was promised of one of them is promised of all: those of a branch are of one class.
+        held.guarantee |= guarantee
         held.args.update(zip(indexes, args, strict=True))
         held.digests.update(zip(indexes, iter_unpack(f"{DIGEST_SIZE}s", digests), strict=True))
-        self._tell(branch, time_limit, indexes, args, digests)
+        self._tell(branch, held, indexes, args, digests)
 
     def forgot(self, frame: Sequence[object]) -> None:
         """The worker sent a FORGET."""
@@ -188,7 +202,7 @@ class Asker:
         for branch, held in self._branches.items():
             indexes = list(held.args)
             digests = b"".join(digest for (digest,) in map(held.digests.__getitem__, indexes))
-            self._tell(branch, held.time_limit, indexes, list(held.args.values()), digests)
+            self._tell(branch, held, indexes, list(held.args.values()), digests)
 
     def close(self) -> None:
         """The worker is gone."""
@@ -200,7 +214,7 @@ class Asker:
             self._look = None
 
     def _tell(
-        self, branch: str, time_limit: float, indexes: list[int], args: list[bytes], digests: bytes
+        self, branch: str, held: _Branch, indexes: list[int], args: list[bytes], digests: bytes
     ) -> None:
         """Ask the master, in messages of a size that travels; large arguments go before."""
         sizes = list(map(len, args))
@@ -220,7 +234,8 @@ class Asker:
                     sources.append(Blob(blobs[place].sha256, functools.partial(chunks_of, arg)))
                     group[place] = b""
             part = digests[start * DIGEST_SIZE : end * DIGEST_SIZE]
-            message = UnitsAsked(self._attempt, branch, indexes[start:end], group, part, blobs, time_limit)
+            about = (held.time_limit, held.guarantee)
+            message = UnitsAsked(self._attempt, branch, indexes[start:end], group, part, blobs, *about)
             self._delivery.send(self._attempt, message, sources)
 
     def _give(
@@ -362,6 +377,15 @@ def _checked(
     if len(set(indexes)) != count:
         raise WireError("The worker asked for a unit twice.")
     return indexes, args
+
+
+def _guarantee(promised: list[object]) -> int:
+    match promised:
+        case []:
+            return 0
+        case [int() as guarantee] if 0 <= guarantee <= ALL_GUARANTEES:
+            return int(guarantee)
+    raise WireError("The worker asked for units with a guarantee that there is not.")
 
 
 def _time_limit(value: object) -> float:

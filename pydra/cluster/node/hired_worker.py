@@ -82,6 +82,15 @@ class HiredWorker:
         self._sent_bytes = 0
         self._is_fetching = False
         self._deadline: IDelayedCall | None = None
+        self.is_exclusive = False
+        """It was given something exclusive: nobody is told of its end before it is gone."""
+        self._is_gone = False
+        self._held_back: Failure | None = None
+
+    @property
+    def is_ending(self) -> bool:
+        """It was ended, and is not gone."""
+        return self._held_back is not None
 
     def start(self) -> Deferred[None]:
         """Begin; the Deferred fires when the worker is to load its task, or has failed to be taken."""
@@ -245,8 +254,12 @@ class HiredWorker:
             told = limit_failure(ending, self._around.clock.seconds() - self._begun, told)
             self._note(told.message)
         code = WireError.code if ending.has_sent_garbage else WorkerDied.code
+        self._is_gone = True
         self._end(told or Failure(code, f"The worker ended before its units: {ending.reason}."))
         self._log.finish()
+        if self._held_back is not None:
+            failure, self._held_back = self._held_back, None
+            self._lost(self, failure)
 
     def _done(self, name: str, start: int, results: list[Any], told: dict[object, object], busy: Any) -> None:
         """Results, which may be anything."""
@@ -353,8 +366,12 @@ class HiredWorker:
             self._log.finish()  # nobody will say that it is gone
 
     def _end(self, failure: Failure) -> None:
-        if not self._ended:
-            self.release()
+        if self._ended:
+            return
+        self.release()
+        if self.is_exclusive and self._worker is not None and not self._is_gone:
+            self._held_back = failure
+        else:
             self._lost(self, failure)
 
     def _fault(self, fault: object) -> None:

@@ -13,6 +13,7 @@ from pydra.cluster.wire.messages import HeldBatch, HeldWorker, HireWorker, RunUn
 from pydra.errors import WorkerDied
 from pydra.model.ids import Attempt
 from pydra.model.instance import Failure
+from pydra.model.options import Guarantee
 
 
 class HiredWorkers:
@@ -52,21 +53,38 @@ class HiredWorkers:
             failure = Failure(WorkerDied.code, "The node does not have this worker (any more).")
             self._delivery.send(message.worker, WorkerLost(message.worker, failure))
             return
+        if worker.is_ending or not self._may_begin(message, worker):
+            return
         instance = worker.message.instance
-        self._around.outbox.begin(
-            HeldBatch(
-                message.batch, message.worker, instance, message.branch, message.indexes, message.digests
-            )
-        )
+        held = (message.batch, message.worker, instance, message.branch, message.indexes, message.digests)
+        self._around.outbox.begin(HeldBatch(*held), is_synced=bool(message.guarantee))
         worker.run(message)
+
+    def _may_begin(self, message: RunUnits, worker: HiredWorker) -> bool:
+        """False of what is exclusive and was given out too long ago."""
+        if not message.guarantee & Guarantee.EXCLUSIVE:
+            return True
+        leases = self._around.leases
+        reason = f"The master did not answer for {leases.limit_s:g} s, and a unit of it is exclusive."
+        worker.is_exclusive = True
+        if leases.begin(message.worker, message.heard, lambda: worker.kill(reason)):
+            return True
+        worker.kill("It was given something exclusive, too long ago.")
+        return False
 
     def release(self, attempt: Attempt) -> None:
         """End a worker; the results that it told are delivered all the same."""
-        worker = self._workers.pop(attempt, None)
-        if worker is not None:
-            worker.release()
-            self._around.packages.release(worker.message)
-            self._around.outbox.close_batches(attempt)
+        worker = self._workers.get(attempt)
+        if worker is None:
+            return
+        if worker.is_exclusive:
+            # Who waits for it is told when it is gone.
+            worker.kill("The master gave it up.")
+            return
+        del self._workers[attempt]
+        worker.release()
+        self._around.packages.release(worker.message)
+        self._around.outbox.close_batches(attempt)
 
     def _go_on(self) -> None:
         """There is room for results again."""
@@ -81,6 +99,7 @@ class HiredWorkers:
     def _lost(self, worker: HiredWorker, failure: Failure) -> None:
         message = worker.message
         del self._workers[message.worker]
+        self._around.leases.end(message.worker)
         self._around.packages.release(message)
         self.log.debug(
             "Worker {attempt} of instance={instance} is lost: {reason}",

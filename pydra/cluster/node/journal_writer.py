@@ -52,6 +52,8 @@ class _Work:
     records: list[bytes] = attrs.Factory(list)
     written: list[Callable[[], None]] = attrs.Factory(list)
     size: int = 0
+    is_synced: bool = False
+    """It outlives the machine, whether the writer ``is_safe`` or not."""
     blobs: dict[str, bytes | Spool | None] = attrs.Factory(dict)
     """To be written, or (None) removed."""
 
@@ -130,9 +132,14 @@ class JournalWriter:
 
     # Records.
 
-    def add(self, record: bytes, written: Callable[[], None]) -> None:
-        """Write a record that is needed until it is ``dropped``; ``written`` is called when it is."""
+    def add(self, record: bytes, written: Callable[[], None], is_synced: bool = False) -> None:
+        """
+        Write a record that is needed until it is ``dropped``; ``written`` is called when it is.
+
+        With ``is_synced`` it is on the disk for good then.
+        """
         self.needs(len(record))
+        self._next.is_synced |= is_synced
         self._next.records.append(record)
         self._next.written.append(written)
         self._go_on()
@@ -257,7 +264,7 @@ class JournalWriter:
         """What waits is a few records that need no sync, and the disk was not slow lately."""
         work = self._next
         return (
-            not (self.is_safe or self._wants_sync or work.blobs or self._is_wasteful())
+            not (self.is_safe or self._wants_sync or work.is_synced or work.blobs or self._is_wasteful())
             and sum(map(len, work.records)) <= self._quick_size
             and self._clock.seconds() >= self._wary_until
         )
@@ -294,7 +301,7 @@ class JournalWriter:
 
     async def _turn(self) -> None:
         work, self._next = self._next, _Work()
-        sync, self._wants_sync = self.is_safe or self._wants_sync, False
+        sync, self._wants_sync = self.is_safe or self._wants_sync or work.is_synced, False
         rewrite: list[bytes] | None = None
         if self.fault or self._is_wasteful():
             rewrite = list(self.live())

@@ -82,7 +82,7 @@ class MasterLink:
         self._greeted = False
         self._beat: IDelayedCall | None = None
         self._orphaned: IDelayedCall | None = None
-        self._latest: dict[type, Attempt] = {}
+        self._latest: dict[tuple[type, bool], Attempt] = {}
         """The newest attempt of each kind of order."""
 
     def serve(self, around: Surroundings, units: Units, hired: HiredWorkers) -> None:
@@ -94,6 +94,7 @@ class MasterLink:
         self._packages = around.packages
         self._arguments = around.arguments
         self._logs = around.logs
+        self._leases = around.leases
 
     def tell(self, message: ToMaster) -> bool:
         """Send a message; False if there is no master to send it to."""
@@ -190,8 +191,9 @@ class MasterLink:
                     self._outbox.forget(attempt)
             case LogStored(attempt, lines, is_wanted):
                 self._logs.stored(attempt, lines, is_wanted)
-            case Heartbeat():
-                pass
+            case Heartbeat(answers=answers):
+                if answers is not None:
+                    self._leases.answered(answers)
             case Unavailable():
                 self._packages.unavailable(message.name, message.reason)
                 self._arguments.unavailable(message.name, message.reason)
@@ -199,10 +201,15 @@ class MasterLink:
                 assert_never(message)
 
     def _is_new(self, order: RunUnit | HireWorker | RunUnits, attempt: Attempt) -> bool:
-        """Attempts rise: what does not is said again, and may have been done and forgotten long ago."""
-        is_new = attempt > self._latest.get(type(order), NO_ATTEMPT)
+        """
+        Attempts rise: what does not is said again, and may have been done and forgotten long ago.
+
+        What has a guarantee is stored before it is said, so it may be said after later orders without.
+        """
+        kind = (type(order), not isinstance(order, HireWorker) and bool(order.guarantee))
+        is_new = attempt > self._latest.get(kind, NO_ATTEMPT)
         if is_new:
-            self._latest[type(order)] = attempt
+            self._latest[kind] = attempt
         return is_new
 
     def _greet(self, hello: MasterHello) -> None:
@@ -244,10 +251,12 @@ class MasterLink:
                 batches=last,
             )
         )
+        self._leases.greeted()
         self._delivery.open(link, bulk)
 
     def _send_heartbeat(self) -> None:
-        self.tell(Heartbeat(self._units.running() + self._hired.attempts() + self._outbox.attempts()))
+        held = self._units.running() + self._hired.attempts() + self._outbox.attempts()
+        self.tell(Heartbeat(held, self._leases.beat()))
         self._beat = self._clock.callLater(self._heartbeat_s, self._send_heartbeat)
 
     def stream_opened(self, kind: str, detail: str) -> BulkSink:

@@ -75,6 +75,7 @@ class _Batch:
     results: deque[_Kept] = attrs.Factory(deque)
     has_ended: bool = False
     """No more of it is run."""
+    is_synced: bool = False
 
     @property
     def count(self) -> int:
@@ -173,8 +174,8 @@ class Outbox:
 
     # Attempts.
 
-    def keep(self, outcome: Outcome) -> None:
-        """Keep and send an outcome; the first one of an attempt stays."""
+    def keep(self, outcome: Outcome, is_synced: bool = False) -> None:
+        """Keep and send an outcome (``is_synced``: when it is synced); the first one of an attempt stays."""
         message = outcome.message
         if message.attempt in self._outcomes:
             return
@@ -183,7 +184,7 @@ class Outbox:
             blobs[message.result.sha256] = outcome.blob
         record = _encoder.encode(message)
         kept = self._outcomes[message.attempt] = self._keep(message.attempt, message, len(record), blobs)
-        self._writer.add(record, functools.partial(self._written, kept))
+        self._writer.add(record, functools.partial(self._written, kept), is_synced)
 
     def forget(self, attempt: Attempt) -> None:
         """The master has recorded it, or does not want it."""
@@ -210,9 +211,9 @@ class Outbox:
 
     # Units.
 
-    def begin(self, batch: HeldBatch) -> None:
-        """Units are to be run, of which results will come."""
-        self._batches[batch.batch] = _Batch(batch, 0, 0)
+    def begin(self, batch: HeldBatch, is_synced: bool = False) -> None:
+        """Units are to be run, of which results will come, synced before they are sent or not."""
+        self._batches[batch.batch] = _Batch(batch, 0, 0, is_synced=is_synced)
 
     def keep_results(self, message: UnitsDone, blobs: Mapping[str, bytes]) -> None:
         """Keep and send the next results of a batch; ``blobs`` are those that it names."""
@@ -226,7 +227,7 @@ class Outbox:
         kept = self._keep(message.worker, message, len(record), blobs)
         batch.results.append(kept)
         batch.told = message.start + len(message.results)
-        self._writer.add(record, functools.partial(self._written, kept))
+        self._writer.add(record, functools.partial(self._written, kept), batch.is_synced)
 
     def recorded(self, attempt: Attempt, count: int) -> None:
         """The first results of a batch are recorded, or not wanted."""

@@ -22,6 +22,7 @@ from pydra.cluster.interfaces import InThread
 from pydra.cluster.node.askers import Askers
 from pydra.cluster.node.delivery import Delivery
 from pydra.cluster.node.epoch import EpochFile
+from pydra.cluster.node.exclusive import ExclusiveLeases
 from pydra.cluster.node.hired_workers import HiredWorkers
 from pydra.cluster.node.information import available_cores, information, stones
 from pydra.cluster.node.journal import Journal
@@ -86,6 +87,7 @@ class NodeService:
         self._outbox = Outbox(writer, delivery, limit)
         make_spool = functools.partial(Spool, outbox_directory(settings), self._in_thread)
         arguments = ArgumentCache(tell, make_spool)
+        self._leases = ExclusiveLeases(reactor, settings.EXCLUSIVE_STOP_S)
         around = Surroundings(
             reactor,
             time.time,  # noqa: TID251 - the one wall clock of this daemon
@@ -98,6 +100,7 @@ class NodeService:
             self._logs,
             settings.LOG_LIMIT,
             settings.RESULT_LIMIT_MB * 2**20,
+            self._leases,
         )
         self._master_link.serve(around, Units(around, tell), HiredWorkers(around, delivery))
         self._listener = MasterListener(
@@ -141,6 +144,7 @@ class NodeService:
         """End all workers and every connection."""
         await self._listener.stop()
         self._master_link.stop()
+        self._leases.stop()
         await self._workers.stop()
         self._logs.stop()
         await self._outbox.close()

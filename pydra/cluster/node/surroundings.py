@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from pydra.cluster.interfaces import WorkerListener, WorkerProcess, Workers
 from pydra.cluster.node.askers import Askers
 from pydra.cluster.node.attempt_log import AttemptLog
+from pydra.cluster.node.exclusive import ExclusiveLeases
 from pydra.cluster.node.log_delivery import LogDelivery
 from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
@@ -43,6 +44,7 @@ class Surroundings:
     log_limit: int
     result_limit: int
     """Bytes of the result of one attempt."""
+    leases: ExclusiveLeases
 
     def open_log(self, attempt: Attempt, instance: InstanceId, seal: bytes) -> AttemptLog:
         """The log of an attempt."""

@@ -27,6 +27,7 @@ from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import COMPLETE, FAILED, LOST, STOPPED, RunUnit, UnitFinished
 from pydra.errors import LimitExceeded, LoadError, PydraError, WireError, WorkerDied
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.options import Guarantee
 
 
 class UnitRun:
@@ -61,6 +62,9 @@ class UnitRun:
         self._long: SpooledAnswer | None = None
         self._is_whole = False
         """All of the result came, and it is being written."""
+        self._is_gone = False
+        self._held_back: Outcome | None = None
+        """Of an exclusive attempt: nobody is told before its worker is gone."""
 
     def start(self) -> Deferred[None]:
         """Begin; the Deferred fires when the worker was sent its unit, or has failed to be."""
@@ -172,6 +176,10 @@ class UnitRun:
             self.log.note(after(ending.limit, seconds))
             told = limit_failure(ending, seconds, told)
         self.log.finish()
+        self._is_gone = True
+        if self._held_back is not None:
+            self._finished(self, self._held_back)
+            return
         if told is not None:
             self._end(FAILED, failure=told)
             return
@@ -280,6 +288,9 @@ class UnitRun:
         if self._worker is None:
             # Nobody will say that it is gone.
             self.log.finish()
+        elif self.message.guarantee & Guarantee.EXCLUSIVE and outcome != COMPLETE and not self._is_gone:
+            self._held_back = Outcome(told, blob)
+            return
         self._finished(self, Outcome(told, blob))
         if self._claim is not None:
             self._claim.end()  # only now: the outbox has what came

@@ -16,6 +16,7 @@ from pydra.cluster.wire.messages import LOST, RunUnit, ToMaster, UnitFinished, U
 from pydra.errors import WorkerDied
 from pydra.model.ids import Attempt
 from pydra.model.instance import Failure
+from pydra.model.options import Guarantee
 
 PROGRESS_S = 0.1
 """Seconds between two progress messages of one attempt; the latest wins."""
@@ -51,11 +52,22 @@ class Units:
         attempt = message.attempt
         if attempt in self._runs or attempt in self._outbox:
             return
+        if not self._may_begin(message):
+            self._not_here(attempt)
+            return
         run = UnitRun(self._around, message, self._progressed, self._finished)
         if message.losses:
             run.log.note(f"Attempt {message.losses + 1} begins.", "INFO")
         self._runs[attempt] = run
         self._watch(run.start(), run)
+
+    def _may_begin(self, message: RunUnit) -> bool:
+        """False of what is exclusive and was given out too long ago."""
+        attempt, leases = message.attempt, self._around.leases
+        if not message.guarantee & Guarantee.EXCLUSIVE:
+            return True
+        reason = f"The master did not answer for {leases.limit_s:g} s, and it is exclusive."
+        return leases.begin(attempt, message.heard, lambda: self.kill(attempt, reason))
 
     def stop(self, attempt: Attempt) -> None:
         """Set the stop flag of an attempt's task."""
@@ -98,11 +110,12 @@ class Units:
     def _finished(self, run: UnitRun, outcome: Outcome) -> None:
         attempt = run.message.attempt
         del self._runs[attempt]
+        self._around.leases.end(attempt)
         self._around.packages.release(run.message)
         last_progress = self._progress.pop(attempt, None)
         if last_progress is not None:
             self._tell(last_progress)
-        self._outbox.keep(outcome)
+        self._outbox.keep(outcome, is_synced=bool(run.message.guarantee))
         self.log.debug(
             "Attempt {attempt} of instance={instance} ended: {outcome}",
             attempt=str(attempt),

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from pydra.cluster.scheduler import branches
+from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.hiring import drop, drop_batch, enlist, go, lose, sort, stir, wait
 from pydra.cluster.scheduler.inputs import NodeReady
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.strays import Stray
 from pydra.cluster.scheduler.unit_values import BatchHeld, DiscardUnits, ReleaseWorker, WorkerHeld
 from pydra.errors import WorkerDied
 from pydra.model.ids import Attempt, InstanceId
@@ -84,6 +85,7 @@ def _crew(state: State, root: Assigned) -> Crew:
     crew = state.crews.get(root.instance)
     if crew is None:
         crew = state.crews[root.instance] = Crew(root.instance, root.priority, root.queued, has_asked=True)
+        crew.guarantee = root.wish.options.guarantee
         crew.main.attempt = root.attempt
     return crew
 
@@ -108,6 +110,9 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
     root = _root(state, held.instance, held.batch)
     if root is None or not root.attempt < held.worker or held.recorded >= len(held.indexes):
         return False
+    stray = state.strays.get(held.batch)
+    if stray is not None and not _is_of(stray, node, held):
+        return False
     crew = _crew(state, root)
     worker = state.hired.get(held.worker)
     if worker is None:
@@ -118,10 +123,11 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
     branch = crew.branches.get(held.branch)
     if branch is None:
         branch = Branch(crew, held.branch, None, 1, unit_s=crew.paces.get(held.branch))
+    place = branch if stray is None else guarded.adopted_into(state, stray, crew, branch)
     batch = Batch(
         held.batch,
         worker,
-        branch,
+        place,
         held.indexes,
         [b""] * len(held.indexes),
         held.digests,
@@ -131,20 +137,33 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
         held.recorded,
         set(range(held.recorded, len(held.indexes))),
     )
-    if not branches.take_out(branch, batch):
+    if not branches.take_out(place, batch):
         return False
     state.adopted.add(batch.attempt)
-    crew.branches[held.branch] = branch
-    state.batches[batch.attempt] = branch.batches[batch.attempt] = batch
+    if place is branch:
+        crew.branches[held.branch] = branch
+    state.batches[batch.attempt] = place.batches[batch.attempt] = batch
     worker.batches.append(batch)
     crew.idle.pop(worker, None)
     if worker.is_gone:
         state.hired[worker.attempt] = crew.workers[worker.attempt] = node.hired[worker.attempt] = worker
+    if stray is not None:
+        guarded.remove(state, stray)
+        batch.guarantee = stray.guarantee
+        if not worker.is_gone:
+            guarded.begin(state, batch)
     sort(state, worker)
-    if branch.asker is not None:
-        wait(state, branch.asker)
+    if place.asker is not None:
+        wait(state, place.asker)
     stir(state, crew)
     return True
+
+
+def _is_of(stray: Stray, node: NodeRecord, held: BatchHeld) -> bool:
+    """What the node says of a batch with a guarantee is what is stored of it."""
+    told = (held.worker, node.id, held.instance, held.branch, held.indexes, held.digests)
+    known = (stray.attempt, stray.node, stray.instance, stray.branch, [stray.index], stray.digest)
+    return told == known
 
 
 def _refuse(state: State, node: NodeRecord, held: BatchHeld) -> None:

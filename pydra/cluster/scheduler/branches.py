@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import attrs
+import msgspec
 
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Chunk
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.model.instance import Payload
+from pydra.model.options import Guarantee
 from pydra.model.unit import DIGEST_SIZE
 
 PACES = 64
@@ -28,9 +30,10 @@ class Cut:
     blobs: dict[int, Payload]
     time_limit: float
     size: int
+    guarantee: Guarantee
 
 
-def add(asker: Asker, branch: Branch, asked: UnitsAsked) -> None:
+def add(asker: Asker, branch: Branch, asked: UnitsAsked, guarantee: Guarantee = Guarantee.NONE) -> None:
     """
     Queue what is not outstanding yet.
 
@@ -42,6 +45,7 @@ def add(asker: Asker, branch: Branch, asked: UnitsAsked) -> None:
         outstanding.update(indexes)
         if len(outstanding) == before + len(indexes):
             chunk = Chunk(indexes, asked.args, asked.digests, asked.blobs, asked.time_limit)
+            chunk.guarantee = guarantee
             _queue(asker, branch, chunk)
             return
         outstanding.difference_update(indexes)
@@ -61,7 +65,55 @@ def add(asker: Asker, branch: Branch, asked: UnitsAsked) -> None:
             if place in asked.blobs:
                 batch.blobs = {**batch.blobs, at: asked.blobs[place]}
     if fresh:
-        _queue(asker, branch, _picked(asked, fresh))
+        chunk = _picked(asked, fresh)
+        chunk.guarantee = guarantee
+        _queue(asker, branch, chunk)
+
+
+def put_aside(asker: Asker, branch: Branch, asked: UnitsAsked, place: int, guarantee: Guarantee) -> None:
+    """One of these units is outstanding, and is not queued before ``call_back``."""
+    chunk = _picked(asked, [place])
+    chunk.guarantee = guarantee
+    index, size = chunk.indexes[0], len(chunk.args[0])
+    branch.aside[index] = chunk
+    branch.outstanding.add(index)
+    branch.size += size
+    asker.size += size
+    asker.units += 1
+
+
+def call_back(branch: Branch, index: int) -> bool:
+    """A unit that was put aside, if it was, is queued now, first in line."""
+    chunk = branch.aside.pop(index, None)
+    if chunk is None or branch.asker is None:
+        return False
+    shrink(branch, len(chunk.args[0]))
+    _queue(branch.asker, branch, chunk, is_first=True, is_new=False)
+    return True
+
+
+def drop_aside(branch: Branch, index: int) -> bool:
+    """A unit that was put aside, if it was, never runs; nobody waits for it."""
+    chunk = branch.aside.pop(index, None)
+    if chunk is None:
+        return False
+    shrink(branch, len(chunk.args[0]))
+    settle(branch, [index])
+    return True
+
+
+def retake(asker: Asker, branch: Branch, batch: Batch) -> None:
+    """The unit of a batch that runs for nobody is one of this branch, which is asked for again."""
+    other, [index] = batch.branch, batch.indexes
+    del other.batches[batch.attempt]
+    other.outstanding.discard(index)
+    other.size -= batch.size
+    branch.batches[batch.attempt] = batch
+    branch.outstanding.add(index)
+    branch.size += batch.size
+    asker.size += batch.size
+    asker.units += 1
+    batch.branch = branch
 
 
 def cut(branch: Branch, count: int, most: int) -> Cut:
@@ -71,8 +123,8 @@ def cut(branch: Branch, count: int, most: int) -> Cut:
     All of them have the same time limit; what a worker was lost with comes alone.
     """
     chunks = branch.chunks
-    time_limit = chunks[0].time_limit
-    count = 1 if chunks[0].is_solo else count
+    time_limit, guarantee = chunks[0].time_limit, chunks[0].guarantee
+    count = 1 if chunks[0].is_solo or guarantee else count
     indexes: list[int] = []
     args: list[bytes] = []
     digests: list[bytes] = []
@@ -80,7 +132,7 @@ def cut(branch: Branch, count: int, most: int) -> Cut:
     size = 0
     while chunks and len(indexes) < count:
         chunk = chunks[0]
-        if indexes and (chunk.is_solo or chunk.time_limit != time_limit):
+        if indexes and (chunk.is_solo or chunk.time_limit != time_limit or chunk.guarantee):
             break
         at, wanted = chunk.at, count - len(indexes)
         some = chunk.args[at : at + wanted]
@@ -106,7 +158,7 @@ def cut(branch: Branch, count: int, most: int) -> Cut:
     branch.crew.queued -= len(indexes)
     if not branch.queued:
         branch.crew.ready.discard(branch)
-    return Cut(indexes, args, b"".join(digests), blobs, time_limit, size)
+    return Cut(indexes, args, b"".join(digests), blobs, time_limit, size, guarantee)
 
 
 def settle(branch: Branch, indexes: Sequence[int]) -> None:
@@ -127,8 +179,12 @@ def shrink(branch: Branch, size: int) -> None:
         branch.asker.size -= size
 
 
-def put_back(branch: Branch, batch: Batch, is_solo: bool) -> None:
-    """What has no result is queued again, first in line, if somebody waits for it and it has arguments."""
+def put_back(branch: Branch, batch: Batch, is_solo: bool, is_aside: bool = False) -> None:
+    """
+    What has no result is queued again, first in line, if somebody waits for it and it has arguments.
+
+    With ``is_aside`` its one unit is put aside instead.
+    """
     del branch.batches[batch.attempt]
     shrink(branch, batch.size)
     left = range(batch.done, len(batch.indexes))
@@ -147,12 +203,19 @@ def put_back(branch: Branch, batch: Batch, is_solo: bool) -> None:
         {new: batch.blobs[place] for new, place in enumerate(kept) if place in batch.blobs},
         batch.time_limit,
         is_solo,
+        guarantee=batch.guarantee,
     )
-    _queue(branch.asker, branch, chunk, is_first=True, is_new=False)
+    if is_aside:
+        branch.aside[chunk.indexes[0]] = chunk
+        shrink(branch, -len(chunk.args[0]))
+    else:
+        _queue(branch.asker, branch, chunk, is_first=True, is_new=False)
 
 
 def drop_queued(branch: Branch) -> None:
-    """What is queued never runs."""
+    """What is queued, or put aside, never runs."""
+    for index in list(branch.aside):
+        drop_aside(branch, index)
     for chunk in branch.chunks:
         shrink(branch, sum(map(len, chunk.args[chunk.at :])))
         settle(branch, chunk.indexes[chunk.at :])
@@ -275,7 +338,7 @@ def _remove(branch: Branch, chunk: Chunk, gone: set[int]) -> None:
             branch.crew.instance, None, branch.name, chunk.indexes, chunk.args, chunk.digests, chunk.blobs
         )
         rest = _picked(asked, kept)
-        rest.time_limit, rest.is_solo = chunk.time_limit, chunk.is_solo
+        rest.time_limit, rest.is_solo, rest.guarantee = chunk.time_limit, chunk.is_solo, chunk.guarantee
         branch.chunks.insert(place, rest)
     if not branch.queued:
         branch.crew.ready.discard(branch)
@@ -294,6 +357,14 @@ def _queue(asker: Asker, branch: Branch, chunk: Chunk, is_first: bool = False, i
     if is_new:
         asker.units += count
     branch.crew.ready.add(branch.depth, branch)
+
+
+def part_of(asked: UnitsAsked, places: Sequence[int]) -> UnitsAsked:
+    """The units at these positions."""
+    chunk = _picked(asked, places)
+    return msgspec.structs.replace(
+        asked, indexes=chunk.indexes, args=chunk.args, digests=chunk.digests, blobs=chunk.blobs
+    )
 
 
 def _picked(asked: UnitsAsked, places: Sequence[int]) -> Chunk:

@@ -12,6 +12,7 @@ import attrs
 from pydra.cluster.scheduler.wishes import Wish
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Payload
+from pydra.model.options import Guarantee
 from pydra.model.unit import DIGEST_SIZE
 
 Item = TypeVar("Item")
@@ -81,6 +82,8 @@ class Chunk:
     is_solo: bool = False
     """A worker was lost with them: they run in batches of one, so that it is known which one is to blame."""
     at: int = 0
+    guarantee: Guarantee = Guarantee.NONE
+    """With one, they run in batches of one too, and no other batch waits behind them."""
 
 
 @attrs.define(eq=False)
@@ -170,6 +173,7 @@ class Batch:
     done: int = 0
     lacking: set[int] = attrs.Factory(set)
     """Positions without arguments: another master gave out the batch, and they were not asked for since."""
+    guarantee: Guarantee = Guarantee.NONE
 
     def columns(self, start: int, end: int) -> tuple[list[int], bytes]:
         """The indexes and digests of these positions."""
@@ -201,6 +205,8 @@ class Branch:
     """Seconds that a unit takes, as a moving average; None before any was measured."""
     is_stale: bool = False
     """Its units were asked for again with other arguments, so their results are not recorded."""
+    aside: dict[int, Chunk] = attrs.field(factory=dict, init=False)
+    """Units that wait for the end of an earlier attempt of theirs, each in a chunk of its own."""
 
 
 @attrs.define(eq=False)
@@ -213,6 +219,8 @@ class Crew:
     main: Asker = attrs.field(init=False)
     is_session: bool = False
     has_asked: bool = False
+    guarantee: Guarantee = Guarantee.NONE
+    """Of all its units."""
     branches: dict[str, Branch] = attrs.Factory(dict)
     """All but the stale ones; whose asker is gone or forgot them have batches under way."""
     workers: dict[Attempt, Hired] = attrs.Factory(dict)

@@ -22,6 +22,8 @@ class DueKind(IntEnum):
     """Hired workers of an instance had nothing to do for long enough."""
     EXPECTED = 5
     """Nodes did not come back after a restart of the master."""
+    EXCLUSIVE = 6
+    """A node did not name something exclusive for so long that it has ended it."""
 
 
 Key = tuple[DueKind, int]

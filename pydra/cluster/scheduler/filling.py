@@ -8,7 +8,7 @@ from pydra.cluster.scheduler.instructions import Dispatch
 from pydra.cluster.scheduler.lifecycle import Happening, status_after
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
 from pydra.cluster.scheduler.queue import Waiting
-from pydra.cluster.scheduler.roots import watch_limit
+from pydra.cluster.scheduler.roots import guard, watch_limit
 from pydra.cluster.scheduler.serving import hire_more, hold, serve, spare_for
 from pydra.cluster.scheduler.state import State
 from pydra.model.ids import WorkerSlot
@@ -91,6 +91,7 @@ def _dispatch(state: State, waiting: Waiting, node: NodeRecord) -> None:
     watch_limit(state, assigned)
     node.roots[waiting.instance] = assigned
     state.assigned[waiting.instance] = state.attempts[attempt] = assigned
+    guard(state, assigned)
     state.placement.reconsider(node)
     state.out.append(Dispatch(waiting.instance, attempt, WorkerSlot(node.id, index)))
     _begin(state, assigned)

@@ -8,7 +8,7 @@ If one of them goes, the next takes its place.
 
 from __future__ import annotations
 
-from pydra.cluster.scheduler import branches
+from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
@@ -16,6 +16,7 @@ from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import FailUnits, HireWorker, ReleaseWorker
 from pydra.errors import LimitExceeded
 from pydra.model.ids import InstanceId, WorkerSlot
+from pydra.model.options import Guarantee
 from pydra.model.unit import DIGEST_SIZE
 
 QUICK_S = 0.05
@@ -79,7 +80,8 @@ def sort(state: State, worker: Hired) -> None:
         crew.short.discard(worker)
     else:
         crew.able.discard(worker)
-        if len(worker.batches) == 1 and is_quick(worker.batches[0].branch):
+        batch = worker.batches[0]
+        if len(worker.batches) == 1 and is_quick(batch.branch) and not batch.guarantee:
             crew.short.add(worker.level, worker)
         else:
             crew.short.discard(worker)
@@ -118,18 +120,37 @@ def forget(state: State, asker: Asker, name: str) -> None:
         stir(state, asker.crew)
 
 
-def release(state: State, worker: Hired) -> None:
-    """It is wanted no more; whatever it has, it has for nothing."""
+def release(state: State, worker: Hired, is_final: bool = False) -> None:
+    """It is wanted no more; whatever it has, it has for nothing. ``is_final``: so has its instance."""
     if state.nodes[worker.node].standing.is_connected and not worker.is_gone:
         state.out.append(ReleaseWorker(worker.node, worker.attempt))
-    drop(state, worker)
+    drop(state, worker, is_final)
 
 
-def drop(state: State, worker: Hired) -> None:
-    """It is ours no more, and what it had is queued again."""
+def drop(state: State, worker: Hired, is_final: bool = False) -> None:
+    """It is ours no more, and what it had is queued again; that may be alive for a while."""
+    is_alive = not worker.is_gone
     for batch in _remove(state, worker):
-        branches.put_back(batch.branch, batch, is_solo=False)
-        branches.clear(batch.branch)
+        if is_final and batch.guarantee:
+            guarded.lost(state, batch, "its instance has ended", "")
+            branches.clear(batch.branch)
+        else:
+            _take_back(state, batch, "its worker was given up", "", is_solo=False, is_alive=is_alive)
+
+
+def _take_back(
+    state: State, batch: Batch, reason: str, code: str, *, is_solo: bool, is_alive: bool = False
+) -> None:
+    """A batch, which is with no worker any more, is queued again, but for what its guarantee forbids."""
+    if batch.guarantee & Guarantee.ONCE:
+        guarded.lost(state, batch, reason, code)
+    elif is_alive and batch.guarantee:
+        guarded.go_astray(state, batch)
+        branches.put_back(batch.branch, batch, is_solo, is_aside=True)
+    else:
+        branches.put_back(batch.branch, batch, is_solo)
+        guarded.call_back(state, batch)
+    branches.clear(batch.branch)
 
 
 def give_back(state: State, worker: Hired) -> None:
@@ -141,14 +162,13 @@ def give_back(state: State, worker: Hired) -> None:
         release(state, each)
 
 
-def lose(state: State, worker: Hired, reason: str, code: str) -> None:
+def lose(state: State, worker: Hired, reason: str, code: str, is_alive: bool = False) -> None:
     """It is gone, and the unit that it ran may be to blame; what it had is queued again, unit by unit."""
     held = _remove(state, worker)
-    if held:
+    if held and not held[0].guarantee & Guarantee.ONCE:
         _charge(state, held[0], reason, code)
     for batch in reversed(held):
-        branches.put_back(batch.branch, batch, is_solo=True)
-        branches.clear(batch.branch)
+        _take_back(state, batch, reason, code, is_solo=True, is_alive=is_alive)
 
 
 def drop_batch(state: State, batch: Batch) -> None:
@@ -156,8 +176,9 @@ def drop_batch(state: State, batch: Batch) -> None:
     worker = batch.worker
     worker.batches.remove(batch)
     del state.batches[batch.attempt]
-    branches.put_back(batch.branch, batch, is_solo=False)
-    branches.clear(batch.branch)
+    if batch.guarantee:
+        guarded.leave(state, batch)
+    _take_back(state, batch, "its node never had it", "", is_solo=False)
     if not worker.batches:
         rest(state, worker)
     else:
@@ -171,6 +192,8 @@ def dismiss(state: State, instance: InstanceId, is_final: bool) -> None:
 
     What the client of a session asked for stays queued, unless the instance is ``is_final``.
     """
+    if state.strays:
+        guarded.dismiss(state, instance, is_final)
     crew = state.crews.get(instance)
     if crew is None:
         return
@@ -179,7 +202,7 @@ def dismiss(state: State, instance: InstanceId, is_final: bool) -> None:
         for branch in list(crew.branches.values()):
             branches.part(branch)
     for worker in sorted(crew.workers.values(), key=lambda worker: worker.attempt, reverse=True):
-        release(state, worker)
+        release(state, worker, is_final)
     state.hungry.drop(crew)
     if is_kept:
         stir(state, crew)
@@ -195,6 +218,9 @@ def go(state: State, worker: Hired) -> None:
         branches.part(worker.branches[name])
     _leave(state, worker)
     worker.is_gone = True
+    for batch in worker.batches:
+        if batch.guarantee:
+            guarded.leave(state, batch)
     worker.crew.idle.pop(worker, None)
     worker.crew.lenders.discard(worker)
     sort(state, worker)
@@ -255,6 +281,8 @@ def _remove(state: State, worker: Hired) -> list[Batch]:
     worker.is_gone = True
     for batch in held:
         del state.batches[batch.attempt]
+        if batch.guarantee:
+            guarded.leave(state, batch)
     del state.hired[worker.attempt], crew.workers[worker.attempt]
     del state.nodes[worker.node].hired[worker.attempt]
     crew.idle.pop(worker, None)

@@ -127,7 +127,13 @@ def _check_deadlines(state: State) -> None:
             key = (DueKind.NODE, node.id)
             expected.add(key)
             at = state.deadlines.get(key)
-            assert at == node.heard + wait_s, f"node {node.id} is {node.standing.value} and due at {at}"
+            due = max(node.heard + wait_s, node.kept_until)
+            assert at == due, f"node {node.id} is {node.standing.value} and due at {at}"
+        if node.exclusive:
+            expected.add((DueKind.EXCLUSIVE, node.id))
+            due = min(each.named for each in node.exclusive.values()) + limits.exclusive_s
+            at = state.deadlines.get((DueKind.EXCLUSIVE, node.id))
+            assert at == due, f"what is exclusive on node {node.id} is given up at {at}, not at {due}"
     for instance, assigned in state.assigned.items():
         connected = state.nodes[assigned.node].standing.is_connected
         if assigned.status is Status.CANCELLING and connected:

@@ -13,6 +13,8 @@ class Limits(msgspec.Struct, frozen=True):
     """A node that was not heard of for so long gets no new work until it is."""
     lease_s: float = 60.0
     """An attempt that its node did not name for so long is lost."""
+    exclusive_s: float = 45.0
+    """The same for an exclusive one, whether longer or shorter: by then its node has ended it for sure."""
     stop_grace_s: float = 10.0
     """From the stop flag to the kill, and from one kill to the next."""
     loss_limit: int = 3

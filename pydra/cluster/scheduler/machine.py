@@ -9,6 +9,7 @@ from typing import assert_never
 from pydra.cluster.scheduler import (
     admission,
     explaining,
+    guarded,
     node_rules,
     pausing,
     roots,
@@ -40,6 +41,7 @@ from pydra.cluster.scheduler.unit_values import (
     NodesExpected,
     PauseRequested,
     ResumeRequested,
+    UnitRestored,
     UnitsAsked,
     UnitsDone,
     UnitsForgotten,
@@ -89,6 +91,8 @@ class Scheduler:
                     serving.idle_due(state, InstanceId(number))
                 case DueKind.EXPECTED:
                     node_rules.expected_due(state)
+                case DueKind.EXCLUSIVE:
+                    node_rules.exclusive_due(state, state.nodes[NodeId(number)])
                 case _:
                     assert_never(kind)
         admission.settle(state)
@@ -192,6 +196,8 @@ class Scheduler:
                 unit_rules.forgotten(self.state, given)
             case WorkerLost():
                 unit_rules.worker_lost(self.state, given)
+            case UnitRestored():
+                guarded.restored(self.state, given)
             case PauseRequested():
                 pausing.pause(self.state, given.instance)
             case ResumeRequested():

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from pydra.cluster.scheduler import guarded
 from pydra.cluster.scheduler.adoption import adopt, lose_unnamed
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.hiring import lose, sort, stir, wait
 from pydra.cluster.scheduler.inputs import HeartbeatReceived, NodeReady
 from pydra.cluster.scheduler.instructions import Discard, KillUnit, StopUnit
-from pydra.cluster.scheduler.nodes import NodeRecord, Standing
+from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.roots import lost, watch_stop
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.strays import Stray
 from pydra.cluster.scheduler.wishes import amounts
 from pydra.errors import WorkerDied
 from pydra.model.ids import NodeId
@@ -31,10 +33,12 @@ def ready(state: State, given: NodeReady) -> None:
         else:
             lost(state, assigned, "the node came back without it")
     lose_unnamed(state, node, given)
+    guarded.node_came(state, node, given)
     node.offer(given.slots)
     node.describe(given.labels, given.isolation, amounts(given.resources))
     state.placement.reconsider(node)
     adopt(state, node, given)
+    guarded.settle(state, node, given)
     _wake(state, node)
     for attempt in dict.fromkeys(given.running):
         if not state.is_held_by(attempt, node.id):
@@ -79,14 +83,22 @@ def heartbeat(state: State, given: HeartbeatReceived) -> None:
     for assigned in node.roots.values():
         if assigned.attempt in held:
             assigned.named = state.now
-        elif assigned.named + lease_s <= state.now:
+        elif assigned.named + lease_s <= state.now and assigned.attempt not in node.exclusive:
             overdue.append(assigned)
     missing = []
     for worker in node.hired.values():
         if worker.attempt in held and not worker.is_gone:
             worker.named = state.now
-        elif worker.named + (state.limits.linger_s if worker.is_gone else lease_s) <= state.now:
+        elif (
+            worker.named + (state.limits.linger_s if worker.is_gone else lease_s) <= state.now
+            and worker.attempt not in node.exclusive
+        ):
             missing.append(worker)
+    if node.exclusive:
+        for each in node.exclusive.values():
+            if each.attempt in held:
+                each.named = state.now
+        state.watch_exclusive(node)
     reason = f"its node did not have it for {lease_s:g} s"
     gone = "its node came back without it"
     for assigned in sorted(overdue, key=lambda assigned: (assigned.index, assigned.attempt)):
@@ -103,6 +115,12 @@ def due(state: State, node: NodeRecord) -> None:
         state.watch_node(node)
         state.placement.reconsider(node)
         return
+    exclusive_s = state.limits.exclusive_s
+    kept_until = max((each.named for each in node.exclusive.values()), default=state.now) + exclusive_s
+    if node.exclusive and kept_until > state.now:
+        node.kept_until = kept_until
+        state.deadlines.put((DueKind.NODE, node.id), kept_until)
+        return
     node.standing = Standing.GONE
     state.placement.reconsider(node)
     reason = f"its node was not heard of for {state.limits.lease_s:g} s"
@@ -110,6 +128,24 @@ def due(state: State, node: NodeRecord) -> None:
         lost(state, assigned, reason)
     for worker in sorted(node.hired.values(), key=lambda worker: worker.attempt):
         lose(state, worker, reason, WorkerDied.code)
+    for stray in state.strays.on(node.id):
+        guarded.free(state, stray, reason)
+
+
+def exclusive_due(state: State, node: NodeRecord) -> None:
+    """It did not name something exclusive for so long that it has ended it, if it is alive itself."""
+    limit_s = state.limits.exclusive_s
+    reason = f"its node did not have it for {limit_s:g} s"
+    for each in sorted(node.exclusive.values(), key=lambda each: each.attempt):
+        if each.named + limit_s > state.now:
+            continue
+        if isinstance(each, Assigned):
+            lost(state, each, reason)
+        elif isinstance(each, Stray):
+            guarded.free(state, each, reason)
+        elif each.attempt in state.hired:
+            lose(state, each, reason, WorkerDied.code)
+    state.watch_exclusive(node)
 
 
 def expect(state: State, nodes: tuple[NodeId, ...]) -> None:

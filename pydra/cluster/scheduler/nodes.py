@@ -10,6 +10,7 @@ import attrs
 
 from pydra.cluster.scheduler.crews import Hired
 from pydra.cluster.scheduler.limits import MOST_SLOTS
+from pydra.cluster.scheduler.strays import Stray
 from pydra.cluster.scheduler.wishes import ANYWHERE, NO_WISH, Amounts, Requirement, Wish
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
@@ -82,6 +83,10 @@ class NodeRecord:
     """The main workers that are here, paused ones too."""
     hired: dict[Attempt, Hired] = attrs.Factory(dict)
     """The hired workers that are here, on lent slots too, and those of which results are to come."""
+    exclusive: dict[Attempt, Assigned | Hired | Stray] = attrs.Factory(dict)
+    """Workers of something exclusive that are here, or may be."""
+    kept_until: float = float("-inf")
+    """It is not gone before this, for the sake of these."""
     returned: list[int] = attrs.Factory(list)
     unused: int = 0
     labels: frozenset[str] = frozenset()

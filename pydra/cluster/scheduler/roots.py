@@ -29,14 +29,15 @@ from pydra.cluster.scheduler.nodes import Assigned, Standing
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import wish_of
-from pydra.errors import InternalError, LimitExceeded, TaskTerminated
+from pydra.errors import InternalError, LimitExceeded, TaskLost, TaskTerminated
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 
 
 def submitted(state: State, given: Submitted) -> None:
     """It waits."""
     status_after(state.status(given.instance), Happening.SUBMITTED)
-    wish = wish_of(given.options, given.isolation)
+    wish = wish_of(given.options, given.isolation, is_session=given.is_session)
     waiting = Waiting(given.instance, given.priority, given.queued, losses=0, wish=wish)
     if given.is_session:
         _open(state, given)
@@ -47,7 +48,7 @@ def restored(state: State, given: Restored) -> None:
     """It waits, or has its slot again."""
     if state.status(given.instance) is not Status.UNKNOWN:
         raise InternalError(f"Instance {given.instance} was restored twice.")
-    wish = wish_of(given.options, given.isolation)
+    wish = wish_of(given.options, given.isolation, is_session=given.is_session)
     if given.is_session and given.status is not Status.CANCELLING:
         _open(state, given)
     if given.status is Status.QUEUED or (given.status is Status.PAUSED and given.attempt is None):
@@ -94,6 +95,7 @@ def restored(state: State, given: Restored) -> None:
         node.hold_again(assigned)
     node.roots[given.instance] = assigned
     state.assigned[given.instance] = state.attempts[attempt] = assigned
+    guard(state, assigned)
     state.placement.reconsider(node)
     if node.standing.is_connected and assigned.status is Status.CANCELLING:
         _ask_to_stop(state, assigned)
@@ -183,13 +185,24 @@ def watch_limit(state: State, assigned: Assigned, ran_s: float = 0.0) -> None:
         state.deadlines.put((DueKind.LIMIT, assigned.instance), state.now + max(0.0, limit_s - ran_s))
 
 
+def guard(state: State, assigned: Assigned) -> None:
+    """If it is exclusive, its node is looked after for that."""
+    if assigned.wish.guarantee & Guarantee.EXCLUSIVE:
+        node = state.nodes[assigned.node]
+        node.exclusive[assigned.attempt] = assigned
+        state.watch_exclusive(node)
+
+
 def watch_stop(state: State, assigned: Assigned, grace_s: float) -> None:
     """Force comes after ``grace_s``."""
     state.deadlines.put((DueKind.STOP, assigned.instance), state.now + grace_s)
 
 
 def lost(state: State, assigned: Assigned, reason: str) -> None:
-    """The attempt is gone; its instance waits again, unless it is cancelling or lost too many."""
+    """The attempt is gone; its instance waits again, unless it is cancelling, lost too many or may not."""
+    if assigned.wish.guarantee & Guarantee.ONCE:
+        _end(state, assigned, Happening.LOST_TOO_OFTEN, TaskLost.because(reason), TaskLost.code)
+        return
     limit = state.limits.loss_limit
     losses = assigned.losses + 1
     if losses < limit:
@@ -201,7 +214,7 @@ def lost(state: State, assigned: Assigned, reason: str) -> None:
     )
 
 
-def _end(state: State, assigned: Assigned, happening: Happening, reason: str | None) -> None:
+def _end(state: State, assigned: Assigned, happening: Happening, reason: str | None, code: str = "") -> None:
     """The attempt is over: its slot is free, and its instance final or waiting again."""
     if assigned.fails:
         happening = Happening.TERMINATED
@@ -210,7 +223,10 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
     if assigned.has_slot:
         vacate(state, assigned)
     del state.assigned[assigned.instance], state.attempts[assigned.attempt]
-    del state.nodes[assigned.node].roots[assigned.instance]
+    node = state.nodes[assigned.node]
+    del node.roots[assigned.instance]
+    if node.exclusive.pop(assigned.attempt, None) is not None:
+        state.watch_exclusive(node)
     state.resuming.pop(assigned.instance, None)
     if assigned.status is Status.CANCELLING:
         state.deadlines.clear((DueKind.STOP, assigned.instance))
@@ -230,8 +246,8 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
         why, code = assigned.reason or str(cause), assigned.code or cause.code
         admission.finish(state, assigned.instance, assigned.attempt, after, why, code, assigned.node)
     else:
-        told = reason if after is Status.FAILED else None
-        admission.finish(state, assigned.instance, assigned.attempt, after, told, node=assigned.node)
+        told = (reason, code) if after is Status.FAILED else (None, "")
+        admission.finish(state, assigned.instance, assigned.attempt, after, *told, assigned.node)
 
 
 def _may_be_retried(assigned: Assigned, code: str) -> bool:
@@ -267,7 +283,9 @@ def _begin_to_end(state: State, assigned: Assigned) -> None:
 
 def _open(state: State, given: Submitted | Restored) -> None:
     """The client of a session may ask for units from now on."""
-    state.crews[given.instance] = Crew(given.instance, given.priority, given.queued, is_session=True)
+    crew = Crew(given.instance, given.priority, given.queued, is_session=True)
+    crew.guarantee = given.options.guarantee
+    state.crews[given.instance] = crew
 
 
 def _ask_to_stop(state: State, assigned: Assigned) -> None:

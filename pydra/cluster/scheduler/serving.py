@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pydra.cluster.scheduler import branches
+from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.hiring import give_back, hire, is_quick, release, sort, stir
@@ -31,7 +31,7 @@ def serve(state: State, crew: Crew) -> bool:
     while least is not None and (depth := crew.ready.highest()) is not None and depth >= least:
         branch = crew.ready.first(depth)
         worker = crew.able.find(depth, lambda one: _may_work(state, one))
-        if worker is None and is_quick(branch):
+        if worker is None and is_quick(branch) and not branch.chunks[0].guarantee:
             worker = crew.short.find(depth, lambda one: _may_have_two(state, one))
         if worker is None:
             lender = crew.lenders.find(depth, lambda asker: _may_lend(state, asker))
@@ -140,7 +140,10 @@ def _give(state: State, branch: Branch, worker: Hired) -> None:
         cut.blobs,
         cut.time_limit,
         cut.size,
+        guarantee=cut.guarantee,
     )
+    if batch.guarantee:
+        guarded.begin(state, batch)
     worker.batches.append(batch)
     state.batches[batch.attempt] = branch.batches[batch.attempt] = batch
     crew.idle.pop(worker, None)
@@ -157,6 +160,7 @@ def _give(state: State, branch: Branch, worker: Hired) -> None:
             cut.digests,
             cut.blobs,
             cut.time_limit,
+            cut.guarantee,
         )
     )
 

@@ -17,6 +17,7 @@ from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.placement import Placement
 from pydra.cluster.scheduler.policies import LeastLoad, MakePolicy
 from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
+from pydra.cluster.scheduler.strays import Strays
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Ended
 from pydra.model.status import Status
@@ -53,6 +54,7 @@ class State:
     """Of all sessions, and of instances that asked for units."""
     hired: dict[Attempt, Hired] = attrs.Factory(dict)
     batches: dict[Attempt, Batch] = attrs.Factory(dict)
+    strays: Strays = attrs.Factory(Strays)
     stirred: dict[Crew, None] = attrs.Factory(dict)
     """Crews to which something happened in this feed."""
     hungry: Hungry = attrs.Factory(Hungry)
@@ -105,4 +107,14 @@ class State:
     def watch_node(self, node: NodeRecord) -> None:
         """Set the deadline that belongs to the node's standing."""
         wait_s = self.limits.suspect_s if node.standing is Standing.READY else self.limits.lease_s
+        node.kept_until = float("-inf")
         self.deadlines.put((DueKind.NODE, node.id), node.heard + wait_s)
+
+    def watch_exclusive(self, node: NodeRecord) -> None:
+        """Set the deadline of what is exclusive there: that of the one that was not named for the longest."""
+        key = (DueKind.EXCLUSIVE, node.id)
+        if node.exclusive:
+            named = min(each.named for each in node.exclusive.values())
+            self.deadlines.put(key, named + self.limits.exclusive_s)
+        else:
+            self.deadlines.clear(key)

@@ -8,6 +8,7 @@ from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.serving import least_depth, spare_for
 from pydra.cluster.scheduler.state import State
 from pydra.model.ids import Attempt
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import DIGEST_SIZE
 
@@ -31,6 +32,8 @@ def check_units(state: State) -> None:
         assert _is_past(state, attempt)
     for node in state.nodes.values():
         _check_node(state, node)
+        _check_exclusive(state, node)
+    _check_strays(state)
     _check_spare(state)
 
 
@@ -80,12 +83,14 @@ def _check_branch(crew: Crew, branch: Branch) -> None:
     queued = [index for chunk in branch.chunks for index in chunk.indexes[chunk.at :]]
     held = [index for batch in branch.batches.values() for index in batch.indexes[batch.done :]]
     assert branch.queued == len(queued), f"{name} counts what is queued wrong"
-    assert sorted(queued + held) == sorted(branch.outstanding), f"{name} has units that are twice or nowhere"
+    everywhere = sorted([*queued, *held, *branch.aside])
+    assert everywhere == sorted(branch.outstanding), f"{name} has units that are twice or nowhere"
     assert branch.outstanding or branch.asker is None or branch.batches, f"{name} has nothing, and is there"
     assert not queued or branch.asker is not None, f"{name} has queued units that nobody waits for"
     assert (branch in crew.ready) == bool(queued), f"{name} is wrongly ready or not"
     sizes = [len(one) for chunk in branch.chunks for one in chunk.args[chunk.at :]]
     sizes += [batch.size for batch in branch.batches.values()]
+    sizes += [len(chunk.args[0]) for chunk in branch.aside.values()]
     assert branch.size == sum(sizes), f"{name} has arguments of {sum(sizes)} bytes, and counts {branch.size}"
     assert branch.losses.keys() <= branch.outstanding, f"{name} remembers losses of what is not there"
     if branch.asker is not None:
@@ -103,6 +108,10 @@ def _check_batch(branch: Branch, batch: Batch) -> None:
     assert 0 <= batch.done < len(batch.indexes), f"batch {batch.attempt} is over"
     assert len(batch.indexes) == len(batch.args) == len(batch.digests) // DIGEST_SIZE
     assert all(0 <= place < len(batch.indexes) for place in (*batch.lacking, *batch.blobs))
+    if batch.guarantee:
+        assert len(batch.indexes) == 1, f"batch {batch.attempt} has a guarantee, and several units"
+        assert batch.worker.batches[0] is batch, f"batch {batch.attempt} waits behind another one"
+        assert len(batch.worker.batches) == 1, f"a batch waits behind {batch.attempt}, which has a guarantee"
 
 
 def _check_asker(asker: Asker) -> None:
@@ -186,6 +195,46 @@ def _check_spare(state: State) -> None:
             assert kept is None, f"instance {crew.instance} wants a slot, though {kept.attempt} does nothing"
             node = state.placement.choose(requirement)
             assert node is None, f"instance {crew.instance} wants a slot, though node {node.id} has one"
+
+
+def _check_exclusive(state: State, node: NodeRecord) -> None:
+    """What is exclusive and may be alive there is looked after, and of no unit there is more than one."""
+    expected: set[Attempt] = {
+        each.attempt for each in node.roots.values() if each.wish.guarantee & Guarantee.EXCLUSIVE
+    }
+    for worker in node.hired.values():
+        if not worker.is_gone and any(batch.guarantee & Guarantee.EXCLUSIVE for batch in worker.batches):
+            expected.add(worker.attempt)
+    for stray in state.strays.on(node.id):
+        if stray.guarantee & Guarantee.EXCLUSIVE:
+            expected.add(stray.attempt)
+    assert set(node.exclusive) == expected, (
+        f"node {node.id} is looked after for {sorted(node.exclusive)}; exclusive there are {sorted(expected)}"
+    )
+
+
+def _check_strays(state: State) -> None:
+    alive: set[tuple[int, str, int]] = set()
+    for stray in state.strays.all():
+        unit = (stray.instance, stray.branch, stray.index)
+        assert state.status(stray.instance) is not Status.UNKNOWN, f"{unit} is a stray of what has ended"
+        assert stray.batch not in state.batches, f"{unit} is a stray and in a batch"
+        if stray.guarantee & Guarantee.EXCLUSIVE:
+            assert unit not in alive, f"{unit} is exclusive, and may be alive twice"
+            alive.add(unit)
+    for batch in state.batches.values():
+        unit = (batch.branch.crew.instance, batch.branch.name, batch.indexes[0])
+        if batch.guarantee & Guarantee.EXCLUSIVE and not batch.worker.is_gone:
+            assert unit not in alive, f"{unit} is exclusive, and given out twice"
+            alive.add(unit)
+    for crew in state.crews.values():
+        for branch in crew.branches.values():
+            for index in branch.aside:
+                unit = (crew.instance, branch.name, index)
+                is_waited_for = unit in alive or any(
+                    (stray.instance, stray.branch, stray.index) == unit for stray in state.strays.all()
+                )
+                assert is_waited_for, f"{unit} waits for nothing"
 
 
 def all_wait(asker: Asker | None) -> bool:

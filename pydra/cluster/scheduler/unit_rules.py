@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from math import inf
 
-from pydra.cluster.scheduler import branches
+from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew
 from pydra.cluster.scheduler.hiring import answer, forget, lose, rest, sort, stir, wait
 from pydra.cluster.scheduler.state import State
@@ -45,7 +45,11 @@ def asked(state: State, given: UnitsAsked) -> None:
         branch = Branch(crew, given.branch, None, 1, unit_s=crew.paces.get(given.branch))
         crew.branches[given.branch] = branch
         branches.join(branch, asker)
-    branches.add(asker, branch, given)
+    guarantee = given.guarantee | crew.guarantee if given.guarantee else crew.guarantee
+    if guarantee:
+        guarded.asked(state, asker, branch, given, guarantee)
+    else:
+        branches.add(asker, branch, given)
     if not was_waiting:
         wait(state, asker)
     stir(state, crew)
@@ -87,6 +91,9 @@ def done(state: State, given: UnitsDone) -> None:
         del state.batches[batch.attempt], branch.batches[batch.attempt]
         branches.shrink(branch, batch.size)
         branches.clear(branch)
+        if batch.guarantee:
+            guarded.leave(state, batch)
+            guarded.call_back(state, batch)
         if worker.is_gone:
             if not worker.batches:
                 lose(state, worker, "", "")
@@ -102,6 +109,9 @@ def worker_lost(state: State, given: WorkerLost) -> None:
     worker = state.hired.get(given.worker)
     if worker is not None and worker.node == given.node:
         lose(state, worker, given.reason, given.code)
+    for stray in state.strays.on(given.node):
+        if stray.attempt == given.worker:
+            guarded.free(state, stray, given.reason)
 
 
 def _record(state: State, given: UnitsDone, batch: Batch, end: int) -> None:
@@ -128,10 +138,12 @@ def _record(state: State, given: UnitsDone, batch: Batch, end: int) -> None:
 def _refuse(state: State, given: UnitsDone, batch: Batch) -> None:
     """These results cannot be of this batch: the worker that told them is given up."""
     worker = batch.worker
-    if not worker.is_gone:
+    is_alive = not worker.is_gone
+    if is_alive:
         state.out.append(ReleaseWorker(worker.node, worker.attempt))
     state.out.append(DiscardUnits(given.node, given.batch, given.start + given.count))
-    lose(state, worker, "its worker told results of units that it did not have", WireError.code)
+    words = "its worker told results of units that it did not have"
+    lose(state, worker, words, WireError.code, is_alive)
 
 
 def _measure(branch: Branch, unit_s: float) -> None:
@@ -156,5 +168,6 @@ def _asker(state: State, instance: InstanceId, attempt: Attempt | None, *, is_ma
         if not is_made:
             return None
         crew = state.crews[instance] = Crew(instance, root.priority, root.queued)
+        crew.guarantee = root.wish.options.guarantee
         crew.main.attempt = attempt
     return None if crew.is_session else crew.main

@@ -14,6 +14,7 @@ import msgspec
 
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.instance import Payload
+from pydra.model.options import Guarantee
 
 
 class UnitsAsked(msgspec.Struct, frozen=True):
@@ -31,6 +32,10 @@ class UnitsAsked(msgspec.Struct, frozen=True):
     digests: bytes
     blobs: Mapping[int, Payload] = {}
     time_limit: float = 0.0
+    guarantee: Guarantee = Guarantee.NONE
+    """What these units promise, beside what their instance does."""
+    started: Mapping[int, Attempt] = {}
+    """Those of them that the store has as RUNNING with the same digest, and the attempt."""
 
 
 class UnitsForgotten(msgspec.Struct, frozen=True):
@@ -82,6 +87,23 @@ class BatchHeld(msgspec.Struct, frozen=True):
     recorded: int
 
 
+class UnitRestored(msgspec.Struct, frozen=True):
+    """
+    The store holds this unit of an unfinished instance as RUNNING; fed at start, after all instances.
+
+    A node may still run it, or hold its result.
+    """
+
+    instance: InstanceId
+    branch: str
+    index: int
+    digest: bytes
+    guarantee: Guarantee
+    batch: Attempt
+    worker: Attempt
+    node: NodeId
+
+
 class PauseRequested(msgspec.Struct, frozen=True):
     """
     Dispatch no further unit of an instance; its running units end.
@@ -125,7 +147,11 @@ class ReleaseWorker(msgspec.Struct, frozen=True):
 
 
 class RunUnits(msgspec.Struct, frozen=True):
-    """Send a batch to a hired worker; its units may run more than once, so nothing is stored before."""
+    """
+    Send a batch to a hired worker; its units may run more than once, so nothing is stored before.
+
+    One with a ``guarantee`` has one unit, and is stored before it is sent.
+    """
 
     node: NodeId
     worker: Attempt
@@ -137,6 +163,7 @@ class RunUnits(msgspec.Struct, frozen=True):
     digests: bytes
     blobs: Mapping[int, Payload]
     time_limit: float
+    guarantee: Guarantee = Guarantee.NONE
 
 
 class RecordUnits(msgspec.Struct, frozen=True):
@@ -188,6 +215,13 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 UnitInput = (
-    UnitsAsked | UnitsForgotten | UnitsDone | WorkerLost | NodesExpected | PauseRequested | ResumeRequested
+    UnitsAsked
+    | UnitsForgotten
+    | UnitsDone
+    | WorkerLost
+    | UnitRestored
+    | NodesExpected
+    | PauseRequested
+    | ResumeRequested
 )
 UnitInstruction = HireWorker | ReleaseWorker | RunUnits | RecordUnits | FailUnits | DiscardUnits | Pause

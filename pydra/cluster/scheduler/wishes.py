@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from pydra.model.ids import NodeId
-from pydra.model.options import NO_OPTIONS, RunOptions
+from pydra.model.options import NO_OPTIONS, Guarantee, RunOptions
 
 THOUSANDTHS = 1000
 """Amounts of resources are whole numbers of thousandths, so that what is given back is what was taken."""
@@ -40,21 +40,24 @@ class Wish:
 
     options: RunOptions
     requirement: Requirement
+    guarantee: Guarantee = Guarantee.NONE
+    """Of its root; that of a session does nothing that could not be done twice."""
 
     def only_on(self, nodes: frozenset[NodeId]) -> Wish:
         """The same, on no other node than these."""
-        return Wish(self.options, msgspec.structs.replace(self.requirement, nodes=nodes))
+        return attrs.evolve(self, requirement=msgspec.structs.replace(self.requirement, nodes=nodes))
 
 
 NO_WISH = Wish(NO_OPTIONS, ANYWHERE)
 
 
-def wish_of(options: RunOptions, isolation: str = "") -> Wish:
+def wish_of(options: RunOptions, isolation: str = "", *, is_session: bool = False) -> Wish:
     """The wish of an instance with these options whose package asks for this isolation."""
     if options is NO_OPTIONS and not isolation:
         return NO_WISH
     requirement = Requirement(frozenset(options.labels), amounts(options.resources), isolation)
-    return Wish(options, ANYWHERE if requirement == ANYWHERE else requirement)
+    guarantee = Guarantee.NONE if is_session else options.guarantee
+    return Wish(options, ANYWHERE if requirement == ANYWHERE else requirement, guarantee)
 
 
 def amounts(resources: Mapping[str, float]) -> Amounts:

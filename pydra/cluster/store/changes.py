@@ -31,6 +31,7 @@ from pydra.model.changes import (
     RequeueInstance,
     RetryInstance,
     StartAttempt,
+    StartUnit,
 )
 from pydra.model.ids import InstanceId
 from pydra.model.status import Status
@@ -134,7 +135,7 @@ def apply_changes(cursor: Cursor, units: UnitChanges, changes: Sequence[Change])
     waiting: dict[str, list[_Member]] = {}
     touched: dict[InstanceId, str] = {}
     for position, change in enumerate(changes):
-        if isinstance(change, InsertUnits | RecordUnits):
+        if isinstance(change, InsertUnits | StartUnit | RecordUnits):
             if change.instance in touched:
                 _run_all(cursor, units, waiting, outcomes)
                 touched = {}

@@ -130,6 +130,10 @@ class DjangoStore:
         """What the client of a session submitted and did not end, by branch and index."""
         return await self._readers.ask(self._queries.queued_units, instance)
 
+    async def running_units(self) -> list[UnitRow]:
+        """What has a guarantee and was begun, of all instances that are not final; by instance."""
+        return await self._readers.ask(self._queries.running_units)
+
     async def unit_counts(self, instance: InstanceId) -> UnitCounts:
         """How many units of an instance the store has."""
         return await self._readers.ask(self._queries.unit_counts, instance)

@@ -18,7 +18,7 @@ import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pydra.cluster.store.database import MARK, direct_cursor
-from pydra.model.changes import Change, Committed, InsertUnits, RecordUnits
+from pydra.model.changes import Change, Committed, InsertUnits, RecordUnits, StartUnit
 from pydra.model.ids import InstanceId
 from pydra.model.status import Status
 from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE
@@ -84,8 +84,10 @@ class UnitChanges:
         self._columns = []
         self._takes_units = None
 
-    def apply(self, change: InsertUnits | RecordUnits) -> Committed:
+    def apply(self, change: InsertUnits | StartUnit | RecordUnits) -> Committed:
         """Make one change; it is applied unless its instance is final, or unknown."""
+        if isinstance(change, StartUnit):
+            return self._start(change)
         count = len(change.indexes)
         if len(change.digests) != DIGEST_SIZE * count:
             raise ValueError(f"{count} units have {len(change.digests)} bytes of digests")
@@ -107,6 +109,21 @@ class UnitChanges:
                 if change.failures or change.blobs:
                     columns = self._write_special(columns, change)
                 self._add(Status.COMPLETE, columns)
+        return Committed(True, change.instance)
+
+    def _start(self, change: StartUnit) -> Committed:
+        if len(change.digest) != DIGEST_SIZE or len(change.branch) > BRANCH_LIMIT:
+            raise ValueError(
+                f"a unit of {len(change.branch)} characters, digest of {len(change.digest)} bytes"
+            )
+        with self._errors_as_django_has_them:
+            if not self._instance_takes_units(change.instance):
+                return Committed(False, change.instance)
+            branch, attempt = self._branch(change.instance, change.branch), change.attempt
+            about = msgspec.msgpack.encode((change.worker, int(change.guarantee)))
+            row = (branch, change.index, bytearray(change.digest), bytearray(about))
+            cells = (*row, attempt.epoch, attempt.number, change.node, None)
+            self._add(Status.RUNNING, [[cell] for cell in cells])
         return Committed(True, change.instance)
 
     def flush(self) -> None:
@@ -208,10 +225,18 @@ def _insertion(status: Status, width: int, rows: int) -> str:
     """The statement that inserts so many rows of so many of the columns."""
     row = f"({', '.join([MARK] * width)}, {int(status)})"
     overwritten = ", ".join(f"{name} = excluded.{name}" for name in ("status", *_COLUMNS[2:]))
-    # What ended takes the place of what did not complete; what waits, of nothing: it may come late.
+    # What ended or begins takes the place of what did not complete; what waits, of nothing: it may come late.
     yields = "" if status is Status.QUEUED else f"pydra_unit.status <> {int(Status.COMPLETE)} OR "
+    # What runs with a guarantee ends as this very attempt.
+    fence = ""
+    if status.is_final:
+        fence = (
+            f" AND (pydra_unit.status <> {int(Status.RUNNING)} OR "
+            "pydra_unit.attempt_epoch = excluded.attempt_epoch AND "
+            "pydra_unit.attempt_number = excluded.attempt_number)"
+        )
     return (
         f"INSERT INTO pydra_unit ({', '.join(_COLUMNS[:width])}, status) "  # noqa: S608
         f"VALUES {', '.join([row] * rows)} ON CONFLICT (branch, unit_index) DO UPDATE SET {overwritten} "
-        f"WHERE {yields}pydra_unit.digest <> excluded.digest"
+        f"WHERE ({yields}pydra_unit.digest <> excluded.digest){fence}"
     )

@@ -13,6 +13,7 @@ from pydra.cluster.store.models import WorkUnitRow
 from pydra.errors import StoreError
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Failure, Payload
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import INDEX_LIMIT, UnitCounts, UnitPlace, UnitRow
 
@@ -46,6 +47,12 @@ _ORDER = "ORDER BY b.branch, u.unit_index"
 # The condition of the index of units that are not complete; it is used if a text has it word for word.
 _NOT_COMPLETE = "u.status < 3"
 _OF_INSTANCE = "COUNT(*) FROM pydra_branch b JOIN pydra_unit u ON u.branch = b.id WHERE b.instance = %s"
+_RUNNING = (
+    f"SELECT b.instance, b.branch, {', '.join(f'u.{name}' for name in _COLUMNS)} "  # noqa: S608
+    "FROM pydra_instance i JOIN pydra_branch b ON b.instance = i.id JOIN pydra_unit u ON u.branch = b.id "
+    f"WHERE i.status NOT IN ({', '.join(str(int(status)) for status in Status if status.is_final)}) "
+    f"AND {_NOT_COMPLETE} AND u.status = {int(Status.RUNNING)} ORDER BY b.instance, b.branch, u.unit_index"
+)
 _COUNTS = (
     f"SELECT u.status, {_OF_INSTANCE} AND {_NOT_COMPLETE} GROUP BY u.status "
     f"UNION ALL SELECT NULL, {_OF_INSTANCE}"
@@ -102,12 +109,19 @@ class UnitQueries:
         status = f"AND {_NOT_COMPLETE} AND u.status = {int(Status.QUEUED)} "
         return self._rows(instance, f"{_SELECT}{status}{_ORDER}", [instance])
 
+    def running_units(self) -> list[UnitRow]:
+        """What has a guarantee and was begun, of all instances that are not final; by instance."""
+        with connections["default"].cursor() as cursor:
+            cursor.execute(_RUNNING)
+            return [_unit(InstanceId(row[0]), *row[1:]) for row in cursor.fetchall()]
+
     def unit_counts(self, instance: InstanceId) -> UnitCounts:
         """How many units an instance has, by status."""
         with connections["default"].cursor() as cursor:
             cursor.execute(_COUNTS, [instance, instance])
             counts = dict(cursor.fetchall())
-        failed, queued = counts.get(int(Status.FAILED), 0), counts.get(int(Status.QUEUED), 0)
+        failed = counts.get(int(Status.FAILED), 0)
+        queued = counts.get(int(Status.QUEUED), 0) + counts.get(int(Status.RUNNING), 0)
         return UnitCounts(counts[None] - failed - queued, failed, queued)
 
     def unit_blobs(self) -> set[str]:
@@ -126,6 +140,7 @@ def _unit(instance: InstanceId, branch: str, *cells: Any) -> UnitRow:
     index, code, digest, data, size, sha256, epoch, number, node, ended = cells
     payload, status = bytes(data), _STATUSES[code]
     is_complete = status is Status.COMPLETE
+    worker, guarantee = _begun(payload) if status is Status.RUNNING else (None, 0)
     result = Payload(len(payload) if size is None else size, payload, sha256 or "") if is_complete else None
     return UnitRow(
         instance,
@@ -139,7 +154,16 @@ def _unit(instance: InstanceId, branch: str, *cells: Any) -> UnitRow:
         attempt=None if number is None else Attempt(epoch, number),
         node=None if node is None else NodeId(node),
         ended=ended,
+        worker=worker,
+        guarantee=Guarantee(guarantee),
     )
+
+
+def _begun(data: bytes) -> tuple[Attempt, int]:
+    try:
+        return msgspec.msgpack.decode(data, type=tuple[Attempt, int])
+    except msgspec.DecodeError as error:
+        raise StoreError(f"The store holds a unit that cannot be read: {error}.") from error
 
 
 def _failure(data: bytes) -> Failure:

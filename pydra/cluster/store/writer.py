@@ -185,7 +185,7 @@ class Writer:
             "Of {calls} commits at a time some or all were refused: {kind}: {error}",
             calls=calls,
             kind=type(error).__name__,
-            error=error,
+            error=str(error),  # the log may keep what it is given, and with a traceback a connection
         )
 
     def _transaction(

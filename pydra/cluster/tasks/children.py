@@ -69,7 +69,7 @@ class ParallelChildren:
         branch = branch_of(task)
         task._status = RUNNING
         self._asked[branch] = place
-        self._units.ask(branch, [0], [args])
+        self._units.ask(branch, [0], [args], guarantee=task._guarantee())
 
     def _settle(self, place: int, result: bytes, failure: tuple[str, str, str] | None) -> None:
         task = self._tasks[place]

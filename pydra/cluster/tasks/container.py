@@ -190,6 +190,13 @@ class TaskContainer(Task):
         for child in list(self.subtasks):
             child.task.stop()
 
+    def _guarantee(self) -> int:
+        """What it says itself, and what those say that run in its own worker, as a part of it."""
+        guarantee = super()._guarantee()
+        for child in self.subtasks if self.sequential else ():
+            guarantee |= child.task._guarantee()
+        return guarantee
+
     def _find(self, parts: tuple[str, ...]) -> Task:
         place = parts[0]
         if not (place.isascii() and place.isdigit()) or len(place) > 6 or int(place) >= len(self.subtasks):

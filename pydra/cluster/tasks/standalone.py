@@ -50,7 +50,12 @@ class StandaloneUnits:
         self._asked: deque[tuple[str, int, bytes]] = deque()
 
     def ask(
-        self, branch: str, indexes: Sequence[int], args: Sequence[bytes], time_limit: float = 0.0
+        self,
+        branch: str,
+        indexes: Sequence[int],
+        args: Sequence[bytes],
+        time_limit: float = 0.0,
+        guarantee: int = 0,
     ) -> None:
         """Put units in the queue."""
         self._check()

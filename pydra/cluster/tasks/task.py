@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pydra.errors import TaskCancelled, TaskNotFoundException
+from pydra.errors import TaskCancelled, TaskError, TaskNotFoundException
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 QUEUED, RUNNING, COMPLETE, FAILED, CANCELLED = 0, 1, 3, -1, -2
 """The integers of ``pydra.model.status.Status``; that itself loads enum, which few workers need."""
+
+ONCE, EXCLUSIVE = 1, 2
+"""Those of ``pydra.model.options.Guarantee``."""
 
 
 class Task:
@@ -63,6 +66,19 @@ class Task:
 
     retry_delay: ClassVar[float] = 1.0
     """Seconds before the first retry; each further one waits twice as long, up to a day."""
+
+    retry: ClassVar[str] = "lost"
+    """
+    Whether it is run again after its worker or its machine was lost: ``"lost"`` says so, ``"never"`` is for
+    what must not happen twice; then it has failed instead, and may have no retries. So for an instance, and
+    for a unit of this class. Whoever submits it may ask for ``"never"`` too.
+    """
+
+    exclusive: ClassVar[bool] = False
+    """
+    Whether no two attempts of it may be alive at the same time, so that one which is lost to the cluster ends
+    before the next begins. For instances and units, as ``retry``.
+    """
 
     STOP_FLAG: bool
     """True once the task was asked to stop; ``work`` looks at it from time to time and returns early."""
@@ -177,6 +193,18 @@ class Task:
             raise TaskNotFoundException(f"There is no subtask {'.'.join(parts)!r} in {self.get_key()}.")
         task = self._find(parts[1:]) if len(parts) > 1 else self
         return task._remade() if clean and task._status != QUEUED else task
+
+    def _guarantee(self) -> int:
+        """What is promised of its attempts, by what its class says; `TaskError` if that is nothing."""
+        retry, exclusive = self.retry, self.exclusive
+        if not isinstance(retry, str) or retry not in ("lost", "never"):
+            raise TaskError(
+                f'retry of {type(self).__name__} is {retry!r}; it can be "lost" or "never".'[:300]
+            )
+        if not isinstance(exclusive, bool):
+            told = f"exclusive of {type(self).__name__} is {exclusive!r}; it can be True or False."
+            raise TaskError(told[:300])
+        return (ONCE if retry == "never" else 0) | (EXCLUSIVE if exclusive else 0)
 
     def _find(self, parts: tuple[str, ...]) -> Task:
         """The subtask at the rest of a path."""

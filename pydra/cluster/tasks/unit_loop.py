@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
+from pydra.cluster.tasks.task import ONCE
 from pydra.cluster.tasks.unit_failure import (
     DatasourceFailed,
     FailurePolicy,
@@ -22,7 +23,14 @@ from pydra.cluster.tasks.unit_failure import (
 from pydra.cluster.tasks.units import branch_of
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.frames import ANSWER_LIMIT
-from pydra.errors import InvalidParameters, TaskCancelled, TaskError, TaskNotFoundException, WireError
+from pydra.errors import (
+    InvalidParameters,
+    TaskCancelled,
+    TaskError,
+    TaskLost,
+    TaskNotFoundException,
+    WireError,
+)
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -82,7 +90,7 @@ RETRY_DELAY_LIMIT = 3600.0
 FULL_FAILURES = 1000
 """Failures that are kept with their traceback; a million tracebacks would fill the memory."""
 
-LASTING = (InvalidParameters.code, TaskNotFoundException.code)
+LASTING = (InvalidParameters.code, TaskNotFoundException.code, TaskLost.code)
 """Failures that no retry changes."""
 
 ITEM_LIMIT = ANSWER_LIMIT
@@ -103,7 +111,8 @@ class UnitLoop:
         self._branch = branch_of(task.subtask)
         self._clock = clock
         self._policy = FailurePolicy(task.failure_policy)
-        _check_settings(task)
+        self._guarantee = task.subtask._guarantee()
+        _check_settings(task, self._guarantee)
         self._items: Iterator[object] | None = None
         self._drawn = 0
         self._slice = 1
@@ -193,7 +202,7 @@ class UnitLoop:
         # A source that waits for each item has each asked for at once; one that does not, many together.
         self._slice = max(1, len(args) // 2) if self._clock() > until else min(SLICE, 2 * self._slice)
         if indexes:
-            self._units.ask(self._branch, indexes, args, self._task.unit_time_limit)
+            self._units.ask(self._branch, indexes, args, self._task.unit_time_limit, self._guarantee)
 
     def _next(self) -> object:
         if self._items is None:
@@ -230,7 +239,7 @@ class UnitLoop:
             indexes.append(index)
         if indexes:
             args = [self._flight[index][1] for index in indexes]
-            self._units.ask(self._branch, indexes, args, self._task.unit_time_limit)
+            self._units.ask(self._branch, indexes, args, self._task.unit_time_limit, self._guarantee)
 
     def _patience(self) -> float:
         """Seconds to wait for answers now."""
@@ -304,7 +313,7 @@ class UnitLoop:
                 return  # all of it was forgotten with the instance
 
 
-def _check_settings(task: Asking) -> None:
+def _check_settings(task: Asking, guarantee: int) -> None:
     for name, kinds in (
         ("unit_retries", int),
         ("unit_retry_delay", int | float),
@@ -314,3 +323,6 @@ def _check_settings(task: Asking) -> None:
         if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value < float("inf"):
             what = "a whole number" if kinds is int else "a number of seconds"
             raise TaskError(f"{name} of {task.get_key()} is {what} from 0, not {value!r}.")
+    if guarantee & ONCE and task.unit_retries:
+        words = f"{task.get_key()} has units that are never run again"
+        raise TaskError(f'{words} (retry = "never"); so it can have no unit_retries.')

@@ -104,8 +104,9 @@ PRIMED = 27
 """[PRIMED, fault: str, memory: int]: the module is imported (or why not, in words); the bytes of it all."""
 ASK = 28
 """
-[ASK, branch: str, indexes: list of int, args: list of bytes, digests: bytes, time_limit: float]: the running
-task wants these units run; arguments that are larger than a part come alone, in PARTs before it.
+[ASK, branch: str, indexes: list of int, args: list of bytes, digests: bytes, time_limit: float, guarantee:
+int]: the running task wants these units run; arguments that are larger than a part come alone, in PARTs
+before it. The last, a ``Guarantee``, is optional.
 """
 FORGET = 29
 """[FORGET, branch: str]: no more results of these are wanted."""

@@ -53,6 +53,10 @@ class RunUnit(msgspec.Struct, frozen=True, tag="run"):
     """Earlier attempts of it that were lost."""
     seal: bytes = b""
     """Goes with the log lines of the attempt: they are from the node that it was sent to."""
+    guarantee: int = 0
+    """A ``Guarantee``."""
+    heard: int = 0
+    """Of an exclusive one: the number of the node's latest heartbeat when it was given out."""
 
 
 class HireWorker(msgspec.Struct, frozen=True, tag="hire"):
@@ -91,6 +95,9 @@ class RunUnits(msgspec.Struct, frozen=True, tag="run_units"):
     blobs: dict[int, Payload] = {}
     time_limit: float = 0.0
     """Seconds for each unit; 0 is no limit."""
+    guarantee: int = 0
+    """As in ``RunUnit``; with one, there is one unit."""
+    heard: int = 0
 
 
 class UnitResults(msgspec.Struct, frozen=True, tag="unit_results"):
@@ -138,9 +145,16 @@ class LogStored(msgspec.Struct, frozen=True, tag="log_stored"):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    """Sent by both sides every few seconds; a node names what it holds, which renews the leases."""
+    """
+    Sent by both sides every few seconds; a node names what it holds, which renews the leases.
+
+    The master answers each one of a node, and its hello, with the number of that.
+    """
 
     held: tuple[Attempt, ...] = ()
+    number: int = 0
+    """Of a node's, counted from 1 on each link; its hello has 0."""
+    answers: int | None = None
 
 
 class HeldWorker(msgspec.Struct, frozen=True):
@@ -212,6 +226,8 @@ class UnitsAsked(msgspec.Struct, frozen=True, tag="asked"):
     digests: bytes
     blobs: dict[int, Payload] = {}
     time_limit: float = 0.0
+    guarantee: int = 0
+    """As in ``RunUnits``."""
 
 
 class UnitsForgotten(msgspec.Struct, frozen=True, tag="forgotten"):

@@ -72,7 +72,12 @@ class AskedUnits:
     # Of ``Units``.
 
     def ask(
-        self, branch: str, indexes: Sequence[int], args: Sequence[bytes], time_limit: float = 0.0
+        self,
+        branch: str,
+        indexes: Sequence[int],
+        args: Sequence[bytes],
+        time_limit: float = 0.0,
+        guarantee: int = 0,
     ) -> None:
         """Send them, in as many frames as that takes; `LimitExceeded` if one is too large."""
         self._check()
@@ -90,6 +95,8 @@ class AskedUnits:
             asked.outstanding.update(numbers[start:end])
             asked.next = max(asked.next, max(numbers[start:end]) + 1)
             frame = [ASK, name, numbers[start:end], sent, b"".join(digests[start:end]), time_limit]
+            if guarantee:
+                frame.append(guarantee)
             self._channel.send(*parts, frame)
 
     def answers(self, timeout: float | None = None) -> list[Answered]:

@@ -19,18 +19,21 @@ from time import monotonic
 import msgpack
 
 from pydra.cluster.tasks.failure import words_of
+from pydra.cluster.tasks.parallel import ParallelTask
+from pydra.cluster.tasks.task import EXCLUSIVE, ONCE
 from pydra.cluster.wire.frames import DESCRIBED
 from pydra.cluster.worker.description import ANSWER_SIZE, Answer, read_told
 from pydra.cluster.worker.forms import describe_form, text
 from pydra.cluster.worker.loader import CodeFault, form_of, is_task, load_module, make_task, open_package
 from pydra.cluster.worker.runner import send_answer
-from pydra.errors import LoadError
+from pydra.errors import LoadError, TaskError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, NoReturn
 
+    from pydra.cluster.tasks.task import Task
     from pydra.cluster.worker.channel import Channel
     from pydra.cluster.worker.description import Told
 
@@ -318,12 +321,18 @@ def _describe_task(task_class: type, key: str, package: str) -> dict[str, object
     task = make_task(task_class, key)
     form_class = form_of(task_class, package)
     description = task.description
+    guarantee = _guarantee(task)
     told: dict[str, object] = {
         "key": key,
         "description": text(description) if description else "",
         "form": None,
         **{name: _bounded(task, name, whole, highest) for name, whole, highest in _BOUNDED},
+        "retry": "never" if guarantee & ONCE else "lost",
+        "exclusive": bool(guarantee & EXCLUSIVE),
+        "unit_retries": _unit_retries(task),
     }
+    if guarantee & ONCE and told["retries"]:
+        raise CodeFault(f'{key} is never run again (retry = "never"); so it can have no retries.')
     if form_class is not None:
         try:
             told["form"] = describe_form(form_class)
@@ -341,6 +350,26 @@ def _bounded(task: object, name: str, whole: bool, highest: int) -> int | float:
         is_now = f"{name} of {type(task).__name__} is {value!r}"[:200]
         raise CodeFault(f"{is_now}; it can be {words} from 0 to {highest}.")
     return int(value) if whole else float(value)
+
+
+def _guarantee(task: Task) -> int:
+    try:
+        return task._guarantee()
+    except TaskError as fault:
+        raise CodeFault(str(fault)) from None
+
+
+def _unit_retries(task: Task) -> int:
+    """How often a parallel task runs a failed unit again; what else is wrong with it, its run tells."""
+    retries: Any = getattr(task, "unit_retries", 0)  # the author's, whatever it is
+    if not isinstance(task, ParallelTask) or type(retries) is not int or retries <= 0:
+        return 0
+    if task._making is not None and task._making[0].retry == "never":
+        raise CodeFault(
+            f'{type(task).__name__} has units that are never run again (retry = "never"); '
+            "so it can have no unit_retries."
+        )
+    return min(retries, 1000)
 
 
 def _ended(process: int, wait_s: float) -> tuple[int, int]:

@@ -22,7 +22,11 @@ from pydra.model.options import (
     MOST_RETRIES,
     NO_OPTIONS,
     RESOURCE_PATTERN,
+    RETRY_LOST,
+    RETRY_NEVER,
     Dependency,
+    Guarantee,
+    Retry,
     RunOptions,
 )
 from pydra.model.package import TaskDescription
@@ -47,6 +51,16 @@ def read_options(given: Mapping[str, object] | None, task: TaskDescription | Non
     values: dict[str, Any] = {}
     if task is not None and (task.time_limit or task.retries):
         values = {"time_limit": task.time_limit, "retries": task.retries, "retry_delay": task.retry_delay}
+    return _completed(_read(given, values), given or {}, task)
+
+
+def session_options(given: Mapping[str, object], task: TaskDescription) -> RunOptions:
+    """The same for a session of units of a task: only what is promised of these is as the task has it."""
+    return _completed(_read(given, {}), given, task)
+
+
+def _read(given: Mapping[str, object] | None, values: dict[str, Any]) -> RunOptions:
+    """What was given, and else the ``values``."""
     errors: dict[str, list[str]] = {}
     for name, value in (given or {}).items():
         read = _READERS.get(name)
@@ -60,7 +74,37 @@ def read_options(given: Mapping[str, object] | None, task: TaskDescription | Non
                 errors[f"{FIELD}.{name}"] = [f"{fault}."]
     if errors:
         raise InvalidParameters(errors=errors)
-    options = RunOptions(**values)
+    return RunOptions(**values)
+
+
+def _completed(options: RunOptions, given: Mapping[str, object], task: TaskDescription | None) -> RunOptions:
+    """Options with what the task promises, from which nobody can take anything."""
+    promised = Guarantee.NONE
+    if task is not None:
+        promised = RunOptions(retry=task.retry, exclusive=task.exclusive).guarantee
+    errors: dict[str, list[str]] = {}
+    if promised & Guarantee.ONCE and given.get("retry") == RETRY_LOST:
+        errors[f"{FIELD}.retry"] = ["the task itself says that it is never run again."]
+    if promised & Guarantee.EXCLUSIVE and given.get("exclusive") is False:
+        errors[f"{FIELD}.exclusive"] = ["the task itself says that it is exclusive."]
+    wanted = options.guarantee | promised
+    retries = options.retries
+    if wanted & Guarantee.ONCE:
+        if given.get("retries"):
+            errors[f"{FIELD}.retries"] = ["what is never run again (retry: never) can have no retries."]
+        if task is not None and task.unit_retries:
+            told = f"unit_retries = {task.unit_retries}; so it cannot be never."
+            errors[f"{FIELD}.retry"] = [f"the task runs units that failed again: {told}"]
+        retries = 0  # those of the task are for who does not ask for this
+    if errors:
+        raise InvalidParameters(errors=errors)
+    if wanted:
+        options = msgspec.structs.replace(
+            options,
+            retries=retries,
+            retry=RETRY_NEVER if wanted & Guarantee.ONCE else RETRY_LOST,
+            exclusive=bool(wanted & Guarantee.EXCLUSIVE),
+        )
     return NO_OPTIONS if options == NO_OPTIONS else options
 
 
@@ -98,6 +142,20 @@ def _number(value: object, highest: float, wanted: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
         raise ValueError(wanted)  # NaN is not within any bounds
     return float(value)
+
+
+def _retry(value: object) -> Retry:
+    if value == RETRY_NEVER:
+        return RETRY_NEVER
+    if value == RETRY_LOST:
+        return RETRY_LOST
+    raise ValueError(f"'{RETRY_LOST}' or '{RETRY_NEVER}' is needed")
+
+
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false is needed")
+    return value
 
 
 def _resources(value: object) -> dict[str, float]:
@@ -160,6 +218,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "time_limit": _seconds(LONGEST_LIMIT_S),
     "retries": _whole(0, MOST_RETRIES),
     "retry_delay": _seconds(LONGEST_RETRY_DELAY_S),
+    "retry": _retry,
+    "exclusive": _switch,
     "resources": _resources,
     "labels": _labels,
     "after": _dependency,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.master.commands.objects import JSON
-from pydra.cluster.master.commands.options import read_options, unknown_instances
+from pydra.cluster.master.commands.options import read_options, session_options, unknown_instances
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.endings import dependencies
 from pydra.cluster.master.packages.describer import Describer
@@ -100,9 +100,9 @@ class Submissions:
         self, task_key: str, options: Mapping[str, object], request_key: str
     ) -> InstanceId:
         """The id of a new instance whose units come from a client, or of the one that has the request key."""
-        description, _ = self._library.find(task_key)
+        description, task = self._library.find(task_key)
         own, others = _session_options(options)
-        run = await self._options(others)
+        run = await self._known(session_options(others, task))
         args = await self._kept(payload.pack({"task": task_key} | own))
         return await self._accept(SESSION_TASK, description, args, request_key, self._wall_clock(), run)
 
@@ -114,7 +114,7 @@ class Submissions:
         wanted: Mapping[str, object] | None,
     ) -> tuple[InstanceId, float]:
         description, task = self._library.find(task_key)
-        options = await self._options(wanted, task)
+        options = await self._known(read_options(wanted, task))
         if isinstance(args, Payload):
             held = await self._taken(description, task, args)
         else:
@@ -198,10 +198,8 @@ class Submissions:
         accepted, _ = await self._dispatcher.submit(instance)
         return accepted
 
-    async def _options(
-        self, wanted: Mapping[str, object] | None, task: TaskDescription | None = None
-    ) -> RunOptions:
-        options = read_options(wanted, task)
+    async def _known(self, options: RunOptions) -> RunOptions:
+        """The options, if what they depend on is known."""
         unknown = await self._dispatcher.endings.unknown(dependencies(options))
         if unknown:
             raise unknown_instances(options, unknown)

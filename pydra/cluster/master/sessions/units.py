@@ -158,8 +158,10 @@ class SessionUnits:
             row = rows.get(index)
             if row is not None and row.digest != digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)]:
                 known.others.append(index)
-            elif row is not None and row.status is not Status.QUEUED:
+            elif row is not None and row.status.is_final:
                 known.ended.append(index)
+            elif row is not None and row.status is Status.RUNNING:
+                self._running.setdefault(index, 0)
             else:
                 if index not in was_running:
                     runs.append(len(missing))
@@ -197,6 +199,11 @@ class SessionUnits:
         if rows:
             args = [row.args for row in rows]
             await self._run([row.index for row in rows], args, b"".join([row.digest for row in rows]))
+        # What was begun with a guarantee is the scheduler's: only what comes of it is waited for.
+        begun = await self._around.persistent.insist(self._around.store.running_units)
+        for row in begun:
+            if row.instance == self._instance and row.branch == self.branch:
+                self._running.setdefault(row.index, 0)
 
     async def look_up(self, indexes: Sequence[int]) -> tuple[list[int], list[int]]:
         """Which of these units have ended, and which never came."""
@@ -206,7 +213,7 @@ class SessionUnits:
         for start in range(0, len(asked), AT_ONCE):
             rows = await self.rows(asked[start : start + AT_ONCE])
             found.update(row.index for row in rows)
-            ended += [row.index for row in rows if row.status is not Status.QUEUED]
+            ended += [row.index for row in rows if row.status.is_final]
         return ended, [index for index in asked if index not in found and index not in self._running]
 
     async def rows(self, indexes: Collection[int]) -> list[UnitRow]:

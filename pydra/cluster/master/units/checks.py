@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pydra.cluster.wire.messages import HeldBatch, UnitsAsked, UnitsDone
 from pydra.errors import LimitExceeded, WireError
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.options import Guarantee
 from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE, INDEX_LIMIT
+
+ALL_GUARANTEES = int(Guarantee.ONCE | Guarantee.EXCLUSIVE)
 
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 4 * 1024, 64 * 1024
 """Characters of a failure; a node cuts them there itself."""
@@ -28,6 +31,8 @@ def ask_fault(message: UnitsAsked, came: Mapping[str, int]) -> str:
         return "has arguments that are too large to be in a message"
     if not 0.0 <= message.time_limit < math.inf:
         return "has no usable time limit"
+    if not 0 <= message.guarantee <= ALL_GUARANTEES:
+        return "wants something promised that nobody can"
     for position, blob in message.blobs.items():
         if not 0 <= position < count or came.get(blob.sha256) != blob.size:
             return "names arguments that did not come"

@@ -19,7 +19,9 @@ from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Store
 from pydra.cluster.scheduler.unit_values import UnitsAsked
+from pydra.errors import TaskLost
 from pydra.model.ids import Attempt, InstanceId
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import DIGEST_SIZE, UnitRow
 
@@ -171,13 +173,14 @@ class UnitLookUps:
     def _pass_on(self, look_up: _LookUp, asked: UnitsAsked, rows: Sequence[UnitRow]) -> None:
         digests = asked.digests
         places = {index: DIGEST_SIZE * at for at, index in enumerate(asked.indexes)}
-        known = [
+        same = [
             row
             for row in rows
-            if row.status is Status.COMPLETE
+            if row.status is not Status.QUEUED
             and row.digest == digests[(place := places[row.index]) : place + DIGEST_SIZE]
             and row.index not in look_up.settled
         ]
+        known = [row for row in same if _is_lasting(row, asked.guarantee)]
         answered = {row.index for row in known}
         look_up.waiting.difference_update(asked.indexes)
         missed = look_up.missed - answered
@@ -189,7 +192,15 @@ class UnitLookUps:
             self.begin(again)
         rest = _left(asked, lambda index: index not in missed and index not in done)
         if rest is not None:
-            self._go_on(rest)
+            started = {row.index: row.attempt for row in same if row.status is Status.RUNNING and row.attempt}
+            self._go_on(msgspec.structs.replace(rest, started=started) if started else rest)
+
+
+def _is_lasting(row: UnitRow, guarantee: Guarantee) -> bool:
+    """Asking again does not change it: it is complete, or failed and is never run again."""
+    if row.status is Status.FAILED and row.failure is not None:
+        return bool(guarantee & Guarantee.ONCE) or row.failure.code == TaskLost.code
+    return row.status is Status.COMPLETE
 
 
 def _left(asked: UnitsAsked, is_left: Callable[[int], bool]) -> UnitsAsked | None:

@@ -10,7 +10,6 @@ import msgspec
 from pydra.cluster.wire.messages import BATCH_LIMIT, UnitResults
 from pydra.model.ids import Attempt
 from pydra.model.instance import Failure, Payload
-from pydra.model.status import Status
 from pydra.model.unit import UnitRow
 
 UNIT_OVERHEAD = 16
@@ -59,12 +58,11 @@ class Results(msgspec.Struct, frozen=True):
 
 
 def stored_results(rows: Sequence[UnitRow]) -> Results:
-    """The results of units that are complete."""
-    known = [
-        (row.index, row.result) for row in rows if row.status is Status.COMPLETE and row.result is not None
-    ]
+    """The results of units that have ended."""
+    known = [row for row in rows if row.result is not None or row.failure is not None]
     return Results(
-        [index for index, _ in known],
-        [result.inline for _, result in known],
-        blobs={position: result for position, (_, result) in enumerate(known) if result.sha256},
+        [row.index for row in known],
+        [row.result.inline if row.result is not None else b"" for row in known],
+        {position: row.failure for position, row in enumerate(known) if row.failure is not None},
+        {position: row.result for position, row in enumerate(known) if row.result and row.result.sha256},
     )

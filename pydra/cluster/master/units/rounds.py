@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -28,9 +29,10 @@ from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire import messages
 from pydra.errors import WireError
 from pydra.events import Event, UnitsChanged
-from pydra.model.changes import RecordUnits
+from pydra.model.changes import RecordUnits, StartUnit
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance
+from pydra.model.options import NO_OPTIONS, Guarantee
 from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
 
 Told = Callable[[str, Results], None]
@@ -65,7 +67,9 @@ class UnitRounds:
         feed: Callable[[inputs.Input], object],
         refuse: Callable[[InstanceId, Failure], None],
         uses: BlobUses,
+        heard: Callable[[NodeId], int],
     ) -> None:
+        self._heard = heard
         self._wall_clock = wall_clock
         self._scheduler = scheduler
         self._store = store
@@ -131,7 +135,7 @@ class UnitRounds:
         self._listeners[instance] = told
 
     async def restore(self) -> None:
-        """Count what the store has of units of instances that are not final; once, at the start."""
+        """Take up what the store has of units of instances that are not final; once, at the start."""
         for instance in [each.id for each in self._live.values() if each.started is not None]:
             stored = await self._store.unit_counts(instance)
             if stored.complete or stored.failed:
@@ -154,9 +158,15 @@ class UnitRounds:
             message.blobs,
             message.time_limit,
         )
+        live = self._live[instance]
+        if message.guarantee or live.options is not NO_OPTIONS:
+            guarantee = Guarantee(message.guarantee) | live.options.guarantee
+            given = msgspec.structs.replace(given, guarantee=guarantee)
         if given.blobs:
             self._uses.take(instance, given.branch, given.indexes, given.blobs)
-        if instance in self._looks_first or self._live[instance].attempt != message.asker:
+        # What may run once alone may have failed before, in this very run.
+        is_once = bool(given.guarantee & Guarantee.ONCE)
+        if is_once or instance in self._looks_first or live.attempt != message.asker:
             self._look_ups.begin(given)
             self._check_limits(given, self._look_ups.outstanding(instance, given.asker))
         else:
@@ -206,19 +216,20 @@ class UnitRounds:
         """Carry out an instruction, now or in the round."""
         match wanted:
             case unit_values.RunUnits(node=node):
-                self._send_now(
-                    node,
-                    messages.RunUnits(
-                        wanted.worker,
-                        wanted.batch,
-                        wanted.branch,
-                        wanted.indexes,
-                        wanted.args,
-                        wanted.digests,
-                        dict(wanted.blobs),
-                        wanted.time_limit,
-                    ),
+                message = messages.RunUnits(
+                    wanted.worker,
+                    wanted.batch,
+                    wanted.branch,
+                    wanted.indexes,
+                    wanted.args,
+                    wanted.digests,
+                    dict(wanted.blobs),
+                    wanted.time_limit,
                 )
+                if wanted.guarantee:
+                    self._start(wanted, message, round_)
+                else:
+                    self._send_now(node, message)
             case unit_values.RecordUnits():
                 self._record(wanted, round_)
             case unit_values.HireWorker():
@@ -231,6 +242,21 @@ class UnitRounds:
                 self._fail(wanted, round_)
             case _:
                 assert_never(wanted)
+
+    def _start(self, wanted: unit_values.RunUnits, message: messages.RunUnits, round_: Round) -> None:
+        """A batch with a guarantee is stored, and then sent."""
+        node, guarantee = wanted.node, wanted.guarantee
+        about = (wanted.instance, wanted.branch, wanted.indexes[0], wanted.digests, guarantee)
+        round_.changes.append(StartUnit(*about, wanted.batch, wanted.worker, node))
+        heard = self._heard(node)
+        message = msgspec.structs.replace(message, guarantee=int(guarantee), heard=heard)
+
+        def send() -> None:
+            # While it was committed, its worker may have been lost: then it was given up.
+            if self._scheduler.is_current_batch(wanted.batch):
+                self._send(node, message)
+
+        round_.steps.append(send)
 
     def _send_now(self, node: NodeId, message: messages.ToNode) -> None:
         try:
