@@ -61,7 +61,7 @@ def started() -> Iterator[list[Started]]:
     yield made
     end_processes([each.process for each in made], lambda _: None)
     for each in made:
-        each.child.wait(10)
+        each.child.wait(90)
 
 
 def launch(layout: Layout, started: list[Started], program: str) -> Started:
@@ -99,7 +99,7 @@ class Bench:
         for starter in self.starters:
             end_processes([each.process for each in starter.started.values()], self.told.append)
             for each in starter.started.values():
-                each.child.wait(10)
+                each.child.wait(90)
 
 
 @pytest.fixture

@@ -300,7 +300,7 @@ def answering(reply: bytes, *, times: int = 1) -> Iterator[int]:
         yield listener.getsockname()[1]
     finally:
         listener.close()
-        thread.join(10)
+        thread.join(90)
 
 
 def html(status: str) -> bytes:

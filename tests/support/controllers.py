@@ -304,7 +304,7 @@ class RunningServer:
             done.set()
 
         self.reactor.callFromThread(lambda: Deferred.fromCoroutine(inside()))
-        assert done.wait(20)
+        assert done.wait(90)
         if isinstance(outcome[0], Exception):
             raise outcome[0]
         return outcome[0]
@@ -313,7 +313,7 @@ class RunningServer:
         """Stop the service and the reactor; nothing of it is left."""
         self.stop()
         self.reactor.callFromThread(self.reactor.stop)
-        self._thread.join(20)
+        self._thread.join(90)
         assert not self._thread.is_alive()
         self.reactor._poller.close()
         self.reactor.waker.connectionLost(Failure(ConnectionDone()))

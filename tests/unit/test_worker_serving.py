@@ -207,7 +207,7 @@ def test_a_root_that_cannot_be_loaded_ends_the_worker(key: str, words: str) -> N
         assert (FAILED, "load") == (kind, code)
         assert words in str(message)
         assert runtime.frame() is None
-        assert 0 == runtime.process.wait(10)
+        assert 0 == runtime.process.wait(90)
 
 
 def test_lines_carry_their_unit_and_come_before_its_result() -> None:
@@ -247,7 +247,7 @@ def test_a_stop_ends_the_worker_after_the_results_that_it_has() -> None:
         done(runtime, 2)
         runtime.stop()
         assert [[STOPPED]] == list(runtime.frames())
-        assert 0 == runtime.process.wait(10)
+        assert 0 == runtime.process.wait(90)
 
 
 def test_a_stop_ends_a_worker_that_has_nothing_to_do() -> None:
@@ -264,7 +264,7 @@ def test_a_unit_that_kills_its_worker_takes_only_itself_along() -> None:
         runtime.units("1.4", ENDS, {0: {"how": "dies"}})
         assert [1] == done(runtime, 1)[0]
         assert [] == list(runtime.frames())
-        assert 5 == runtime.process.wait(10)
+        assert 5 == runtime.process.wait(90)
 
 
 def test_a_worker_ends_with_its_channel() -> None:
@@ -272,7 +272,7 @@ def test_a_worker_ends_with_its_channel() -> None:
     with Runtime() as runtime:
         hired(runtime).units("1.3", "6.Long", {0: {"seconds": 60}})
         runtime.close()
-        assert 1 == runtime.process.wait(10)
+        assert 1 == runtime.process.wait(90)
 
 
 def test_a_fork_of_a_unit_answers_nothing_and_runs_no_other() -> None:
@@ -311,4 +311,4 @@ def test_units_that_come_one_by_one() -> None:
             assert ([number], {}) == done(runtime, 1)
         runtime.units("3.1", "6.Long", {1: {"seconds": 60}})
         runtime.close()
-        assert 1 == runtime.process.wait(30)
+        assert 1 == runtime.process.wait(90)
