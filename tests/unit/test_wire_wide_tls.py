@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from pydra.cluster.auth.tls import DaemonTLS
 from pydra.cluster.wire.connection import BULK
-from pydra.cluster.wire.wide_tls import JOINED, RECORD, WideTLSFactory
+from pydra.cluster.wire.wide_tls import JOINED, RECORD, WIDE, WideTLSFactory, widen
 from tests.support.links import identity
 from tests.support.pumps import MemoryNetwork, MemoryTransport
 
@@ -161,3 +162,13 @@ def test_a_write_before_the_handshake_waits_for_it() -> None:
     transport.write(bytes(2 * JOINED + 1))
     network.settle()
     assert bytes(2 * JOINED + 1) == b"".join(there.pieces)
+
+
+def test_a_wide_transport_takes_and_gives_much_at_a_time() -> None:
+    """The socket below it does; without one nothing happens."""
+
+    above, socket = SimpleNamespace(), SimpleNamespace(bufferSize=1, SEND_LIMIT=1)
+    above.transport = socket
+    widen(above)
+    assert (WIDE, WIDE) == (socket.bufferSize, socket.SEND_LIMIT)
+    widen(object())

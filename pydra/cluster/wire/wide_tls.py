@@ -22,6 +22,9 @@ RECORD = 16 * 1024
 JOINED = 256 * 1024
 """Bytes of records that go down together, and about as many up."""
 
+WIDE = 1024 * 1024
+"""Bytes that one turn of the reactor takes from a socket, or gives to it, if it has much to carry."""
+
 _OVERHEAD = 64
 """Bytes that a record has besides what it holds; it is 22 in TLS 1.3."""
 
@@ -107,4 +110,4 @@ def widen(tls: Any) -> None:  # a transport of Twisted, of which no interface te
     """Read and write much at a time below this transport; each time costs as much as decrypting 50 KiB."""
     tcp = getattr(tls, "transport", None)
     if tcp is not None:
-        tcp.bufferSize = tcp.SEND_LIMIT = JOINED
+        tcp.bufferSize = tcp.SEND_LIMIT = WIDE

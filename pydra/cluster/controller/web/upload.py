@@ -14,7 +14,7 @@ from pydra.cluster.interfaces import UploadSink
 GATHERED: Final = 256 * 1024
 """Bytes that wait for more, at most."""
 
-HIGH: Final = 1024 * 1024
+HIGH: Final = 4 * 1024 * 1024
 """Bytes that wait above which no more is read."""
 
 
