@@ -166,7 +166,6 @@ def test_a_write_before_the_handshake_waits_for_it() -> None:
 
 def test_a_wide_transport_takes_and_gives_much_at_a_time() -> None:
     """The socket below it does; without one nothing happens."""
-
     above, socket = SimpleNamespace(), SimpleNamespace(bufferSize=1, SEND_LIMIT=1)
     above.transport = socket
     widen(above)
