@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.master.logs.archive import LogArchive
+from pydra.cluster.master.repeated import Repeated
 from pydra.model.ids import InstanceId
 
 FIRST_S, EVERY_S = 60.0, 3600.0
@@ -42,7 +43,6 @@ class LogKeeping:
         keep_days: float,
         limit: int,
     ) -> None:
-        self._clock = clock
         self._wall_clock = wall_clock
         self._archive = archive
         self._walk = walk
@@ -50,7 +50,7 @@ class LogKeeping:
         self._live = live
         self._keep_s = keep_days * DAY_S
         self._limit = limit
-        self._timer: IDelayedCall | None = None
+        self._looks = Repeated(clock, self._clear, self._look_failed, EVERY_S)
         self.rule = (
             f"logs are kept for {keep_days:g} days, and the newest {limit // 2**20} MiB of them; "
             "LOG_KEEP_DAYS and LOG_ARCHIVE_MB of the settings say so"
@@ -59,17 +59,14 @@ class LogKeeping:
 
     def start(self) -> None:
         """Begin to look."""
-        self._timer = self._clock.callLater(FIRST_S, self._look)
+        self._looks.begin_in(FIRST_S)
 
     def stop(self) -> None:
         """Look no more."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._looks.stop()
 
-    def _look(self) -> None:
-        looked = Deferred.fromCoroutine(self._clear())
-        looked.addErrback(lambda fault: self.log.failure("Old task logs could not be removed", fault))
-        self._timer = self._clock.callLater(EVERY_S, self._look)
+    def _look_failed(self, fault: Failure) -> None:
+        self.log.failure("Old task logs could not be removed", fault)
 
     async def _clear(self) -> None:
         now = self._wall_clock()

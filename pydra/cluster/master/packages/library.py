@@ -14,14 +14,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.packages.describer import Describer
 from pydra.cluster.master.packages.late import LatePackages
+from pydra.cluster.master.repeated import Repeated
 from pydra.cluster.packages import archive
 from pydra.cluster.packages.content import stamp
 from pydra.cluster.packages.dependencies import Resolved, resolve
@@ -95,7 +96,6 @@ class PackageLibrary:
         publish: Callable[[Event], int],
         scan_s: float,
     ) -> None:
-        self._clock = clock
         self._tasks_dir = tasks_dir
         self._uploaded = uploaded
         self._repository = repository
@@ -104,7 +104,6 @@ class PackageLibrary:
         self._environments = environments
         self._in_thread = in_thread
         self._publish = publish
-        self._scan_s = scan_s
         self._turn = DeferredLock()
         """Of looking: one look at a time."""
         self._stamps: dict[PackageName, str] = {}
@@ -115,34 +114,21 @@ class PackageLibrary:
         self._is_settled = True
         self._late = LatePackages(clock.seconds)
         self._current: dict[PackageName, PackageDescription] = {}
-        self._timer: IDelayedCall | None = None
-        self._looking: Deferred[None] | None = None
-        self._stopped = False
+        self._looks = Repeated(clock, self.look, self._look_failed, scan_s)
 
     def start(self) -> None:
         """Look now, and again and again."""
-        self._timer = None
-        self._looking = Deferred.fromCoroutine(self.look())
-        self._looking.addErrback(self._look_failed)
-        self._looking.addCallback(lambda _: self._again())
+        self._looks.begin()
 
-    def _again(self) -> None:
-        if not self._stopped:
-            self._timer = self._clock.callLater(self._scan_s, self.start)
+    def stop(self) -> None:
+        """Look no more."""
+        self._looks.stop()
 
     def _look_failed(self, fault: Failure) -> None:
         if fault.check(PydraError):
             self.log.error("The packages cannot be looked at: {fault}", fault=str(fault.value))
-        elif not (self._stopped and fault.check(CancelledError)):
+        else:
             self.log.failure("Looking at the packages failed", fault)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stopped = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        if self._looking is not None:
-            self._looking.cancel()
 
     def packages(self) -> list[PackageDescription]:
         """The current version of each package, by name."""

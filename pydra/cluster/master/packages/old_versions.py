@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import InThread
+from pydra.cluster.master.repeated import Repeated
 from pydra.cluster.packages.repository import Repository
 from pydra.model.ids import InstanceId, PackageName, PackageVersion
 from pydra.model.instance import Instance
@@ -51,29 +51,21 @@ class OldVersions:
         live: Mapping[InstanceId, Instance],
         keep: int,
     ) -> None:
-        self._clock = clock
         self._repository = repository
         self._in_thread = in_thread
         self._library = library
         self._live = live
         self._keep = keep
         self._unused: Versions = set()
-        self._timer: IDelayedCall | None = None
-        self._looking: Deferred[None] | None = None
-        self._stopped = False
+        self._looks = Repeated(clock, self.look, self._look_failed, PAUSE_S)
 
     def start(self) -> None:
         """Look after a pause, and again and again."""
-        if not self._stopped:
-            self._timer = self._clock.callLater(PAUSE_S, self._begin)
+        self._looks.begin_in(PAUSE_S)
 
     def stop(self) -> None:
         """Look no more."""
-        self._stopped = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        if self._looking is not None:
-            self._looking.cancel()
+        self._looks.stop()
 
     async def look(self) -> None:
         """Remove what was not needed at the last look and is not needed now."""
@@ -92,15 +84,8 @@ class OldVersions:
         users: list[Iterable[PackageDescription | Instance]] = [self._library.packages(), self._live.values()]
         return {each for those in users for user in those for each in _versions(user)}
 
-    def _begin(self) -> None:
-        self._timer = None
-        self._looking = Deferred.fromCoroutine(self.look())
-        self._looking.addErrback(self._look_failed)
-        self._looking.addCallback(lambda _: self.start())
-
     def _look_failed(self, fault: Failure) -> None:
-        if not (self._stopped and fault.check(CancelledError)):
-            self.log.failure("Old package versions could not be removed", fault)
+        self.log.failure("Old package versions could not be removed", fault)
 
 
 def _versions(user: PackageDescription | Instance) -> Iterable[tuple[PackageName, PackageVersion]]:
