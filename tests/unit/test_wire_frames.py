@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from pydra.cluster.wire.frames import DONE, FrameReader, encode
+from pydra.cluster.wire.frames import DONE, FRAME_LIMIT, MORE, PART, PART_SIZE, FrameReader, encode
 from pydra.errors import WireError
 
 
@@ -22,3 +22,21 @@ def test_maps_by_anything_else(key: object) -> None:
     body = msgpack.packb([DONE, {key: 1}])
     with pytest.raises(WireError):
         FrameReader().feed(len(body).to_bytes(4, "big") + body)
+
+
+@pytest.mark.parametrize("size", [0, 65_535, 65_536, 65_537, PART_SIZE, FRAME_LIMIT - 7])
+@pytest.mark.parametrize("kind", [MORE, PART])
+def test_long_parts_are_frames_like_others(kind: int, size: int) -> None:
+    """However they are made, they are read as what was sent, also from a view of a longer payload."""
+    data = bytes(range(256)) * (size // 256 + 1)
+    for part in (data[:size], memoryview(data)[:size]):
+        encoded = encode([kind, part])
+        assert [[kind, data[:size]]] == FrameReader().feed(encoded)
+        packed: bytes = msgpack.packb([kind, data[:size]], use_bin_type=True)
+        assert len(packed).to_bytes(4, "big") + packed == encoded
+
+
+def test_a_long_part_above_the_limit() -> None:
+    """It is refused, as any frame is."""
+    with pytest.raises(WireError, match="too large"):
+        encode([PART, bytes(FRAME_LIMIT - 6)])

@@ -125,10 +125,27 @@ After it the channel may not be read for a while, until there is room for them.
 
 def encode(frame: list[object]) -> bytes:
     """A frame with its length in front; `WireError` if it is above the limit."""
+    if len(frame) == 2:
+        kind, data = frame
+        if isinstance(kind, int) and isinstance(data, bytes | memoryview) and len(data) > _LONG:
+            return _encode_long(kind, data)
     body: bytes = msgpack.packb(frame, use_bin_type=True)
     if len(body) > FRAME_LIMIT:
         raise WireError(f"A frame of {len(body)} bytes is too large; the limit is {FRAME_LIMIT}.")
     return len(body).to_bytes(4, "big") + body
+
+
+def _encode_long(kind: int, data: bytes | memoryview) -> bytes:
+    """A MORE or a PART, of which each byte is copied once."""
+    size = _LONG_HEAD + len(data)
+    if size > FRAME_LIMIT:
+        raise WireError(f"A frame of {size} bytes is too large; the limit is {FRAME_LIMIT}.")
+    head = size.to_bytes(4, "big") + bytes((0x92, kind, 0xC6)) + len(data).to_bytes(4, "big")
+    return b"".join((head, data))
+
+
+_LONG, _LONG_HEAD = 64 * 1024, 7
+"""Bytes that are rather not copied than packed, and what stands before them in their frame."""
 
 
 class FrameReader:
