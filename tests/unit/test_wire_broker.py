@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.spread.banana import encode as banana  # noqa: TID251 - the hostile peer speaks it too
 
-from pydra.cluster.wire.broker import CALLS_PER_S, MESSAGE_LIMIT, BananaGuard, GuardedBroker
+from pydra.cluster.wire.broker import ANSWER_S, CALLS_PER_S, MESSAGE_LIMIT, BananaGuard, GuardedBroker
 from pydra.errors import WireError
 from tests.support.pumps import result_of
 
@@ -65,9 +65,9 @@ def pump(one: Side, two: Side) -> None:
         one.broker.dataReceived(two.take())
 
 
-def agreed() -> tuple[Side, Side]:
+def agreed(clock: Clock | None = None) -> tuple[Side, Side]:
     """A client and a server that agreed upon the dialect."""
-    client, server = Side(True), Side(False)
+    client, server = Side(True, clock), Side(False, clock)
     pump(client, server)
     return client, server
 
@@ -96,12 +96,38 @@ def test_both_become_ready() -> None:
 @pytest.mark.parametrize("batch", [b"", b"x", bytes(384 * 1024)])
 def test_batches_cross_both_ways(batch: bytes) -> None:
     """A batch arrives as it left, and its answer comes back."""
-    client, server = agreed()
+    clock = Clock()
+    client, server = agreed(clock)
     client.answer, server.answer = b"from client", b""
     there, back = client.broker.send(batch), server.broker.send(batch)
     pump(client, server)
+    clock.advance(ANSWER_S)
+    pump(client, server)
     assert (result_of(there), result_of(back)) == (b"", b"from client")
     assert client.batches == server.batches == [batch]
+
+
+def test_an_answer_goes_with_others() -> None:
+    """An empty one waits a moment for the next batch, or for another answer; any other goes at once."""
+    clock = Clock()
+    client, server = agreed(clock)
+    first = client.broker.send(b"1")
+    pump(client, server)
+    assert not first.called
+    server.broker.send(b"2")
+    assert 1 == len(server.transport.written)
+    pump(client, server)
+    assert b"" == result_of(first)
+    second, third = client.broker.send(b"3"), client.broker.send(b"4")
+    pump(client, server)
+    assert [b"", b""] == [result_of(second), result_of(third)]
+    server.answer = b"no"
+    fourth = client.broker.send(b"5")
+    pump(client, server)
+    assert b"no" == result_of(fourth)
+    for side in (client, server):
+        side.broker.connectionLost(Failure(ConnectionDone()))
+    assert [] == clock.getDelayedCalls()
 
 
 def test_bytes_may_be_cut_anywhere() -> None:

@@ -46,12 +46,13 @@ def send(cluster: Cluster, *messages: ToNode) -> None:
 
 
 def test_one_batch_a_turn(cluster: Cluster) -> None:
-    """What is sent within one turn arrives as one batch, in order; the next turn makes another."""
+    """What is sent within one turn arrives as one batch, in order; the first alone, if the link is idle."""
     send(cluster, *map(stop, range(100)))
     cluster.network.advance(0)
-    send(cluster, stop(100))
+    send(cluster, stop(100), stop(101))
     cluster.network.settle()
-    assert cluster.node.log == ["up", [stop(number) for number in range(100)], [stop(100)]]
+    rest = [stop(number) for number in range(1, 100)]
+    assert cluster.node.log == ["up", [stop(0)], rest, [stop(100), stop(101)]]
 
 
 def test_both_directions(cluster: Cluster) -> None:

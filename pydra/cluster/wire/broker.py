@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -31,6 +31,8 @@ from pydra.errors import WireError
 DEPTH_LIMIT = 32
 MESSAGE_LIMIT = 512 * 1024
 """Bytes of one message."""
+ANSWER_S = 0.002
+"""Seconds that the answer to a batch waits for a batch that goes the same way."""
 TOKEN_LIMIT = 256
 """Tokens of one message; a batch has about fifteen."""
 CALLS_PER_S = 2_000
@@ -161,8 +163,9 @@ class GuardedBroker(pb.Broker):
     """
     One end of a control connection.
 
-    ``receive`` takes each batch and gives its answer; it must not raise. ``ready`` is called when batches
-    can be sent; ``lost`` once, with the reason, when the connection is gone.
+    ``receive`` takes each batch and gives its answer; it must not raise. An empty answer goes with the next
+    batch, with the answer after it, or after a moment: alone it would cost both sides as much as a batch.
+    ``ready`` is called when batches can be sent; ``lost`` once, with the reason, when the connection is gone.
     """
 
     log = Logger()
@@ -185,6 +188,10 @@ class GuardedBroker(pb.Broker):
         self._calls = Pace(clock, CALLS_PER_S, CALLS_PER_S)
         self._refused: str | None = None
         self._receive = receive
+        self._clock = clock
+        self._answer = b""
+        """One that waits."""
+        self._answer_timer: IDelayedCall | None = None
         self.setNameForLocal(_ROOT, BatchReceiver(receive))
         self._remote = self.remoteForName(_ROOT)
 
@@ -196,7 +203,7 @@ class GuardedBroker(pb.Broker):
         request = self.newRequestID()
         answered: Deferred[bytes] = Deferred()
         self.waitingForAnswers[request] = answered
-        self.transport.write(call(request, batch))
+        self._write_answer(call(request, batch))
         return answered
 
     def connectionReady(self) -> None:  # noqa: N802 - Twisted's
@@ -211,6 +218,8 @@ class GuardedBroker(pb.Broker):
         try:
             rest = self._after_whole(chunk)
             if rest:
+                if self._answer:
+                    self._write_answer()  # no later one may come before it
                 self._guard.feed(rest)
                 super().dataReceived(rest)
         except WireError as fault:
@@ -230,11 +239,29 @@ class GuardedBroker(pb.Broker):
     def _take(self, said: Said) -> None:
         if said.is_call:
             self._count_call()
-            self.transport.write(answer(said.request, self._receive(said.payload)))
+            told = self._receive(said.payload)
+            given = answer(said.request, told)
+            if told or self._answer:
+                self._write_answer(given)
+            else:
+                self._answer = given
+                self._answer_timer = self._clock.callLater(ANSWER_S, self._write_answer)
         elif self._is_awaited(said.request):
             self.waitingForAnswers.pop(said.request).callback(said.payload)
         else:
             raise WireError("A message is of no known form.")
+
+    def _write_answer(self, data: bytes = b"") -> None:
+        """Write the answer that waits, if one does, and what comes after it."""
+        if self._answer:
+            data, self._answer = self._answer + data, b""
+            self._forget_timer()
+        self.transport.write(data)
+
+    def _forget_timer(self) -> None:
+        if self._answer_timer is not None and self._answer_timer.active():
+            self._answer_timer.cancel()
+        self._answer_timer = None
 
     def _count_call(self) -> None:
         if not self._calls.take():
@@ -266,6 +293,7 @@ class GuardedBroker(pb.Broker):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's
         """The connection is gone."""
         super().connectionLost(reason)
+        self._forget_timer()
         self._lost(self._refused or str(reason.value))
 
     def _is_awaited(self, request: int) -> bool:

@@ -15,6 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pydra.cluster.wire.at_once import write_at_once
 from pydra.cluster.wire.wide_tls import widen
 from pydra.errors import LinkLost
 
@@ -102,6 +103,10 @@ class PeerConnection(TwistedProtocol):
     def widen(self) -> None:
         """Read and write much at a time: it is for bulk."""
         widen(self._tls)
+
+    def hasten(self) -> None:
+        """Write what is small at once: others wait for it."""
+        write_at_once(self._reactor, self._tls)
 
     def hold(self) -> None:
         """Read nothing for now."""

@@ -2,9 +2,9 @@
 """
 The control connection as `Link`: messages in, batches out, each one acknowledged.
 
-All messages of one reactor turn leave as one batch. A few batches may be unacknowledged; what is sent
-meanwhile waits, in order, and leaves together. A batch (or a ping, which is an empty one) that is not
-acknowledged in time ends the link.
+A message leaves at once if the link is idle; all others of one reactor turn leave as one batch. A few
+batches may be unacknowledged; what is sent meanwhile waits, in order, and leaves together. A batch (or a
+ping, which is an empty one) that is not acknowledged in time ends the link.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from pydra.cluster.wire.broker import GuardedBroker
 from pydra.cluster.wire.messages import BATCH_LIMIT, ToMaster, ToNode, batches, encode
@@ -28,6 +26,9 @@ PING_S = 5.0
 WINDOW_BATCHES = 8
 WINDOW_BYTES = 2 * 1024 * 1024
 """What may be unacknowledged: that many batches, and that many bytes before the last of them."""
+
+IDLE_BATCHES = 1
+"""A link with no more unacknowledged is idle: an acknowledgement may wait for a batch to go with."""
 
 QUEUE_LIMIT = 64 * 1024 * 1024
 """Bytes that may wait; a peer that is further behind is lost."""
@@ -70,11 +71,13 @@ class PBLink:
         self._close = close
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._unacknowledged: deque[int] = deque()
+        self._unacknowledged: deque[tuple[int, float]] = deque()
+        """Sizes of batches, and until when each may be answered."""
         self._unacknowledged_bytes = 0
         self._pace = Pace(clock, SENDS_PER_S, _BURST)
         self._flush: IDelayedCall | None = None
         self._ping: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = None
         self._closed = False
         self.broker = GuardedBroker(
             is_client, clock, self._batch_received, self._became_ready, self._broker_lost
@@ -95,7 +98,9 @@ class PBLink:
         self._queued_bytes += len(encoded)
         if self._queued_bytes > QUEUE_LIMIT:
             self.close("the peer does not keep up with what it is sent")
-        else:
+        elif self._flush is None:
+            if len(self._unacknowledged) <= IDLE_BATCHES and len(self._queue) == 1:
+                self._send_waiting()
             self._flush_after(0.0)
 
     def backlog(self) -> int:
@@ -113,10 +118,10 @@ class PBLink:
         self._closed = True
         self._queue.clear()
         self._queued_bytes = 0
-        for timer in (self._flush, self._ping):
+        for timer in (self._flush, self._ping, self._deadline):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._flush = self._ping = None
+        self._flush = self._ping = self._deadline = None
 
     def ping(self) -> None:
         """Send an empty batch, now and every few seconds, unless other batches wait for their answer."""
@@ -157,24 +162,32 @@ class PBLink:
         return group
 
     def _send_batch(self, batch: bytes) -> None:
-        self._unacknowledged.append(len(batch))
+        self._unacknowledged.append((len(batch), self._clock.seconds() + ANSWER_TIMEOUT_S))
         self._unacknowledged_bytes += len(batch)
-        answer: Deferred[bytes] = self.broker.send(batch)
-        answer.addTimeout(ANSWER_TIMEOUT_S, self._clock)
-        answer.addCallbacks(self._answered, self._unanswered)
+        if self._deadline is None:
+            self._deadline = self._clock.callLater(ANSWER_TIMEOUT_S, self._look_for_answers)
+        answer = self.broker.send(batch)
+        answer.addCallbacks(self._answered, lambda _: None)  # it fails when the connection is lost
         answer.addErrback(lambda fault: self.log.failure("The acknowledgement of a batch failed", fault))
 
+    def _look_for_answers(self) -> None:
+        """Close the link if the oldest batch is without an answer for too long."""
+        self._deadline = None
+        if not self._unacknowledged:
+            return
+        left = self._unacknowledged[0][1] - self._clock.seconds()
+        if left > 0.0:
+            self._deadline = self._clock.callLater(left, self._look_for_answers)
+        else:
+            self.close(f"the peer did not answer within {ANSWER_TIMEOUT_S:g} s")
+
     def _answered(self, answer: bytes) -> None:
-        self._unacknowledged_bytes -= self._unacknowledged.popleft()
+        self._unacknowledged_bytes -= self._unacknowledged.popleft()[0]
         if answer != _ACCEPTED:
             code, _, text = answer[:2_000].decode("utf-8", "replace").partition("\n")
             self.close(f"the peer refused a message: {text} ({code})")
         elif self._queue:
             self._flush_after(0.0)
-
-    def _unanswered(self, fault: Failure) -> None:
-        if fault.check(TimeoutError) is not None:
-            self.close(f"the peer did not answer within {ANSWER_TIMEOUT_S:g} s")
 
     def _batch_received(self, batch: bytes) -> bytes:
         if self._closed or not batch:

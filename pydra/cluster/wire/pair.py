@@ -67,6 +67,7 @@ class LinkPair:
     def attach_control(self, connection: PeerConnection) -> None:
         """This is the control connection."""
         self._connections.append(connection)
+        connection.hasten()
         connection.attach(self._link.broker)
 
     def attach_bulk(self, connection: PeerConnection) -> None:

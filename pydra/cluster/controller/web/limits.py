@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.request import ControllerRequest, Interface, Upgraded, plain_answer
+from pydra.cluster.wire.at_once import write_at_once
 from pydra.cluster.wire.wide_tls import WideTLSFactory
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class LimitedChannel(HTTPChannel):
         """After this answer to the request at hand, the connection is another protocol's for good."""
         self.upgraded = upgraded
         self.write(answer)
+        write_at_once(self.factory.clock, self.transport)
 
     def abort(self) -> None:
         """Close at once."""
