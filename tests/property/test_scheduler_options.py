@@ -87,7 +87,7 @@ class OptionsMachine(RuleBasedStateMachine):
         held = tuple(one.attempt for one in self.on(node) if one.attempt is not None) if keeps else ()
         offer = {"labels": frozenset(labels), "resources": {"gpus": gpus}, "isolation": isolation}
         self.offers[node] = offer
-        self.feed(NodeReady(node, slots, held, **offer))
+        self.feed(NodeReady(node, slots, held, ran_s=self.ran_s(node), **offer))
 
     @rule(node=st.sampled_from(NODES))
     def silent(self, node: NodeId) -> None:
@@ -182,7 +182,6 @@ class OptionsMachine(RuleBasedStateMachine):
                         isolation=one.isolation,
                         retried=one.retried,
                         rest_s=max(0.0, one.not_before - self.now) if is_queued else 0.0,
-                        ran_s=self.now - one.began,
                         ended=self.past(one.options),
                     )
                 )
@@ -332,6 +331,10 @@ class OptionsMachine(RuleBasedStateMachine):
         """What this node has."""
         return [one for one in self.running() if one.node == node]
 
+    def ran_s(self, node: NodeId) -> dict[Attempt, float]:
+        """How long that has run, as the node tells it."""
+        return {one.attempt: self.now - one.began for one in self.on(node) if one.attempt is not None}
+
     def teardown(self) -> None:
         """When every node offers everything and all goes well, everything ends."""
         if not hasattr(self, "scheduler"):
@@ -348,7 +351,7 @@ class OptionsMachine(RuleBasedStateMachine):
                     "resources": {"gpus": 2},
                     "isolation": "full",
                 }
-                self.feed(NodeReady(node, 3, held, **self.offers[node]))
+                self.feed(NodeReady(node, 3, held, ran_s=self.ran_s(node), **self.offers[node]))
             for one in self.running():
                 if one.attempt is not None and one.node is not None:
                     self.feed(UnitFinished(one.attempt, one.node, Outcome.COMPLETE))

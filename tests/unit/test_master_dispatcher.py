@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.scheduler import inputs
+from pydra.cluster.scheduler import inputs, unit_values
 from pydra.cluster.wire.messages import (
     FAILED,
     LOST,
     STOPPED,
     KillUnit,
+    PauseUnit,
     Recorded,
     RunUnit,
     StopUnit,
@@ -24,7 +25,9 @@ from pydra.events import InstanceChanged, InstanceProgressed
 from pydra.model.changes import FinishInstance, InsertInstance, RequeueInstance, StartAttempt
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure
+from pydra.model.options import RunOptions
 from pydra.model.status import Status
+from pydra.model.unit import DIGEST_SIZE
 from tests.support.instances import VERSION, WORKER, queued_instance
 from tests.support.masters import NODE, RESULT, WALL_TIME, Heart
 from tests.support.pumps import result_of
@@ -295,6 +298,18 @@ def test_restore_without_the_node(heart: Heart) -> None:
     assert [] == heart.take()
     heart.clock.advance(1)
     assert [FIRST] == [message.attempt for message in heart.sent() if isinstance(message, RunUnit)]
+
+
+def test_a_node_is_told_of_pauses(heart: Heart) -> None:
+    """Where there is a time limit, the node counts how long an attempt has run, on each new link anew."""
+    heart.ready()
+    units = unit_values.UnitsAsked(ONE, FIRST, "Sub", [0], [b"x"], bytes(DIGEST_SIZE), {})
+    heart.running(options=RunOptions(time_limit=60.0))
+    heart.dispatcher.feed(units, unit_values.PauseRequested(ONE))
+    heart.dispatcher.node_came(NODE)
+    heart.dispatcher.feed(unit_values.ResumeRequested(ONE))
+    told = [message for message in heart.sent() if isinstance(message, PauseUnit)]
+    assert [PauseUnit(FIRST, paused) for paused in (True, True, False)] == told
 
 
 def test_a_node_that_is_silent(heart: Heart) -> None:

@@ -22,6 +22,7 @@ from pydra.cluster.wire.messages import (
     KillUnit,
     MasterHello,
     NodeHello,
+    PauseUnit,
     Recorded,
     ReleaseWorker,
     StopUnit,
@@ -61,7 +62,7 @@ def finished(bench: NodeBench, result: bytes = b"\x05") -> None:
 
 def hello(running: tuple[Attempt, ...] = (), ended: tuple[Attempt, ...] = ()) -> NodeHello:
     """What the node answers."""
-    return NodeHello(PROTOCOL, "incarnation", 2, INFORMATION, running, ended)
+    return NodeHello(PROTOCOL, "incarnation", 2, INFORMATION, running, ended, ran_s=(0.0,) * len(running))
 
 
 def test_hello(bench: NodeBench) -> None:
@@ -131,6 +132,22 @@ def test_orders_that_are_repeated(bench: NodeBench) -> None:
     assert [] == bench.tell(batch(1))
     assert ((), ()) == (bench.units.running(), bench.hired.attempts())
     assert 2 == len(bench.workers.taken)
+
+
+def test_how_long_it_ran(bench: NodeBench) -> None:
+    """A hello tells for how long each attempt has run; while its instance is paused, that stands still."""
+    bench.greet()
+    bench.run()
+    bench.advance(3.0)
+    bench.tell(PauseUnit(FIRST, paused=True), PauseUnit(SECOND, paused=True))
+    bench.advance(7.0)
+    bench.tell(PauseUnit(FIRST, paused=True))
+    bench.cable.pull()
+    [hello] = [each for each in bench.greet() if isinstance(each, NodeHello)]
+    assert ((FIRST,), (3.0,)) == (hello.running, hello.ran_s)
+    bench.tell(PauseUnit(FIRST, paused=False), PauseUnit(FIRST, paused=False))
+    bench.advance(2.0)
+    assert (5.0,) == bench.units.ran_s()
 
 
 def test_heartbeats(bench: NodeBench) -> None:

@@ -15,10 +15,12 @@ from pydra.cluster.scheduler.inputs import (
     UnitFinished,
 )
 from pydra.cluster.scheduler.instructions import BeginCancelling, Finish, KillUnit, Requeue, Retry, StopUnit
+from pydra.cluster.scheduler.unit_values import ResumeRequested
 from pydra.model.instance import Ended
 from pydra.model.options import Dependency, RunOptions
 from pydra.model.status import Status
 from tests.support.scheduler_bench import N1, OLD, A, B, Bench, dispatch, finished, nth, submitted
+from tests.support.unit_bench import of
 
 TWICE = RunOptions(retries=2, retry_delay=4.0)
 SHORT = RunOptions(time_limit=30.0, retries=5)
@@ -160,10 +162,10 @@ def test_a_cancel_before_the_limit() -> None:
 
 
 def test_a_limit_holds_after_a_restart() -> None:
-    """It counts from the start of the attempt; and what was ended by it stays so."""
+    """What its node says that it ran counts; and what was ended by it stays so."""
     bench = Bench()
-    bench.feed(Restored(A, 5, 0.0, Status.RUNNING, OLD, N1, 0, options=SHORT, ran_s=28.0))
-    bench.at(1.0, NodeReady(N1, 1, (OLD,)))
+    bench.feed(Restored(A, 5, 0.0, Status.RUNNING, OLD, N1, 0, options=SHORT))
+    bench.at(1.0, NodeReady(N1, 1, (OLD,), ran_s={OLD: 29.0}))
     assert KillUnit(N1, OLD) in bench.at(2.0, TimePassed())
     again = Bench()
     told = {"fails": True, "reason": LIMIT, "code": "limit"}
@@ -172,6 +174,24 @@ def test_a_limit_holds_after_a_restart() -> None:
     assert [Finish(A, OLD, Status.FAILED, LIMIT, "limit")] == again.feed(
         UnitFinished(OLD, N1, Outcome.COMPLETE)
     )
+
+
+def test_the_rest_of_a_limit_after_a_restart() -> None:
+    """A later attempt has what is left of its limit, and a paused one has it when it is resumed."""
+    bench = Bench()
+    row = Restored(A, 5, 0.0, Status.PAUSED, OLD, N1, 0, losses=1, retried=1, options=SHORT)
+    bench.feed(row, NodeReady(N1, 1, (OLD,), ran_s={OLD: 26.0}))
+    bench.at(10.0, NodeReady(N1, 1, (OLD,), ran_s={OLD: 26.0}), ResumeRequested(A))
+    assert [] == of(KillUnit, bench.at(13.9, TimePassed()))
+    assert [KillUnit(N1, OLD)] == of(KillUnit, bench.at(14.0, TimePassed()))
+
+
+def test_a_limit_that_was_reached_meanwhile() -> None:
+    """What ran for longer than it may while there was no master is ended when its node is back."""
+    bench = Bench()
+    bench.feed(Restored(A, 5, 0.0, Status.RUNNING, OLD, N1, 0, options=SHORT))
+    out = bench.at(1.0, NodeReady(N1, 1, (OLD,), ran_s={OLD: 31.0}))
+    assert [KillUnit(N1, OLD)] == of(KillUnit, out)
 
 
 def test_ends_are_told_with_their_nodes() -> None:

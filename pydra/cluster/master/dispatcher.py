@@ -26,6 +26,7 @@ from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire.messages import (
     KillUnit,
+    PauseUnit,
     Recorded,
     RunUnit,
     StopUnit,
@@ -167,6 +168,7 @@ class Dispatcher:
         for instance in self.live.values():
             if instance.node == node and instance.status is not Status.QUEUED:
                 self.units.look_first(instance.id)
+                self._tell_pause(instance)
 
     def is_held(self, node: NodeId, instance: InstanceId, attempt: Attempt) -> bool:
         """This attempt is the current one of the instance, and this node runs it."""
@@ -268,6 +270,7 @@ class Dispatcher:
             case unit_values.Pause(instance=instance, paused=paused):
                 round_.changes.append(MarkPaused(instance, paused))
                 self._change(round_, instance, as_paused if paused else as_resumed)
+                round_.steps.append(lambda: self._tell_pause(self.live[instance]))
             case (
                 unit_values.HireWorker()
                 | unit_values.ReleaseWorker()
@@ -279,6 +282,14 @@ class Dispatcher:
                 self.units.translate(instruction, round_)
             case _:
                 assert_never(instruction)
+
+    def _tell_pause(self, instance: Instance) -> None:
+        """The node counts how long an attempt with a time limit runs, for a master after this one."""
+        attempt, node = instance.attempt, instance.node
+        if not instance.options.time_limit or attempt is None or node is None:
+            return
+        if instance.status in (Status.RUNNING, Status.PAUSED):
+            self._send(node, PauseUnit(attempt, instance.status is Status.PAUSED))
 
     def _dispatch(self, dispatch: instructions.Dispatch, round_: Round) -> None:
         instance, attempt, slot = dispatch.instance, dispatch.attempt, dispatch.slot

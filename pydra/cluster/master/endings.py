@@ -115,9 +115,6 @@ def restored(instance: Instance, ended: Mapping[InstanceId, Ended], now: float) 
     """What the scheduler is told of an instance of the store; ``now`` is an instant in UTC."""
     is_queued = instance.status is Status.QUEUED
     failure = instance.failure if instance.status is Status.CANCELLING else None
-    # Only of the first attempt it is known when it began; the others have their whole limit once more.
-    is_first = not instance.losses and not instance.retried
-    started = now if instance.started is None or not is_first else instance.started
     # A clock that was set must not make a rest longer than it was to be.
     rest_s = max(0.0, (instance.not_before or now) - now)
     return Restored(
@@ -137,7 +134,6 @@ def restored(instance: Instance, ended: Mapping[InstanceId, Ended], now: float) 
         reason=failure.message if failure is not None else "",
         code=failure.code if failure is not None else "",
         rest_s=min(rest_s, instance.options.delay_s(max(0, instance.retried - 1))),
-        ran_s=max(0.0, now - started),
         ended=ended,
     )
 

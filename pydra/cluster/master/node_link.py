@@ -195,6 +195,7 @@ class NodeLink:
         self._around.connected(self.node.id, hello.slots, hello.information)
         self._beat = self._around.clock.callLater(self._around.heartbeat_s, self._send_heartbeat)
         self._around.dispatcher.node_came(self.node.id)
+        told = zip(hello.running, hello.ran_s, strict=False)  # an older node does not tell it
         self._around.dispatcher.feed(
             inputs.NodeReady(
                 self.node.id,
@@ -206,6 +207,7 @@ class NodeLink:
                 labels=frozenset(hello.information.labels),
                 resources=hello.information.resources,
                 isolation=hello.information.isolation,
+                ran_s={attempt: ran_s for attempt, ran_s in told if ran_s >= 0.0},
             )
         )
 

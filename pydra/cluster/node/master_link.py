@@ -31,6 +31,7 @@ from pydra.cluster.wire.messages import (
     LogStored,
     MasterHello,
     NodeHello,
+    PauseUnit,
     Recorded,
     ReleaseWorker,
     RunUnit,
@@ -160,6 +161,7 @@ class MasterLink:
         | UnitResults
         | UnitsRecorded
         | StopUnit
+        | PauseUnit
         | KillUnit
         | Recorded
         | LogStored
@@ -172,6 +174,8 @@ class MasterLink:
                     self._units.run(message)
             case StopUnit():
                 self._units.stop(message.attempt)
+            case PauseUnit(attempt, paused):
+                self._units.hold(attempt, paused=paused)
             case KillUnit():
                 self._units.kill(message.attempt)
             case HireWorker(attempt):
@@ -249,6 +253,7 @@ class MasterLink:
                 finished=self._outbox.attempts(),
                 workers=self._hired.held() + self._outbox.lost_workers(),
                 batches=last,
+                ran_s=self._units.ran_s(),
             )
         )
         self._leases.greeted()

@@ -47,6 +47,9 @@ class UnitRun:
         self._around = around
         self._asker = around.askers.open(message.attempt, self._send, self._backlog, _may_ask)
         self._begun = around.clock.seconds()
+        self._ran_s = 0.0
+        self._goes_since: float | None = self._begun
+        """None while its instance is paused."""
         self._failure: Failure | None = None
         """What the task told, until its worker is gone: then it is known whether a limit was the reason."""
         self._progressed = progressed
@@ -115,6 +118,17 @@ class UnitRun:
 
     def _backlog(self) -> int:
         return self._worker.backlog() if self._worker is not None else 0
+
+    def ran_s(self) -> float:
+        """Seconds since it came here in which its instance was not paused."""
+        now = self._around.clock.seconds()
+        return self._ran_s + (0.0 if self._goes_since is None else now - self._goes_since)
+
+    def hold(self, *, paused: bool) -> None:
+        """Its instance is paused, or goes on; the worker does not know."""
+        if paused != (self._goes_since is None):
+            self._ran_s = self.ran_s()
+            self._goes_since = None if paused else self._around.clock.seconds()
 
     def stop(self) -> None:
         """Set the task's stop flag; if it has not begun, or its result is on its way, it ends at once."""

@@ -47,6 +47,16 @@ class Units:
         """The attempts that have no outcome yet."""
         return tuple(self._runs)
 
+    def ran_s(self) -> tuple[float, ...]:
+        """How long each of them has run."""
+        return tuple(run.ran_s() for run in self._runs.values())
+
+    def hold(self, attempt: Attempt, *, paused: bool) -> None:
+        """The instance of an attempt is paused, or goes on."""
+        run = self._runs.get(attempt)
+        if run is not None:
+            run.hold(paused=paused)
+
     def run(self, message: RunUnit) -> None:
         """Begin an attempt; one that is known already is left as it is."""
         attempt = message.attempt

@@ -73,8 +73,6 @@ class Restored(msgspec.Struct, frozen=True):
     code: str = ""
     rest_s: float = 0.0
     """Seconds until the retry of a QUEUED one."""
-    ran_s: float = 0.0
-    """Seconds that the attempt of a RUNNING one has been going on."""
     ended: Mapping[InstanceId, Ended] = {}
     """As in ``Submitted``; the rest is here, or was fed before it."""
 
@@ -92,6 +90,8 @@ class NodeReady(msgspec.Struct, frozen=True):
     resources: Mapping[str, float] = {}
     """By name; memory in MB."""
     isolation: str = ""
+    ran_s: Mapping[Attempt, float] = {}
+    """Seconds that the running ones have run, the time not counted in which their instances were paused."""
 
 
 class HeartbeatReceived(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from pydra.cluster.scheduler.hiring import lose, sort, stir, wait
 from pydra.cluster.scheduler.inputs import HeartbeatReceived, NodeReady
 from pydra.cluster.scheduler.instructions import Discard, KillUnit, StopUnit
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
-from pydra.cluster.scheduler.roots import lost, watch_stop
+from pydra.cluster.scheduler.roots import lost, watch_limit, watch_stop
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.strays import Stray
 from pydra.cluster.scheduler.wishes import amounts
@@ -30,6 +30,9 @@ def ready(state: State, given: NodeReady) -> None:
         if assigned.attempt in running or assigned.attempt in finished:
             assigned.named = state.now
             kept.append(assigned)
+            if assigned.attempt.epoch < state.epoch and assigned.attempt in given.ran_s:
+                # Its limit began under another master.
+                watch_limit(state, assigned, given.ran_s[assigned.attempt])
         else:
             lost(state, assigned, "the node came back without it")
     lose_unnamed(state, node, given)

@@ -99,7 +99,7 @@ def restored(state: State, given: Restored) -> None:
     state.placement.reconsider(node)
     if node.standing.is_connected and assigned.status is Status.CANCELLING:
         _ask_to_stop(state, assigned)
-    watch_limit(state, assigned, given.ran_s)
+    watch_limit(state, assigned)
 
 
 def finished(state: State, given: UnitFinished) -> None:
@@ -179,10 +179,13 @@ def limit_due(state: State, assigned: Assigned) -> None:
 
 
 def watch_limit(state: State, assigned: Assigned, ran_s: float = 0.0) -> None:
-    """The time limit of an attempt that runs, and began ``ran_s`` ago, if it has one."""
+    """The time limit of an attempt that runs or is paused, and has run for ``ran_s``, if it has one."""
     limit_s = assigned.wish.options.time_limit
+    left_s = max(0.0, limit_s - ran_s)
     if limit_s and assigned.status is Status.RUNNING:
-        state.deadlines.put((DueKind.LIMIT, assigned.instance), state.now + max(0.0, limit_s - ran_s))
+        state.deadlines.put((DueKind.LIMIT, assigned.instance), state.now + left_s)
+    elif limit_s and assigned.status is Status.PAUSED:
+        assigned.left_s = left_s
 
 
 def guard(state: State, assigned: Assigned) -> None:

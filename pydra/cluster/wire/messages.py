@@ -124,6 +124,13 @@ class StopUnit(msgspec.Struct, frozen=True, tag="stop"):
     attempt: Attempt
 
 
+class PauseUnit(msgspec.Struct, frozen=True, tag="pause"):
+    """The instance of the attempt is paused, or goes on; the time of a pause is not counted as run."""
+
+    attempt: Attempt
+    paused: bool
+
+
 class KillUnit(msgspec.Struct, frozen=True, tag="kill"):
     """Kill the worker and all its processes; the answer is a ``UnitFinished``."""
 
@@ -198,6 +205,8 @@ class NodeHello(msgspec.Struct, frozen=True, tag="node_hello"):
     workers: tuple[HeldWorker, ...] = ()
     batches: tuple[HeldBatch, ...] = ()
     """Of these workers, and of such as are gone; what askers here still wait for they ask again."""
+    ran_s: tuple[float, ...] = ()
+    """Seconds that each of ``running`` has run, the time not counted in which its instance was paused."""
 
 
 class UnitFinished(msgspec.Struct, frozen=True, tag="finished"):
@@ -308,6 +317,7 @@ ToNode = (
     | UnitResults
     | UnitsRecorded
     | StopUnit
+    | PauseUnit
     | KillUnit
     | Recorded
     | LogStored
