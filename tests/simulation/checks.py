@@ -12,6 +12,8 @@ from __future__ import annotations
 from hashlib import sha256
 
 from pydra.cluster.scheduler import invariants
+from pydra.cluster.scheduler.deadlines import DueKind
+from pydra.cluster.scheduler.nodes import Standing
 from pydra.model.changes import Change, InsertUnits, RecordUnits
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Instance, Payload
@@ -88,6 +90,20 @@ class Checks:
                 raise Broken(
                     f"attempt {held.attempt} was named at {told:.3f}, but counts as at {held.named:.3f}"
                 )
+
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        """What runs has no more of its time limit than is left, whichever master it began under."""
+        cluster, state = self._cluster, self._cluster.master.scheduler.state
+        for instance, assigned in state.assigned.items():
+            began = cluster.diary.began.get(str(assigned.attempt))
+            due = state.deadlines.get((DueKind.LIMIT, instance))
+            is_sure = state.nodes[assigned.node].standing is Standing.READY and instance not in cluster.paused
+            if began is not None and due is not None and is_sure:
+                over_s = due - began - assigned.wish.options.time_limit
+                if over_s > 1.0:
+                    raise Broken(f"instance {instance} may run for {over_s:.1f} s longer than its limit")
 
     def _check_node(self, number: int, node: SimulatedNode) -> None:
         """No worker without an attempt, and no asker beyond its bounds."""

@@ -21,9 +21,10 @@ from pydra.model.status import Status
 from tests.simulation.clients import SimulatedClient
 from tests.simulation.daemons import SimulatedMaster, SimulatedNode
 from tests.simulation.disks import SlowStore
-from tests.simulation.plan import Plan
+from tests.simulation.plan import CALM, Plan
 from tests.simulation.programs import Diary
 from tests.simulation.steps import MASTER, Steps
+from tests.simulation.stopwatch import Stopwatch
 from tests.simulation.wires import SlowCable
 from tests.simulation.works import Works
 from tests.support.instances import queued_instance
@@ -69,6 +70,10 @@ class SimulatedCluster:
         self.answers: dict[str, InstanceId] = {}
         """What was answered to each request key."""
         self.cancelled: set[InstanceId] = set()
+        is_exact = not plan.faults.keys() - CALM
+        self.stopwatch = Stopwatch(self.works, is_exact=is_exact, tell=self.faults.append)
+        self.paused: set[InstanceId] = set()
+        """What was ever paused."""
         self.highest = 0
         self.set_by_s = 0.0
         """By how much the wall clock was set."""
@@ -130,6 +135,7 @@ class SimulatedCluster:
     def restart_master(self, are_commits_made: bool, away_s: float) -> None:
         """The master is killed, and starts anew on its store; what it was committing is there, or is not."""
         self.trail.note("master killed", are_commits_made)
+        self.stopwatch.restarted(self.clock.seconds())
         self.master.kill()
         for cable in self.cables.values():
             cable.scrap("the master was killed")
@@ -249,6 +255,7 @@ class SimulatedCluster:
     def pause(self, instance: InstanceId) -> None:
         """Somebody pauses an instance, if that can be."""
         if self.master.scheduler.may_pause(instance):
+            self.paused.add(instance)
             self.master.dispatcher.feed(PauseRequested(instance))
 
     def resume(self, instance: InstanceId) -> None:

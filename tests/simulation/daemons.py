@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import LinkUser
@@ -87,6 +88,18 @@ class SimulatedMaster(LinkBench):
             KEEP_S,
         )
         self.events.follow(self.sessions.published)
+        self.task_logs._in_thread = self._archive
+
+    async def _archive(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The file of a log is written, or read, at once."""
+        self.passed("writes the archive")
+        if self.is_dead:
+            await Deferred()
+        done = function(*arguments)
+        self.passed("wrote the archive")
+        if self.is_dead:
+            await Deferred()
+        return done
 
     async def restore(self) -> None:
         """As a master does at its start."""
@@ -127,6 +140,7 @@ class SimulatedMaster(LinkBench):
         self.watch.leases.take(now, given)
         wanted = self._feed(now, given)
         self.watch.decided(now, wanted)
+        self._cluster.stopwatch.decided(now, wanted)
         for name in dict.fromkeys(type(each).__name__ for each in wanted):
             self.passed(f"decides {name}")
         return wanted

@@ -35,6 +35,9 @@ FAULTS = GENTLE + LOSSES
 CRASHES = ("kill_master_at", "kill_node_at")
 """Daemons are killed at steps that chance decides; in some runs at one after the other."""
 
+CALM = frozenset({"pause", "kill_master", "set_clock", "cancel", "leave"})
+"""With these alone no word to a node is lost that is older than the death of a master."""
+
 COMMON = ("cut", "kill_worker", "cancel", "pause")
 """One of these is in most runs with several kinds."""
 
@@ -101,9 +104,11 @@ def plan(seed: int) -> Plan:
         faults = {}
     elif is_gentle:
         faults = dict.fromkeys(random.sample(GENTLE, random.randint(1, 4)), 0.05)
-    elif style < 0.45:
+    elif style < 0.35:
+        faults = {"pause": 0.1, "kill_master": 0.04, "set_clock": 0.04}
+    elif style < 0.5:
         faults = dict.fromkeys(CRASHES, 0.2) | {random.choice(COMMON): 0.05}
-    elif style < 0.6:
+    elif style < 0.65:
         faults = {random.choice(FAULTS): random.choice([0.05, 0.2, 0.5])}
     else:
         chosen = {*random.sample(FAULTS, random.randint(2, 8)), *random.sample(COMMON, 1)}

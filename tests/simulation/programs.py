@@ -48,6 +48,8 @@ class Diary:
         self.given: dict[tuple[str, str, int], bytes | None] = {}
         """What a batch gave for a unit of a branch; None for a failure."""
         self.lines = Lines()
+        self.began: dict[str, float] = {}
+        """When the root of each attempt began."""
         self.roots: Counter[int] = Counter()
         """How often the root of each instance began."""
         self.results: dict[str, bytes] = {}
@@ -187,6 +189,7 @@ class ProgrammedWorker(ScriptedWorker):
             case [frames.RUN, name, instance, task_key, *_]:
                 self.name, self.instance = name, instance
                 self.diary.roots[instance] += 1
+                self.diary.began[name] = self._clock.seconds()
                 self._pool.names.append(name)
                 if task_key != SESSION_TASK:
                     self.later(0.01, self._begin_root)
