@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
+from msgspec import Meta
+
+NUMBER_LIMIT = 2**63 - 1
+"""The highest number that a store takes."""
+
+Number = Annotated[int, Meta(ge=0, le=NUMBER_LIMIT)]
+"""What a peer may tell of something that is counted; another one is refused when its message is read."""
 
 InstanceId = NewType("InstanceId", int)
 """Number of a task instance, unique in a store, rising."""
@@ -33,8 +40,8 @@ class Attempt(msgspec.Struct, frozen=True, order=True):
     ``epoch`` is raised in the store at each start of a master, so a restarted master cannot repeat a number.
     """
 
-    epoch: int
-    number: int
+    epoch: Number
+    number: Number
 
     def __str__(self) -> str:
         return f"{self.epoch}.{self.number}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pydra.model.ids import Attempt, InstanceId, NodeId, TaskKey
+from pydra.model.ids import NUMBER_LIMIT, Attempt, InstanceId, NodeId, TaskKey
 from pydra.model.instance import Failure, Payload
 from pydra.model.options import Guarantee
 from pydra.model.status import Status
@@ -23,7 +23,7 @@ SESSION_TASK = TaskKey("pydra.session")
 BRANCH_LIMIT = 1024
 """Characters of a branch."""
 
-INDEX_LIMIT = 2**63 - 1
+INDEX_LIMIT = NUMBER_LIMIT
 """The highest index of a unit."""
 
 DIGEST_SIZE = 16

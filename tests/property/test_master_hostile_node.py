@@ -42,16 +42,17 @@ TEXTS = st.one_of(
     st.sampled_from(["", "complete", "failed", "stopped", "lost", "demo", "a", "none", "full", "../.."]),
     st.text(max_size=20),
 )
-ATTEMPTS = st.builds(Attempt, st.integers(0, 2), st.integers(-1, 5)) | st.builds(Attempt, ANY, ANY)
+NUMBERS = st.one_of(st.integers(0, 5), st.integers(0, 2**63 - 1))
+ATTEMPTS = st.builds(Attempt, st.integers(0, 2), st.integers(0, 5)) | st.builds(Attempt, NUMBERS, NUMBERS)
+NO_ATTEMPTS = st.builds(Attempt, ANY, ANY)
+"""Most of these are refused with their message, and with its link."""
 INSTANCES = st.integers(-1, 5).map(InstanceId) | ANY.map(InstanceId)
 PAYLOADS = st.builds(Payload, ANY, st.binary(max_size=20), TEXTS)
 FAILURES = st.builds(Failure, TEXTS, TEXTS, TEXTS)
 LINES = st.builds(LogLine, st.floats(), TEXTS, TEXTS, TEXTS)
 INFORMATION = st.builds(NodeInformation, ANY, ANY, ANY, ANY, TEXTS, TEXTS, TEXTS, TEXTS)
 PACKED = st.lists(LINES, max_size=3).map(pack_lines) | st.binary(max_size=20)
-RECORDS = st.builds(
-    LogRecord, ATTEMPTS, st.integers(0, 5) | ANY, st.integers(0, 3) | ANY, PACKED, st.none() | TEXTS, ANY
-)
+RECORDS = st.builds(LogRecord, ATTEMPTS, NUMBERS, st.integers(0, 3) | NUMBERS, PACKED, st.none() | TEXTS, ANY)
 SEALS = st.just(SEAL.make(NodeId(1), Attempt(1, 1), InstanceId(1)))
 MANY = st.lists(ATTEMPTS, max_size=4).map(tuple)
 BRANCHES = st.sampled_from(["Sub", "Sub:0/Sub", ""]) | TEXTS
@@ -80,12 +81,10 @@ HELD_BATCHES = st.builds(
     INSTANCES,
     BRANCHES,
     columns(),
-    st.integers(0, 1) | ANY,
+    st.integers(0, 1) | NUMBERS,
 )
 SEVERAL_BATCHES = st.lists(HELD_BATCHES, max_size=2).map(tuple)
-HELD_WORKERS = st.lists(st.builds(HeldWorker, ATTEMPTS, INSTANCES, st.integers(0, 2) | ANY), max_size=2).map(
-    tuple
-)
+HELD_WORKERS = st.lists(st.builds(HeldWorker, ATTEMPTS, INSTANCES, NUMBERS), max_size=2).map(tuple)
 UNIT_MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
     st.builds(
         lambda asker, branch, units, blobs, limit: UnitsAsked(asker, branch, *units, blobs, limit),
@@ -100,7 +99,7 @@ UNIT_MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
         UnitsDone,
         ATTEMPTS,
         ATTEMPTS,
-        st.integers(0, 2) | ANY,
+        NUMBERS,
         st.lists(st.binary(max_size=3), max_size=3),
         NO_MAP | UNIT_FAILURES,
         NO_MAP | BLOBS,
@@ -121,12 +120,13 @@ MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
         HELD_WORKERS,
         SEVERAL_BATCHES,
     ),
-    st.builds(UnitFinished, ATTEMPTS, TEXTS, st.none() | PAYLOADS, st.none() | FAILURES, ANY),
+    st.builds(UnitFinished, ATTEMPTS, TEXTS, st.none() | PAYLOADS, st.none() | FAILURES, NUMBERS),
     st.builds(UnitProgress, ATTEMPTS, INSTANCES, ANY, st.none() | TEXTS),
     st.builds(UnitLog, INSTANCES, st.binary(max_size=20) | SEALS, RECORDS),
     st.builds(PackageWanted, TEXTS.map(PackageName), TEXTS.map(PackageVersion)),
     st.builds(BlobWanted, TEXTS),
     st.builds(Heartbeat, MANY),
+    st.builds(UnitFinished, NO_ATTEMPTS, TEXTS),
     UNIT_MESSAGES,
 )
 

@@ -100,6 +100,8 @@ def bounded(kind: Any, meta: msgspec.Meta) -> st.SearchStrategy[Any]:
     """Values of a type that is written with bounds."""
     if meta.pattern is not None:
         return st.from_regex(meta.pattern, fullmatch=True)
+    if meta.ge is not None and kind is int:
+        return st.integers(int(meta.ge), int(meta.le or 0))
     if meta.ge is not None:
         return st.floats(meta.ge, meta.le)
     return fitting(kind)

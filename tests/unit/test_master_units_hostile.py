@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.wire.messages import (
     LOST,
+    Heartbeat,
     HeldBatch,
     HeldBatches,
     HeldWorker,
@@ -28,7 +29,7 @@ from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.status import Status
 from pydra.model.unit import OUTSTANDING_LIMIT
-from tests.support.node_links import hello
+from tests.support.node_links import hello, unit_log
 from tests.support.unit_links import UnitBench, asked, digest, result_of_unit
 
 ONE, TWO = InstanceId(1), InstanceId(2)
@@ -120,7 +121,7 @@ def test_too_many_units_that_are_looked_up(bench: UnitBench) -> None:
 def test_asks_of_nobody(bench: UnitBench) -> None:
     """Foreign, stale and invented askers are not heard."""
     attempt = theirs(bench)
-    for asker in (attempt, NOBODY, Attempt(2**40, -1)):
+    for asker in (attempt, NOBODY, Attempt(2**40, 2**63 - 1)):
         assert [] == bench.say(asked(asker, 0, 1), UnitsForgotten(asker, "Sub"))
         assert [] == bench.say(asked(asker, 0, 0))
     assert bench.cable.is_up
@@ -183,6 +184,31 @@ def test_results_that_cannot_be(bench: UnitBench, fields: dict[str, Any]) -> Non
     bench.say(msgspec.structs.replace(bench.done(batch), **fields))
     assert not bench.cable.is_up
     assert [] == bench.complete(0)
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda number: UnitsDone(NOBODY, Attempt(1, number), 0, [b"x"]),
+        lambda number: UnitsDone(NOBODY, Attempt(number, 1), 0, [b"x"]),
+        lambda number: UnitsDone(NOBODY, NOBODY, number, [b"x"]),
+        lambda number: UnitFinished(Attempt(1, number), LOST),
+        lambda number: UnitFinished(NOBODY, LOST, lines=number),
+        lambda number: Heartbeat((Attempt(1, number),)),
+        lambda number: unit_log(["x"], first=number),
+        lambda number: HeldBatches((HeldBatch(Attempt(0, number), NOBODY, ONE, "Sub", [0], b"d" * 16),)),
+    ],
+)
+def test_numbers_that_no_store_takes(bench: UnitBench, number: int, message: Callable[[int], Any]) -> None:
+    """They are refused with their message, and with it the link; the rest goes on when the node is back."""
+    bench.ask(0)
+    bench.say(message(number))
+    assert not bench.cable.is_up
+    bench.plug()
+    bench.say(*bench.held())
+    bench.do_all()
+    assert {0: result_of_unit(0)} == bench.results()
 
 
 def test_a_result_that_was_not_sent(bench: UnitBench) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pydra.errors import WireError
-from pydra.model.ids import Attempt
+from pydra.model.ids import Attempt, Number
 from pydra.model.instance import LogLine
 
 GROUP_LIMIT = 128 * 1024
@@ -32,8 +32,8 @@ class LogRecord(msgspec.Struct, frozen=True, array_like=True):
     """
 
     attempt: Attempt
-    first: int
-    count: int
+    first: Number
+    count: Number
     lines: bytes
     subtask: str | None = None
     unit: int | None = None

@@ -15,7 +15,7 @@ import msgspec
 
 from pydra.cluster.wire.log_records import LogRecord
 from pydra.errors import WireError
-from pydra.model.ids import Attempt, InstanceId, PackageName, PackageVersion, TaskKey, WorkerKey
+from pydra.model.ids import Attempt, InstanceId, Number, PackageName, PackageVersion, TaskKey, WorkerKey
 from pydra.model.instance import Failure, Payload
 from pydra.model.node import NodeInformation
 from pydra.model.package import NO_NEEDS, Needs
@@ -159,7 +159,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     """
 
     held: tuple[Attempt, ...] = ()
-    number: int = 0
+    number: Number = 0
     """Of a node's, counted from 1 on each link; its hello has 0."""
     answers: int | None = None
 
@@ -169,7 +169,7 @@ class HeldWorker(msgspec.Struct, frozen=True):
 
     worker: Attempt
     instance: InstanceId
-    index: int
+    index: Number
     """Of its slot."""
 
 
@@ -182,7 +182,7 @@ class HeldBatch(msgspec.Struct, frozen=True):
     branch: str
     indexes: list[int]
     digests: bytes
-    recorded: int = 0
+    recorded: Number = 0
     """Results that were acknowledged; those after it follow as ``UnitsDone``, as they are there."""
 
 
@@ -216,7 +216,7 @@ class UnitFinished(msgspec.Struct, frozen=True, tag="finished"):
     outcome: str
     result: Payload | None = None
     failure: Failure | None = None
-    lines: int = 0
+    lines: Number = 0
     """Log lines that it wrote until then."""
 
 
@@ -256,7 +256,7 @@ class UnitsDone(msgspec.Struct, frozen=True, tag="units_done"):
 
     worker: Attempt
     batch: Attempt
-    start: int
+    start: Number
     results: list[bytes]
     failures: dict[int, Failure] = {}
     blobs: dict[int, Payload] = {}
