@@ -13,7 +13,12 @@ import importlib
 import subprocess
 import sys
 
-PARTS = ("instances", "units", "session", "queued", "arrays", "store", "decisions", "nodes")
+from benchmarks.cluster import size_arguments
+
+SIZED = ("instances", "units", "session")
+"""Parts whose cluster may have another size than one node with two slots."""
+
+PARTS = (*SIZED, "queued", "arrays", "store", "decisions", "nodes")
 
 
 def main() -> int:
@@ -25,11 +30,13 @@ def main() -> int:
         return 0
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("part", nargs="?", metavar="PART", choices=PARTS, help=f"one of {', '.join(PARTS)}")
-    parser.parse_args()
+    size_arguments(parser)
+    size = parser.parse_args()
     failed = []
     for part in PARTS:
         print(f"\n{part}", flush=True)
-        if subprocess.run([sys.executable, "-m", "benchmarks", part], check=False).returncode:
+        words = ["--nodes", str(size.nodes), "--workers", str(size.workers)] if part in SIZED else []
+        if subprocess.run([sys.executable, "-m", "benchmarks", part, *words], check=False).returncode:
             failed.append(part)
     if failed:
         print(f"\nThese ended with an error: {', '.join(failed)}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,12 @@ class MeasuredCluster(msgspec.Struct, frozen=True):
     def controller(self) -> WebController:
         """A connection of its own."""
         return WebController(self.host, self.port, key=self.key)
+
+
+def size_arguments(parser: ArgumentParser) -> None:
+    """Take the size of the cluster."""
+    parser.add_argument("--nodes", type=int, default=1, help="nodes of the cluster")
+    parser.add_argument("--workers", type=int, default=2, help="worker slots of each; the pool has as many")
 
 
 @contextmanager

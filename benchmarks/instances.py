@@ -17,7 +17,7 @@ from functools import partial
 
 import psutil
 
-from benchmarks.cluster import TASK, MeasuredCluster, run_one, running, wait_listed
+from benchmarks.cluster import TASK, MeasuredCluster, run_one, running, size_arguments, wait_listed
 from benchmarks.heavy import costs
 from benchmarks.pool import pool_figures, timed
 from benchmarks.rows import show
@@ -60,14 +60,14 @@ def memory(cluster: MeasuredCluster) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks instances", description=__doc__)
-    parser.add_argument("--workers", type=int, default=2, help="worker slots, and processes of the pool")
+    size_arguments(parser)
     parser.add_argument("--repetitions", type=int, default=100, help="calls behind each median")
     parser.add_argument("--starts", type=int, default=3, help="cold starts behind their median")
     options = parser.parse_args()
-    pool_one, pool_rate = pool_figures(options.workers, options.repetitions // 2)
+    pool_one, pool_rate = pool_figures(options.nodes * options.workers, options.repetitions // 2)
     cold: list[float] = []
     for left in reversed(range(options.starts)):
-        with running(1, options.workers) as cluster:
+        with running(options.nodes, options.workers) as cluster:
             controller = cluster.controller()
             wait_listed(controller)
             run_one(controller)

@@ -11,7 +11,7 @@ import argparse
 import statistics
 import time
 
-from benchmarks.cluster import TASK, MeasuredCluster, running, wait_listed
+from benchmarks.cluster import TASK, MeasuredCluster, running, size_arguments, wait_listed
 from benchmarks.pool import kept_pool
 from benchmarks.rows import show
 from benchmarks.session_client import NOTHING, SessionClient
@@ -41,16 +41,16 @@ def figures(cluster: MeasuredCluster, units: int, at_once: int, alone: int) -> t
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks session", description=__doc__)
-    parser.add_argument("--workers", type=int, default=2, help="worker slots")
+    size_arguments(parser)
     parser.add_argument("--units", type=int, default=100_000, help="units of one measurement")
     parser.add_argument("--at-once", type=int, default=500, help="units in one message")
     parser.add_argument("--alone", type=int, default=300, help="round trips of one unit")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
-    pool, pool_one = kept_pool(options.workers)
+    pool, pool_one = kept_pool(options.nodes * options.workers)
     rates: list[float] = []
     taken: list[float] = []
-    with running(1, options.workers) as cluster:
+    with running(options.nodes, options.workers) as cluster:
         wait_listed(cluster.controller())
         for _ in range(options.repetitions):
             rate, some = figures(cluster, options.units, options.at_once, options.alone)

@@ -17,7 +17,7 @@ from threading import Event, Thread
 import msgspec
 import psutil
 
-from benchmarks.cluster import MeasuredCluster, running, wait_listed
+from benchmarks.cluster import MeasuredCluster, running, size_arguments, wait_listed
 from benchmarks.pool import kept_pool
 from benchmarks.rows import show
 
@@ -105,12 +105,12 @@ def units_of(cluster: MeasuredCluster, units: int) -> Run:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks units", description=__doc__)
-    parser.add_argument("--workers", type=int, default=2, help="worker slots, and processes of the pool")
+    size_arguments(parser)
     parser.add_argument("--units", type=int, default=100_000, help="units of one run")
     parser.add_argument("--runs", type=int, default=5, help="runs behind each median")
     options = parser.parse_args()
-    pool, _ = kept_pool(options.workers)
-    with running(1, options.workers) as cluster:
+    pool, _ = kept_pool(options.nodes * options.workers)
+    with running(options.nodes, options.workers) as cluster:
         wait_listed(cluster.controller(), TASK)
         units_of(cluster, 1_000)
         runs = [units_of(cluster, options.units) for _ in range(options.runs)]

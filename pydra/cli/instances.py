@@ -13,6 +13,9 @@ from pydra.cli.connection import Controller
 from pydra.cli.failures import FAILED, NOT_FOUND, CliError
 from pydra.cli.output import Output, is_terminal
 
+MOST = 500
+"""Instances that one answer of the master lists."""
+
 LATEST = 20
 """Instances of all tasks that are listed if nobody says how many."""
 
@@ -30,15 +33,25 @@ def _show(output: Output, records: list[shapes.Record]) -> None:
 @click.command()
 @click.option("-a", "--all", "finished", is_flag=True, help="Also what has ended, newest first.")
 @click.option(
-    "-n", "--limit", type=click.IntRange(1, 500), help="How many at most (default: all; of --all, 20)."
+    "-n",
+    "--limit",
+    type=click.IntRange(1, MOST),
+    help=f"How many at most (default: {MOST}; of --all, {LATEST}).",
 )
+@click.option("--skip", type=click.IntRange(0), default=0, help="Leave out so many of the first.")
 @speaks_to_master
-def ps(controller: Controller, output: Output, finished: bool, limit: int | None) -> None:
+def ps(controller: Controller, output: Output, finished: bool, limit: int | None, skip: int) -> None:
     """List the task instances that wait or run."""
     if finished:
+        if skip:
+            raise click.UsageError("--skip is not for --all; see pydra history.")
         _show(output, controller.list_recent(limit=limit or LATEST))
-    else:
-        _show(output, controller.list_queue(limit=limit))
+        return
+    limit = limit or MOST
+    found = controller.list_queue(limit=limit, skip=skip)
+    _show(output, found)
+    if len(found) == limit and not output.is_json:
+        output.say(f"There may be more: pydra ps --limit {limit} --skip {skip + limit}")
 
 
 @click.command()

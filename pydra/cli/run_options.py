@@ -59,12 +59,22 @@ class Amount(click.ParamType[tuple[str, float]]):
         """Return the name and the amount."""
         name, _, amount = str(value).partition("=")
         try:
-            number = float(amount)
+            number = _mebibytes(amount) if name == "memory" else float(amount)
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            self.fail(f"{value!r}: write NAME=AMOUNT, as in gpus=1.", param, ctx)
+            self.fail(f"{value!r}: write NAME=AMOUNT, as in gpus=1 or memory=4GiB.", param, ctx)
         return name, number
+
+
+def _mebibytes(amount: str) -> float:
+    """As META of a package has it: a number is MiB, others have a unit. `ValueError`."""
+    from pydra.cluster.packages.limits import size_of
+
+    size = size_of(amount)
+    if size is None:
+        raise ValueError(amount)
+    return size / 1024**2
 
 
 _OPTIONS = (
@@ -97,7 +107,7 @@ _OPTIONS = (
         "resources",
         type=Amount(),
         multiple=True,
-        help="What it holds of its node; may be repeated.",
+        help="What it holds of its node, as gpus=1 or memory=4GiB; may be repeated.",
     ),
 )
 
@@ -157,5 +167,7 @@ def _options(
     if labels:
         options["labels"] = list(labels)
     if resources:
-        options["resources"] = dict(resources)
+        options["resources"] = amounts = dict(resources)
+        if len(amounts) < len(resources):
+            raise click.UsageError("Give each --resource once.")
     return options

@@ -10,6 +10,7 @@ import click
 from pydra.cli import shapes
 from pydra.cli.command import INSTANCE_ID, speaks_to_master
 from pydra.cli.connection import Controller
+from pydra.cli.failures import NOT_FOUND, CliError
 from pydra.cli.output import Output
 
 COLUMNS = ("UNIT", "STATE", "NODE", "ENDED", "RESULT")
@@ -51,6 +52,9 @@ def units(
         after = answer["next"]
         if after is None or len(found) >= limit:
             break
+    if branch is not None and state is None and not found:
+        words = f"Task instance {instance} has no work unit of branch {branch} that ended."
+        raise CliError(words, NOT_FOUND, "not_found")
     if output.is_json:
         output.data([_shape(unit) for unit in found])
         return

@@ -6,11 +6,12 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from email.utils import formatdate
 from typing import Protocol
 
 import pytest
 
-from tests.support.controllers import Desk, MemoryServer, Reply, replies, request, running_server
+from tests.support.controllers import WALL_TIME, Desk, MemoryServer, Reply, replies, request, running_server
 
 BROKEN = b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n"
 COMMANDS = Desk({"cluster_info": {"epoch": 1}}).commands("cluster_info")
@@ -66,6 +67,12 @@ def statuses(answers: list[Reply]) -> list[int]:
 def test_public_pages_are_answered(wire: Wire) -> None:
     """Anyone may read the health page."""
     assert [b'{"status":"ok"}'] == [reply.body for reply in wire.send(request("GET", "/healthz"))]
+
+
+def test_the_date(wire: Wire) -> None:
+    """Answers have the date of the wall clock, whatever clock the timers go by."""
+    [reply] = wire.send(request("GET", "/healthz"))
+    assert formatdate(WALL_TIME, usegmt=True) == reply.headers["Date"]
 
 
 def test_the_guard_is_there(wire: Wire) -> None:

@@ -38,6 +38,9 @@ from pydra.cluster.interfaces import OpenPayload, OpenResult, OpenUpload, Speake
 
 ADDRESS = "192.0.2.7"
 
+WALL_TIME = 1_700_000_000.0
+"""UTC seconds; 14 November 2023."""
+
 
 @attrs.frozen
 class Keys:
@@ -182,7 +185,7 @@ class MemoryServer:
             open_payload,
             open_result,
         )
-        self.factory = ControllerFactory(self.clock, self.calls, self.limits)
+        self.factory = ControllerFactory(self.clock, lambda: WALL_TIME, self.calls, self.limits)
         self._connections: list[MemoryConnection] = []
 
     def connect(self) -> MemoryConnection:
@@ -270,6 +273,7 @@ class RunningServer:
         """Start a service, on the port that it had before."""
         self._service = ControllerService(
             self.reactor,
+            lambda: WALL_TIME,
             keys().identity,
             "127.0.0.1",
             self.port,

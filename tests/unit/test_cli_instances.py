@@ -139,20 +139,27 @@ def test_every_command_says_that_there_is_no_sandbox() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "function", "limit"),
+    ("words", "function", "asked"),
     [
-        ((), "list_queue", None),
-        (("-n", "5"), "list_queue", 5),
-        (("--all",), "list_recent", 20),
-        (("-a", "-n", "5"), "list_recent", 5),
+        ((), "list_queue", {"limit": 500, "skip": 0}),
+        (("-n", "5", "--skip", "10"), "list_queue", {"limit": 5, "skip": 10}),
+        (("--all",), "list_recent", {"limit": 20}),
+        (("-a", "-n", "5"), "list_recent", {"limit": 5}),
     ],
 )
-def test_how_many_are_listed(words: tuple[str, ...], function: str, limit: int | None) -> None:
-    """As many as are wanted; without a word the whole queue, or the latest few of all."""
+def test_how_many_are_listed(words: tuple[str, ...], function: str, asked: dict[str, int]) -> None:
+    """As many as are wanted; without a word as many of the queue as one answer has, or the latest few."""
     controller = ScriptedController(list_queue=[[]], list_recent=[[]])
     call(controller, "ps", *words)
 
-    assert [((), {"limit": limit})] == controller.asked(function)
+    assert [((), asked)] == controller.asked(function)
+
+
+def test_more_than_are_listed() -> None:
+    """If there may be more, how to see them is told."""
+    result = call(ScriptedController(list_queue=[[RUNNING]]), "ps", "-n", "1", "--skip", "2")
+    assert "pydra ps --limit 1 --skip 3" in result.stderr
+    assert 2 == call(ScriptedController(), "ps", "--all", "--skip", "2").exit_code
 
 
 def test_the_connection_is_closed() -> None:

@@ -149,10 +149,6 @@ def test_a_master_that_comes_back_is_waited_for() -> None:
     assert result.stderr.count("trying again") == 1
 
 
-def test_logs_pages_until_the_last_line() -> None:
-    """Lines are asked for from where the last answer ended."""
-
-
 @pytest.mark.parametrize("text", ["a", "=1", ":=1", "a:=", "a:={"])
 def test_malformed_arguments_are_refused(text: str) -> None:
     """An argument without a name, a value, or with broken JSON is a usage error."""
@@ -217,6 +213,9 @@ def test_run_at_most_once() -> None:
         ("--resource", "gpus"),
         ("--resource", "gpus=many"),
         ("--resource", "gpus=nan"),
+        ("--resource", "gpus=1", "--resource", "gpus=2"),
+        ("--resource", "memory=much"),
+        ("--resource", "memory=-1"),
         ("--time-limit", "inf"),
         ("--retry-delay", "nan"),
         ("--wait", "--timeout", "nan"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydra.cli.failures import NOT_FOUND
 from tests.support.command_line import call
 from tests.support.scripted_controller import ScriptedController
 
@@ -104,3 +105,12 @@ def test_as_many_pages_are_read_as_are_needed() -> None:
     assert "More: pydra units 7 --after Sub:500" in result.stderr
     asked = [(kwargs["after"], kwargs["limit"]) for _, kwargs in controller.asked("task_units")]
     assert [(None, 500), ("Sub:499", 1)] == asked
+
+
+def test_an_unknown_branch() -> None:
+    """It is an error in words, unless only failed ones were asked for."""
+    result = call(ScriptedController(task_units=[answer(complete=3)]), "units", "7", "--branch", "Nope")
+    assert NOT_FOUND == result.exit_code
+    assert "no work unit of branch Nope" in result.stderr
+    failed = ("units", "7", "--branch", "Sub", "--failed")
+    assert 0 == call(ScriptedController(task_units=[answer(complete=3)]), *failed).exit_code

@@ -54,6 +54,16 @@ def test_latest(bench: Bench) -> None:
     assert [2, 3, 0] == [bench.log.latest(InstanceId(number)) for number in (1, 2, 3)]
 
 
+def test_who_wakes_up_may_publish(bench: Bench) -> None:
+    """Followers are told every event in its order, also those of whom another event woke up."""
+    told: list[tuple[int, Event]] = []
+    bench.log.follow(lambda number, event: told.append((number, event)))
+    other = InstanceChanged(TWO, Status.QUEUED)
+    bench.news().addCallback(lambda _: bench.log.publish(other))
+    assert 1 == bench.log.publish(CHANGED)
+    assert [(1, CHANGED), (2, other)] == told
+
+
 def test_the_ring_is_bounded(bench: Bench) -> None:
     """Only the latest events are kept, and nothing of an instance of which none is left."""
     bench.log.publish(CHANGED)

@@ -108,6 +108,19 @@ def test_deadline_cleared() -> None:
     assert 12.0 == deadlines.next_at()
 
 
+def test_cleared_deadlines_take_no_room() -> None:
+    """Far deadlines that are cleared are not kept until they would have been due."""
+    deadlines = Deadlines()
+    deadlines.put(NODE, 10.0)
+    for number in range(10_000):
+        deadlines.put((DueKind.LIMIT, number), 86_400.0 + number)
+        if number % 100:
+            deadlines.clear((DueKind.LIMIT, number))
+    assert len(deadlines._heap) < 500
+    assert NODE == deadlines.take_due(10.0)
+    assert 86_400.0 == deadlines.next_at()
+
+
 def test_deadlines_at_one_instant() -> None:
     """At one instant nodes come before stops."""
     deadlines = Deadlines()

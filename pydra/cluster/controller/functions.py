@@ -215,7 +215,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     Function(
         "list_queue",
         (
-            Parameter("limit", "integer", default=None, nullable=True, lowest=1),
+            Parameter("limit", "integer", default=500, lowest=1, highest=500),
             Parameter("skip", "integer", default=0, lowest=0),
         ),
     ),

@@ -35,17 +35,18 @@ class EventLog:
     def publish(self, event: Event) -> int:
         """Number an event and wake those who wait for its instance."""
         self._number += 1
-        self._ring.append((self._number, event))
-        if isinstance(event, InstanceChanged | InstanceProgressed):
-            self._latest[event.instance] = self._number
-            self.wake(event.instance)
-        while len(self._ring) > self._capacity:
-            number, old = self._ring.popleft()
-            if isinstance(old, InstanceChanged | InstanceProgressed) and self._latest[old.instance] == number:
-                del self._latest[old.instance]
         number = self._number
+        self._ring.append((number, event))
+        if isinstance(event, InstanceChanged | InstanceProgressed):
+            self._latest[event.instance] = number
+        while len(self._ring) > self._capacity:
+            oldest, old = self._ring.popleft()
+            if isinstance(old, InstanceChanged | InstanceProgressed) and self._latest[old.instance] == oldest:
+                del self._latest[old.instance]
         for follower in self._followers:
             follower(number, event)
+        if isinstance(event, InstanceChanged | InstanceProgressed):
+            self.wake(event.instance)  # who wakes up may publish in turn
         return number
 
     def latest(self, instance: InstanceId) -> int:

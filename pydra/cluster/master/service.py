@@ -179,6 +179,7 @@ class MasterService:
         authentication = Authentication(reactor, self._identity, self._administrator)
         self._controller = ControllerService(
             reactor,
+            self._wall_clock,
             self._identity,
             settings.HOST,
             settings.CONTROLLER_PORT,

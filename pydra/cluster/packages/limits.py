@@ -40,7 +40,8 @@ def limits_of(values: Mapping[str, object], errors: list[str]) -> TaskLimits:
     return TaskLimits(**found)  # type: ignore[arg-type]  # each reader gives what its field takes
 
 
-def _size(value: object, least: int) -> int | None:
+def size_of(value: object, least: int = 0) -> int | None:
+    """The bytes of a size such as ``512 MiB`` or ``2G``, or of a number of MiB; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     match = _SIZE.fullmatch(str(value).strip())
@@ -51,11 +52,11 @@ def _size(value: object, least: int) -> int | None:
 
 
 def _memory(value: object) -> int | None:
-    return _size(value, SMALLEST_MEMORY)
+    return size_of(value, SMALLEST_MEMORY)
 
 
 def _scratch(value: object) -> int | None:
-    return _size(value, 1024**2)
+    return size_of(value, 1024**2)
 
 
 def _processes(value: object) -> int | None:

@@ -84,7 +84,7 @@ def _adopt_worker(state: State, node: NodeRecord, held: WorkerHeld, root: Assign
 def _crew(state: State, root: Assigned) -> Crew:
     crew = state.crews.get(root.instance)
     if crew is None:
-        crew = state.crews[root.instance] = Crew(root.instance, root.priority, root.queued, has_asked=True)
+        crew = state.crews[root.instance] = Crew(root.instance, root.priority, root.queued)
         crew.guarantee = root.wish.options.guarantee
         crew.main.attempt = root.attempt
     return crew

@@ -218,7 +218,6 @@ class Crew:
     queued_at: float
     main: Asker = attrs.field(init=False)
     is_session: bool = False
-    has_asked: bool = False
     guarantee: Guarantee = Guarantee.NONE
     """Of all its units."""
     branches: dict[str, Branch] = attrs.Factory(dict)

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from heapq import heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
+
+SLACK = 64
+"""Entries beyond twice the deadlines that there are, before those that are no more are cleared away."""
 
 
 class DueKind(IntEnum):
@@ -56,6 +59,10 @@ class Deadlines:
     def clear(self, key: Key) -> None:
         """The key is not due any more."""
         self._at.pop(key, None)
+        if len(self._heap) > 2 * len(self._at) + SLACK:
+            self._entry = dict(self._at)
+            self._heap = [(at, left) for left, at in self._at.items()]
+            heapify(self._heap)
 
     def get(self, key: Key) -> float | None:
         """When the key is due."""

@@ -32,7 +32,6 @@ def asked(state: State, given: UnitsAsked) -> None:
     if asker is None or not given.indexes:
         return
     crew = asker.crew
-    crew.has_asked = True
     was_waiting = bool(asker.units)
     branch = crew.branches.get(given.branch)
     if branch is not None and branch.asker is not asker:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -39,6 +40,7 @@ class ControllerService:
     def __init__(
         self,
         reactor: Any,  # IReactorTCP and IReactorTime; zope interfaces cannot be joined in an annotation
+        wall_clock: Callable[[], float],
         identity: Identity,
         interface: str,
         port: int,
@@ -64,7 +66,7 @@ class ControllerService:
             open_payload=open_payload,
             open_result=open_result,
         )
-        self._factory = ControllerFactory(reactor, self._interface, limits)
+        self._factory = ControllerFactory(reactor, wall_clock, self._interface, limits)
         self._tls = LimitedTLSFactory(controller_context(identity), self._factory, reactor)
         self._listener: Any = None  # IListeningPort, which has no getHost().port in its interface
 

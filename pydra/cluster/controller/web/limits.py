@@ -10,6 +10,7 @@ length, a missing or second ``Host``.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -240,8 +241,11 @@ class ControllerFactory(Factory[LimitedChannel]):
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, interface: Interface, limits: Limits) -> None:
+    def __init__(
+        self, clock: IReactorTime, wall_clock: Callable[[], float], interface: Interface, limits: Limits
+    ) -> None:
         self.clock = clock
+        self._wall_clock = wall_clock
         self.interface = interface
         self.limits = limits
         self.channels: set[LimitedChannel] = set()
@@ -311,7 +315,7 @@ class ControllerFactory(Factory[LimitedChannel]):
 
     def date(self) -> bytes:
         """The ``Date`` header line, made once a second."""
-        now = int(self.clock.seconds())
+        now = int(self._wall_clock())
         if now != self._date_at:
             self._date_at = now
             self._date = b"Date: " + datetimeToString(now) + b"\r\n"

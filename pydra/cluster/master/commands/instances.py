@@ -73,17 +73,17 @@ class InstanceCommands:
         stored = await self._store.instance(instance)
         return stored is not None and stored.status is Status.CANCELLED
 
-    async def list_queue(self, limit: int | None = None, skip: int = 0) -> list[JSON]:
+    async def list_queue(self, limit: int = 500, skip: int = 0) -> list[JSON]:
         """
         Queued, running and paused ones: what is with a node, what waits, in its order, and what would.
 
-        All of them, or at most ``limit``, after the first ``skip``.
+        At most ``limit`` of them, after the first ``skip``: the reactor does nothing else meanwhile.
         """
         scheduler = self._scheduler
         found = [each.instance for each in scheduler.running()]
         found += [each.instance for each in (*scheduler.queued(), *scheduler.paused())]
         live = [each for each in found if each in self._dispatcher.live]
-        return [self._object(each) for each in live[skip : None if limit is None else skip + limit]]
+        return [self._object(each) for each in live[skip : skip + limit]]
 
     async def list_running(self) -> list[JSON]:
         """Running instances, by id."""

@@ -153,11 +153,6 @@ class Sandbox:
         self._doomed = True
         self.advance_kill()
 
-    @property
-    def is_doomed(self) -> bool:
-        """True once its end was begun."""
-        return self._doomed
-
     def advance_kill(self) -> None:
         """Kill what can be killed by now: not the monitor before it told whom it started."""
         if self._doomed and self.monitor and self.information is None and self.status is None:
