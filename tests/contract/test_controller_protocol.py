@@ -72,7 +72,7 @@ def test_public_pages_are_answered(wire: Wire) -> None:
 def test_the_date(wire: Wire) -> None:
     """Answers have the date of the wall clock, whatever clock the timers go by."""
     [reply] = wire.send(request("GET", "/healthz"))
-    assert formatdate(WALL_TIME, usegmt=True) == reply.headers["Date"]
+    assert formatdate(WALL_TIME, usegmt=True) == reply.headers["date"]
 
 
 def test_the_guard_is_there(wire: Wire) -> None:
