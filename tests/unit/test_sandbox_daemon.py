@@ -151,12 +151,10 @@ def test_a_directory_that_cannot_be_made(bench: Bench, capfd: pytest.CaptureFixt
     assert f"{bench.runtime} cannot be made" in capfd.readouterr().err
 
 
+@pytest.mark.root_only
 @pytest.mark.parametrize("name", ["RUNTIME_FILES_DIR", "LOG_DIR", "DATABASE"])
-def test_a_directory_of_somebody_else(
-    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_directory_of_somebody_else(bench: Bench, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Root gives away no directory that holds other things, such as a home; nothing is made there."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     home = bench.directory / "home"
     home.mkdir()
     (home / ".profile").write_text("")
@@ -167,7 +165,8 @@ def test_a_directory_of_somebody_else(
     assert [] == bench.calls
 
 
-def test_directories_of_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.root_only
+def test_directories_of_its_own(bench: Bench) -> None:
     """Root gives what Pydra itself has made, and what its service uid has already."""
     bench.begin("--settings", str(bench.settings_file), "--ready-file", str(bench.runtime / "ready.json"))
     bench.end()
@@ -175,10 +174,8 @@ def test_directories_of_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
         (bench.runtime / name).touch()
     (bench.directory / "given").mkdir()
     (bench.directory / "given" / "anything").touch()
-    bench.write(f"SERVICE_UID_MASTER = {os.getuid() or 60706}\nLOG_DIR = {str(bench.directory / 'given')!r}")
-    if not os.getuid():
-        os.chown(bench.directory / "given", 60706, 60706)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    bench.write(f"SERVICE_UID_MASTER = 60706\nLOG_DIR = {str(bench.directory / 'given')!r}")
+    os.chown(bench.directory / "given", 60706, 60706)
     bench.begin()
     assert 2 == len(bench.calls)
 
