@@ -33,6 +33,7 @@ The whole error tree.
     │   ├── NamespacesRefused
     │   └── WorkersUnavailable
     ├── StoreError
+    │   └── Unstorable
     └── InternalError
 
 The docstring of a class is its default message: what happened, and what to do. ``code`` is stable and may
@@ -240,6 +241,12 @@ class StoreError(PydraError):
     """The store refused; nothing was changed."""
 
     code = "store"
+
+
+class Unstorable(StoreError):
+    """The store can never take this, whenever it is asked; nothing was changed."""
+
+    code = "unstorable"
 
 
 class InternalError(PydraError):

@@ -46,7 +46,7 @@ class Store(Protocol):
         Commit the changes, all in one transaction, and tell the outcome of each.
 
         Commits take effect in the order of the calls; many calls may share one transaction.
-        `StoreError` if nothing was changed.
+        `StoreError` if nothing was changed, and `Unstorable` if it never can be.
         """
         ...
 

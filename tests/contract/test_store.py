@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from pydra.cluster.store.store import DjangoStore
-from pydra.errors import StoreError
+from pydra.errors import StoreError, Unstorable
 from pydra.model.changes import (
     Change,
     Committed,
@@ -135,7 +135,7 @@ def test_a_used_id_is_refused(bench: Bench) -> None:
     """Two instances cannot have one id; the commit with the second changes nothing."""
     bench.commit(InsertInstance(queued_instance(1, priority=1)))
 
-    with pytest.raises(StoreError):
+    with pytest.raises(Unstorable):
         bench.commit(InsertInstance(queued_instance(2)), InsertInstance(queued_instance(1)))
     assert bench.one().priority == 1
     assert bench.result(bench.store.instance(InstanceId(2))) is None
@@ -216,10 +216,10 @@ def test_a_finished_instance_has_its_outcome(bench: Bench) -> None:
 
 
 def test_a_status_that_is_not_final_ends_nothing(bench: Bench) -> None:
-    """Such a change is refused."""
+    """Such a change is refused, and would be whenever it came."""
     bench.commit(InsertInstance(queued_instance(1)))
 
-    with pytest.raises(StoreError, match="RUNNING is not final"):
+    with pytest.raises(Unstorable, match="RUNNING is not final"):
         bench.commit(finish(None, Status.RUNNING))
 
 

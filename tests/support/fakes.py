@@ -9,7 +9,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from pydra.cluster.interfaces import HistoryPage
-from pydra.errors import StoreError
+from pydra.errors import StoreError, Unstorable
 from pydra.model.changes import (
     Change,
     Committed,
@@ -109,7 +109,7 @@ class MemoryStore:
                 self._packages[description.package, description.version] = description
                 return Committed(True)
         if isinstance(change, FinishInstance) and not change.status.is_final:
-            raise StoreError(f"The store refused, nothing was changed: {change.status.name} is not final.")
+            raise Unstorable(f"The store refused, nothing was changed: {change.status.name} is not final.")
         before = self._instances.get(change.instance)
         after = None if before is None else self._changed(before, change)
         if after is not None:
@@ -121,7 +121,7 @@ class MemoryStore:
             if instance.request_key and known.request_key == instance.request_key:
                 return Committed(False, known.id)
         if instance.id in self._instances:
-            raise StoreError("The store refused, nothing was changed: there is an instance of this id.")
+            raise Unstorable("The store refused, nothing was changed: there is an instance of this id.")
         self._instances[instance.id] = instance
         return Committed(True, instance.id)
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.rounds import RETRY_FIRST_S, RETRY_LAST_S
+from pydra.cluster.master.rounds import RETRY_FIRST_S, RETRY_LAST_S, Round
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.wire.messages import LOST, KillUnit, RunUnit, StopUnit
 from pydra.events import InstanceChanged
-from pydra.model.changes import Change, MarkCancelling, RequeueInstance, StartAttempt
+from pydra.model.changes import Change, InsertInstance, MarkCancelling, RequeueInstance, StartAttempt
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.status import Status
 from tests.support.instances import queued_instance
@@ -79,6 +79,27 @@ def test_a_fault_of_ours_stops_the_master(heart: Heart, monkeypatch: pytest.Monk
     assert [] == heart.fatal
     heart.finish(FIRST)
     assert ["the dispatcher failed; the log has the details"] == heart.fatal
+
+
+def test_a_change_that_no_store_takes(heart: Heart) -> None:
+    """What was asked for before it is done, it itself is a fault of ours, and nothing follows it."""
+    for number in (1, 2, 3):
+        heart.submit(number)
+    heart.take()
+    heart.store.hold()
+    heart.finish(FIRST)
+    heart.dispatcher.feed(inputs.CancelRequested(TWO))
+    heart.dispatcher._rounds.add(Round([InsertInstance(queued_instance(3))]))
+    heart.dispatcher.feed(inputs.CancelRequested(THREE))
+    assert [] == heart.fatal
+    while heart.store._held:
+        heart.store.release()
+    assert (Status.COMPLETE, Status.CANCELLING) == (heart.stored(1).status, heart.stored(2).status)
+    assert InstanceChanged(TWO, Status.CANCELLING) in heart.take()
+    assert ["the dispatcher failed; the log has the details"] == heart.fatal
+    heart.clock.advance(60)
+    assert Status.QUEUED is heart.stored(3).status
+    assert [] == heart.take()
 
 
 def test_late_commits_keep_the_order(heart: Heart) -> None:

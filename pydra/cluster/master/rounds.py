@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.interfaces import Store
+from pydra.errors import Unstorable
 from pydra.model.changes import Change, RecordUnits, StartUnit
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
@@ -72,24 +73,41 @@ class Rounds:
     async def _work(self) -> None:
         """Commit and carry out all that waits, and what comes to wait meanwhile."""
         while self._waiting and not self._stopped:
-            together = list(self._waiting)
-            changes = [change for round_ in together for change in round_.changes]
-            if changes:
-                await self._commit(changes)
-            for round_ in together:
-                if self._stopped:
-                    return
-                self._waiting.popleft()
-                self._take_steps(round_)
+            await self._carry_out(list(self._waiting))
         self._is_working = False
 
+    async def _carry_out(self, together: Sequence[Round]) -> None:
+        """
+        These are the first of those that wait; `Unstorable` if the first of them can never be committed.
+
+        What is asked of the store it can take, so that is a fault of ours: nothing may follow it.
+        """
+        changes = [change for round_ in together for change in round_.changes]
+        try:
+            if changes:
+                await self._commit(changes)
+        except Unstorable:
+            if len(together) == 1:
+                raise
+            for round_ in together:
+                if not self._stopped:
+                    await self._carry_out([round_])
+            return
+        for round_ in together:
+            if self._stopped:
+                return
+            self._waiting.popleft()
+            self._take_steps(round_)
+
     async def _commit(self, changes: Sequence[Change]) -> None:
-        """Commit the changes; while the store refuses, they and all after them wait."""
+        """Commit the changes; while the store refuses, they and all after them wait. `Unstorable`."""
         retry_s = RETRY_FIRST_S
         while True:
             try:
                 outcomes = await self._store.commit(changes)
                 break
+            except Unstorable:
+                raise
             # An edge: whatever it raised, nothing was committed, and without it nothing may go on.
             except Exception as fault:  # noqa: BLE001
                 self.log.error(

@@ -35,7 +35,7 @@ from pydra.cluster.store.database import (
 from pydra.cluster.store.lock import StoreLock
 from pydra.cluster.store.threads import Answer, FromThreads, deliver
 from pydra.cluster.store.unit_changes import UnitChanges, weight
-from pydra.errors import StoreError
+from pydra.errors import StoreError, Unstorable
 from pydra.model.changes import Change, Committed
 
 GROUP_LIMIT = 10_000
@@ -259,6 +259,6 @@ def apply_apart(cursor: Cursor, units: UnitChanges, calls: Sequence[Call]) -> li
         except Exception as error:  # noqa: BLE001
             cursor.execute("ROLLBACK TO SAVEPOINT pydra_call")
             units.rolled_back()
-            answers.append((call.waiting, refusal(error)))
+            answers.append((call.waiting, Unstorable(str(refusal(error)))))
         cursor.execute("RELEASE SAVEPOINT pydra_call")
     return answers
