@@ -159,10 +159,10 @@ STOP_GRACE_S = 10.0
 # Seconds that a node lets its workers go on while it does not hear of its master. Default: 600.0.
 ORPHAN_GRACE_S = 600.0
 
-# Seconds that the workers of a session wait for a client that is gone. Default: 60.0.
+# Seconds that the workers of a session wait for a client that is gone; then it pauses. Default: 60.0.
 SESSION_GRACE_S = 60.0
 
-# Seconds after which such a session, without workers since then, is cancelled. Default: 600.0.
+# Seconds for which such a session stays paused; then it is cancelled. Default: 600.0.
 SESSION_KEEP_S = 600.0
 
 # After so many losses of its worker or its node an instance, or one of its work units, has failed for good.

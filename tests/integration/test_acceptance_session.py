@@ -153,6 +153,21 @@ def test_a_session_without_a_client_ends(cluster: Cluster, connect: Connect) -> 
     assert (Status.CANCELLED, 1) == (again.ended.status, again.ended.complete)
 
 
+def test_the_slots_of_a_session_without_a_client_are_free(cluster: Cluster, connect: Connect) -> None:
+    """Two instances run at the same time on two slots after the grace, long before it is cancelled."""
+    client = connect()
+    session = client.open(DOUBLE)
+    client.one(0, numbers(1)[0])
+    client.vanish()
+    with cluster.controller() as controller:
+        others = [controller.run_tasks(DOUBLE, n=1, seconds=4) for _ in range(2)]
+        outcomes = [cluster.wait_final(each) for each in (*others, session)]
+        times = [controller.task_history_detail(each)["details"] for each in (*others, session)]
+
+    assert ["complete", "complete", "cancelled"] == [each["state"] for each in outcomes]
+    assert max(each["started"] for each in times[:2]) < min(each["completed"] for each in times)
+
+
 def test_a_session_is_cancelled(cluster: Cluster, connect: Connect) -> None:
     """cancel_task ends it while units run; the client hears it, and the slots are free."""
     client = connect()

@@ -241,6 +241,13 @@ class SessionsBench:
         if listener is not None:
             listener(TASK, told)
 
+    def paused(self, instance: int = 1) -> None:
+        """An instance was paused."""
+        number = InstanceId(instance)
+        self.dispatcher.live[number] = msgspec.structs.replace(
+            self.dispatcher.live[number], status=Status.PAUSED
+        )
+
     def finish(self, status: Status = Status.CANCELLED, instance: int = 1, **fields: Any) -> None:
         """An instance becomes final."""
         number = InstanceId(instance)

@@ -10,7 +10,8 @@ import pytest
 
 from pydra.cluster.controller.session_messages import Attach, Ended, Open, Opened, Results, Stored, Units
 from pydra.cluster.scheduler.inputs import CancelRequested
-from pydra.cluster.scheduler.unit_values import UnitsForgotten
+from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested, UnitsForgotten
+from pydra.model.ids import InstanceId
 from tests.support.sessions import GRACE_S, KEEP_S, TASK, SessionsBench, asked, runs, units
 
 
@@ -63,21 +64,53 @@ def test_only_one_client_at_a_time(bench: SessionsBench) -> None:
     assert [] == [each for each in bench.dispatcher.take() if isinstance(each, CancelRequested)]
 
 
-def test_the_workers_of_a_client_that_is_gone_are_given_back(bench: SessionsBench) -> None:
-    """After the grace its units are put off; whoever attaches later has them run."""
+PUT_OFF = [UnitsForgotten(InstanceId(1), None, TASK), PauseRequested(InstanceId(1))]
+
+
+def test_the_slots_of_a_client_that_is_gone_are_given_back(bench: SessionsBench) -> None:
+    """After the grace it pauses and its units are put off; whoever attaches later has it go on."""
     wire = bench.opened()
     wire.say(units(0, 1))
     bench.record(0)
     wire.leave()
     bench.dispatcher.take()
     bench.clock.advance(GRACE_S)
-    assert [UnitsForgotten(1, None, TASK)] == bench.dispatcher.take()
+    assert PUT_OFF == bench.dispatcher.take()
     again = bench.connect()
     assert [Opened(1), Results([0], [b"r0"])] == again.say(Attach(1, [0, 1]))
 
-    assert [asked(1)] == runs(bench.dispatcher.take())
+    resumed, *units_ = bench.dispatcher.take()
+    assert ResumeRequested(InstanceId(1)) == resumed
+    assert [asked(1)] == runs(units_)
     bench.clock.advance(GRACE_S + KEEP_S)
     assert [] == bench.dispatcher.take()
+
+
+def test_a_session_that_somebody_paused_stays_so(bench: SessionsBench) -> None:
+    """A client that comes back, late too, does not resume what it did not pause."""
+    wire = bench.opened()
+    bench.paused()
+    wire.leave()
+    bench.dispatcher.take()
+    bench.clock.advance(GRACE_S)
+
+    assert PUT_OFF[:1] == bench.dispatcher.take()
+    assert [Opened(1)] == bench.connect().say(Attach(1))
+    assert [] == bench.dispatcher.take()
+
+
+def test_a_session_that_paused_goes_on_after_a_restart(bench: SessionsBench) -> None:
+    """The master that starts again resumes it for the client that attaches, once."""
+    bench.opened().leave()
+    bench.clock.advance(GRACE_S)
+    bench.paused()
+    bench.restart()
+    wire = bench.connect()
+    wire.say(Attach(1))
+    wire.leave()
+    bench.connect().say(Attach(1))
+
+    assert [ResumeRequested(InstanceId(1))] == bench.dispatcher.take()
 
 
 def test_a_session_without_a_client_is_cancelled_at_last(bench: SessionsBench) -> None:
@@ -145,7 +178,7 @@ def test_after_a_restart_too_the_client_has_its_time(bench: SessionsBench) -> No
     bench.opened()
     bench.restart()
     bench.clock.advance(GRACE_S)
-    assert [UnitsForgotten(1, None, TASK)] == bench.dispatcher.take()
+    assert PUT_OFF == bench.dispatcher.take()
     bench.clock.advance(KEEP_S)
     assert [CancelRequested(1)] == bench.dispatcher.take()
 

@@ -3,8 +3,8 @@
 One session that is not over, and its client, if one is there.
 
 Results reach the client as they are committed; those for which there was no room are read again from the
-store. A client that goes away has a while to come back; then what did not begin is put off, and at last the
-instance is cancelled.
+store. A client that goes away has a while to come back; then what did not begin is put off and the instance
+pauses, so its slots are free for others, and at last it is cancelled.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.controller.session_messages import Ended, Opened, Refused, Results, Stored, ToClient
 from pydra.cluster.master.sessions.units import AT_ONCE, Over, SessionAround, SessionUnits
+from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested
 from pydra.cluster.wire import payload
 from pydra.errors import Conflict, InternalError, LimitExceeded, StoreError
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Failure, Instance, Payload
+from pydra.model.status import Status
 from pydra.model.unit import OUTSTANDING_LIMIT, UnitCounts, UnitRow
 
 MESSAGE_SIZE = 512 * 1024
@@ -85,6 +87,8 @@ class HeldSession:
         """Units that have ended, and whose results the client is still to be told."""
         self._adding = 0
         self._is_put_off = self._is_paying = self._is_closing = False
+        # A master before this one may have paused it; who did is not stored.
+        self._has_paused = instance.status is Status.PAUSED
         self._ended: Instance | None = None
         self._woken: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
@@ -103,6 +107,9 @@ class HeldSession:
         if client.is_lost:
             self.lost(client)
             return
+        if self._has_paused:
+            self._has_paused = False
+            self._around.feed(ResumeRequested(self.instance))
         if self._is_put_off:
             self._is_put_off = False
             await self._units.refill()
@@ -293,10 +300,14 @@ class HeldSession:
         self._set_timer(self._ends.grace_s, self._put_off)
 
     def _put_off(self) -> None:
-        """The client did not come back: its workers are of use to others."""
-        self.log.info("Session {instance} has no client; its units wait", instance=self.instance)
+        """The client did not come back: its slots are of use to others."""
+        self.log.info("Session {instance} has no client; it pauses", instance=self.instance)
         self._is_put_off = True
         self._units.forget()
+        live = self._around.live.get(self.instance)
+        if live is not None and live.status is not Status.PAUSED:  # else somebody did, and means it
+            self._has_paused = True
+            self._around.feed(PauseRequested(self.instance))
         self._set_timer(self._ends.keep_s, self._give_up)
 
     def _give_up(self) -> None:

@@ -35,8 +35,8 @@ class Sessions:
     """
     The sessions of a master.
 
-    One whose client is gone for ``grace_s`` seconds lends its workers to others, and ``keep_s`` seconds later
-    it is cancelled; until then a client may attach to it.
+    One whose client is gone for ``grace_s`` seconds pauses, so that others have its slots, and ``keep_s``
+    seconds later it is cancelled; until then a client may attach to it, and it goes on.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Sessions:
             uses,
             in_thread,
             dispatcher.feed,
-            dispatcher.live.__contains__,
+            dispatcher.live,
             self._persistent,
             moment_s,
         )

@@ -9,7 +9,7 @@ results end in the store; here are only the numbers of those that do not have on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import repeat
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ from pydra.cluster.store.blobs import Blobs
 from pydra.errors import StoreError
 from pydra.model.changes import InsertUnits
 from pydra.model.ids import InstanceId
-from pydra.model.instance import INLINE_LIMIT, Payload
+from pydra.model.instance import INLINE_LIMIT, Instance, Payload
 from pydra.model.status import Status
 from pydra.model.unit import DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
 
@@ -81,7 +81,7 @@ class Persistent:
 @attrs.frozen
 class SessionAround:
     """
-    What all sessions share; ``is_live`` tells whether an instance is not final, and ``moment_s`` for how long
+    What all sessions share; ``live`` has the instances that are not final, and ``moment_s`` is for how long
     units may run before they are stored.
     """
 
@@ -91,7 +91,7 @@ class SessionAround:
     uses: BlobUses
     in_thread: InThread
     feed: Callable[[UnitInput], object]
-    is_live: Callable[[InstanceId], bool]
+    live: Mapping[InstanceId, Instance]
     persistent: Persistent
     moment_s: float
 
@@ -256,7 +256,7 @@ class SessionUnits:
                 if size > INLINE_LIMIT:
                     blobs[at] = await self._kept(args[at])
                     sent[at] = b""
-        if around.is_live(self._instance):
+        if self._instance in around.live:
             around.uses.take(self._instance, self.branch, indexes, blobs)
             asked = (self._instance, None, self.branch, list(indexes), sent, digests, blobs, self._time_limit)
             around.feed(UnitsAsked(*asked))
