@@ -28,14 +28,14 @@ def inserted(bench: SessionsBench) -> list[int]:
 
 
 def test_a_result_in_time_stores_its_unit(bench: SessionsBench) -> None:
-    """The unit has no row of its own before, and is acknowledged with the result, not earlier."""
+    """The unit has no row of its own before, and is acknowledged after the result."""
     wire = bench.opened()
     assert [] == wire.say(units(0, 1))
     assert [asked(0, 1)] == runs(bench.dispatcher.take())
     bench.record(0)
     assert [Results([0], [b"r0"])] == wire.heard()
     bench.record(1)
-    assert [Stored([0, 1], 2), Results([1], [b"r1"])] == wire.heard()
+    assert [Results([1], [b"r1"]), Stored([0, 1], 2)] == wire.heard()
     assert [] == inserted(bench)
     assert [] == [each for each in bench.clock.getDelayedCalls() if each.getTime() <= MOMENT_S]
 

@@ -88,7 +88,7 @@ def test_a_hired_worker_gets_what_it_needs(bench: UnitBench) -> None:
 
 
 def test_nothing_is_given_before_the_commit(bench: UnitBench) -> None:
-    """Workers are fed at once; results are acknowledged, given and published after they are stored."""
+    """Workers are fed at once; results are given, acknowledged and published after they are stored."""
     bench.store.hold()
     said = bench.ask(0, 1, 2)
     assert [HireWorker, RunUnits, HireWorker, RunUnits] == [type(message) for message in said]
@@ -101,7 +101,7 @@ def test_nothing_is_given_before_the_commit(bench: UnitBench) -> None:
     bench.store.release()
     bench.cable.settle()
     said = bench.node.take()
-    assert [UnitsRecorded(batch.batch, 1), UnitResults(bench.root, "Sub", [0], [result_of_unit(0)])] == said
+    assert [UnitResults(bench.root, "Sub", [0], [result_of_unit(0)]), UnitsRecorded(batch.batch, 1)] == said
     assert [UnitsChanged(ONE, "Sub", 1, 0)] == bench.trace
 
 

@@ -168,6 +168,16 @@ class HeldSession:
         blobs: Mapping[int, Payload],
     ) -> None:
         """Results were committed."""
+        self._tell(indexes, results, failures, blobs)
+        self._units.acknowledge(indexes)
+
+    def _tell(
+        self,
+        indexes: Sequence[int],
+        results: Sequence[bytes],
+        failures: Mapping[int, Failure],
+        blobs: Mapping[int, Payload],
+    ) -> None:
         others = self._units.recorded(indexes)
         client = self._client
         if client is None:

@@ -177,10 +177,13 @@ class SessionUnits:
 
     def recorded(self, indexes: Collection[int]) -> set[int]:
         """The results of these units are stored; those that do not run for the client now."""
-        self._unstored.recorded(indexes)
         others = set(indexes) - self._running.keys()
         self._bytes -= sum(map(self._running.pop, indexes, repeat(0)))
         return others
+
+    def acknowledge(self, indexes: Collection[int]) -> None:
+        """Those of them that were not stored before their results are stored now, and are told to be."""
+        self._unstored.recorded(indexes)
 
     def stop(self) -> None:
         """Leave no timer behind."""

@@ -3,8 +3,8 @@
 Work units through the rounds of the dispatcher.
 
 Workers are hired and batches sent as soon as the scheduler says so, since they may be repeated without harm.
-Results go the way of everything else: they are committed, then acknowledged to their node, then given to the
-asker, then published. Asks of which results may be recorded already are looked up first: those of a root that
+Results go the way of everything else: they are committed, then given to the asker and acknowledged to their
+node, then published. Asks of which results may be recorded already are looked up first: those of a root that
 does not run for the first time or was found running, of a nested asker, and of a root whose node was away.
 """
 
@@ -307,12 +307,10 @@ class UnitRounds:
     def _settle(
         self, change: RecordUnits, asker: Attempt | None, round_: Round, acknowledge: Step | None = None
     ) -> None:
-        """Commit results; then acknowledge them, give them to the asker, and tell the world."""
+        """Commit results; then give them to the asker, who waits, acknowledge them, and tell the world."""
         instance, branch = change.instance, change.branch
         self._look_ups.settled(instance, asker, branch, change.indexes)
         round_.changes.append(change)
-        if acknowledge is not None:
-            round_.steps.append(acknowledge)
 
         def give() -> None:
             wanted = self._look_ups.wanted(instance, branch)
@@ -329,7 +327,10 @@ class UnitRounds:
                     self._recounted.add(instance)
                 self._publish(UnitsChanged(instance, branch, complete, failed))
 
-        round_.steps += (give, tell)
+        round_.steps.append(give)
+        if acknowledge is not None:
+            round_.steps.append(acknowledge)
+        round_.steps.append(tell)
 
     def _give(self, instance: InstanceId, asker: Attempt | None, branch: str, results: Results) -> None:
         """Send results to the node of the asker, or to the session, if there still is one."""
