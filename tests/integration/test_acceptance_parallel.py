@@ -329,6 +329,18 @@ def test_units_ask_for_units(
     assert result == {str(item): expected(item) for item in items}
 
 
+def most_at_once(spans: list[tuple[float, float]]) -> int:
+    """Of how many units the spans of time overlap."""
+    return max(sum(begun <= at < ended for begun, ended in spans) for at, _ in spans)
+
+
+def test_no_more_units_at_once_than_slots(cluster: Cluster, controller: WebController) -> None:
+    """A worker whose unit has ended gets no other one while its slot is lent to one that works."""
+    spans = complete(cluster, controller, "NestedSpans", data=[[0.4] * 6] * 3)
+    assert len(spans) == 18
+    assert most_at_once(spans) <= SLOTS
+
+
 def test_one_slot_is_enough_for_all_of_it(own_cluster: Callable[..., Cluster]) -> None:
     """Whoever waits for units lends its place to them."""
     cluster = own_cluster("--workers", "1")

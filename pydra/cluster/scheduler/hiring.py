@@ -70,7 +70,14 @@ def rest(state: State, worker: Hired) -> None:
 
 
 def sort(state: State, worker: Hired) -> None:
-    """Its batches or its place changed: keep it where it is looked for."""
+    """Its batches or its place changed: keep it where it is looked for, and those who lend it its slot."""
+    lender: Asker | None = worker
+    while isinstance(lender, Hired):
+        _sort(state, lender)
+        lender = lender.lender
+
+
+def _sort(state: State, worker: Hired) -> None:
     crew = worker.crew
     if worker.is_gone:
         crew.able.discard(worker)

@@ -184,9 +184,12 @@ def _wants_more(crew: Crew) -> bool:
 
 
 def _may_work(state: State, worker: Hired) -> bool:
-    """Nobody else works on its slot: all who lend it wait, and it does not."""
+    """Nobody else works on its slot: all who lend it wait, those that it lends it to too, and it does not."""
     return (
-        not worker.units and state.nodes[worker.node].standing is Standing.READY and _all_wait(worker.lender)
+        not worker.units
+        and state.nodes[worker.node].standing is Standing.READY
+        and _all_wait(worker.lender)
+        and not _works(worker.lendee)
     )
 
 
@@ -210,6 +213,15 @@ def _all_wait(asker: Asker | None) -> bool:
             return False
         asker = asker.upper
     return True
+
+
+def _works(lendee: Hired | None) -> bool:
+    """A worker on this lent slot has a batch, and waits for no units."""
+    while lendee is not None:
+        if lendee.batches and not lendee.units:
+            return True
+        lendee = lendee.lendee
+    return False
 
 
 def _slot(state: State, asker: Asker) -> WorkerSlot:

@@ -7,6 +7,7 @@ from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.serving import least_depth, spare_for
 from pydra.cluster.scheduler.state import State
+from pydra.cluster.scheduler.unit_values import RunUnits
 from pydra.model.ids import Attempt
 from pydra.model.options import Guarantee
 from pydra.model.status import Status
@@ -35,6 +36,7 @@ def check_units(state: State) -> None:
         _check_exclusive(state, node)
     _check_strays(state)
     _check_spare(state)
+    _check_given(state)
 
 
 def _check_node(state: State, node: NodeRecord) -> None:
@@ -165,6 +167,7 @@ def _check_fed(state: State, crew: Crew) -> None:
             and state.nodes[worker.node].standing is Standing.READY
             and worker.level <= depth
             and all_wait(worker.lender)
+            and not any(map(works, lendees(worker)))
         )
         assert not may_work, f"worker {worker.attempt} has nothing to do, though units wait that it may run"
     for asker in (crew.main, *crew.workers.values()):
@@ -178,12 +181,8 @@ def _check_fed(state: State, crew: Crew) -> None:
 def _check_spare(state: State) -> None:
     expected = set()
     for worker in state.hired.values():
-        if worker.is_on_own_slot:
-            chain: list[Hired] = [worker]
-            while chain[-1].lendee is not None:
-                chain.append(chain[-1].lendee)
-            if not any(each.batches for each in chain):
-                expected.add(worker)
+        if worker.is_on_own_slot and not any(each.batches for each in (worker, *lendees(worker))):
+            expected.add(worker)
     assert set(state.spare) == expected, "other slots could be given back than are known for it"
     for head in state.queue.heads():
         kept = spare_for(state, head.wish.requirement, None, head.priority)
@@ -235,6 +234,38 @@ def _check_strays(state: State) -> None:
                     (stray.instance, stray.branch, stray.index) == unit for stray in state.strays.all()
                 )
                 assert is_waited_for, f"{unit} waits for nothing"
+
+
+def _check_given(state: State) -> None:
+    """
+    Nobody who was given something to do shares its slot with another one that works.
+
+    A worker that has all its units goes on at once, though its lendee may still run one of somebody else: so
+    this is true of what was given out just now, and not of whatever runs.
+    """
+    given = {each.worker for each in state.out if isinstance(each, RunUnits)}
+    for attempt in given & state.hired.keys():
+        first: Asker = state.hired[attempt]
+        while first.upper is not None:
+            first = first.upper
+        chain = ([first] if isinstance(first, Hired) else []) + lendees(first)
+        at_work = [each.attempt for each in chain if works(each)]
+        assert at_work in ([], [attempt]), f"{attempt} was given a batch; {at_work} work on its slot"
+        assert isinstance(first, Hired) or first.units, f"{attempt} was given a batch; its main worker works"
+
+
+def lendees(asker: Asker) -> list[Hired]:
+    """Those who are on its slot by its leave."""
+    found: list[Hired] = []
+    while asker.lendee is not None:
+        asker = asker.lendee
+        found.append(asker)
+    return found
+
+
+def works(worker: Hired) -> bool:
+    """It has something to do, and waits for no units."""
+    return bool(worker.batches) and not worker.units
 
 
 def all_wait(asker: Asker | None) -> bool:

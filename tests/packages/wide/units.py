@@ -205,6 +205,43 @@ class Nested(ParallelTask):
         return self.sums
 
 
+class Span(Task):
+    """Tells when it began and ended."""
+
+    def work(self, data):
+        begun = time.time()
+        time.sleep(data)
+        return [begun, time.time()]
+
+
+class Spans(ParallelTask):
+    """When each of its units ran."""
+
+    def __init__(self, msg=None, subtask=Span):
+        super().__init__(msg)
+        self.set_subtask(subtask)
+        self.spans = []
+
+    def datasource(self, data):
+        return data
+
+    def work_unit_complete(self, data, results):
+        self.spans.append(results)
+
+    def work_complete(self):
+        return self.spans
+
+
+class NestedSpans(Spans):
+    """When each unit of its units ran."""
+
+    def __init__(self, msg=None):
+        super().__init__(msg, Spans)
+
+    def work_unit_complete(self, data, results):
+        self.spans += results
+
+
 class Both(TaskContainer):
     """Two children at the same time, one of which asks for units."""
 
