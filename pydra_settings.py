@@ -205,8 +205,8 @@ REQUIREMENTS_WHEELS = ""
 RESULT_LIMIT_MB = 1024
 
 # Megabytes of results that a node keeps on its disk until the master has recorded them; above that it takes
-# no new work, and a result above 8 MB waits in its worker until there is room for all of it. One that is larger
-# than this by itself comes when there is no other. Default: 1024.
+# no new work, and a result above 8 MB waits in its worker until there is room for all of it. One that is
+# larger than this by itself comes when there is no other. Default: 1024.
 OUTBOX_LIMIT_MB = 1024
 
 # Bytes of log lines that are kept of one task instance; what follows is dropped, and said to be.
