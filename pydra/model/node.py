@@ -11,6 +11,9 @@ from msgspec import Meta
 from pydra.model.ids import NodeId
 from pydra.model.options import MOST_LABELS, MOST_RESOURCES, Amount, Label, ResourceName
 
+SLOTS_LIMIT = 4096
+"""Worker slots of one node."""
+
 ISOLATIONS = ("none", "user", "full")
 """What keeps a task in, from the weakest to the strongest: no sandbox; one uid; a uid for each slot."""
 

@@ -84,7 +84,9 @@ HELD_BATCHES = st.builds(
     st.integers(0, 1) | NUMBERS,
 )
 SEVERAL_BATCHES = st.lists(HELD_BATCHES, max_size=2).map(tuple)
-HELD_WORKERS = st.lists(st.builds(HeldWorker, ATTEMPTS, INSTANCES, NUMBERS), max_size=2).map(tuple)
+HELD_WORKERS = st.lists(
+    st.builds(HeldWorker, ATTEMPTS, INSTANCES, st.integers(0, 5) | NUMBERS), max_size=2
+).map(tuple)
 UNIT_MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
     st.builds(
         lambda asker, branch, units, blobs, limit: UnitsAsked(asker, branch, *units, blobs, limit),

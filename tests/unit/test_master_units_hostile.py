@@ -27,6 +27,7 @@ from pydra.cluster.wire.messages import (
 )
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.node import SLOTS_LIMIT
 from pydra.model.status import Status
 from pydra.model.unit import OUTSTANDING_LIMIT
 from tests.support.node_links import hello, unit_log
@@ -246,19 +247,22 @@ def test_workers_that_are_not_theirs(bench: UnitBench) -> None:
 
 
 @pytest.mark.parametrize(
-    "batch",
+    "fields",
     [
-        HeldBatch(NOBODY, NOBODY, ONE, "", [0], b"d" * 16),
-        HeldBatch(NOBODY, NOBODY, ONE, "Sub", [0], b"d" * 15),
-        HeldBatch(NOBODY, NOBODY, ONE, "Sub", [0], b"d" * 16, 2),
-        HeldBatch(NOBODY, NOBODY, ONE, "Sub", [2**63], b"d" * 16),
+        {"batches": (HeldBatch(NOBODY, NOBODY, ONE, "", [0], b"d" * 16),)},
+        {"batches": (HeldBatch(NOBODY, NOBODY, ONE, "Sub", [0], b"d" * 15),)},
+        {"batches": (HeldBatch(NOBODY, NOBODY, ONE, "Sub", [0], b"d" * 16, 2),)},
+        {"batches": (HeldBatch(NOBODY, NOBODY, ONE, "Sub", [2**63], b"d" * 16),)},
+        {"workers": (HeldWorker(NOBODY, ONE, SLOTS_LIMIT),)},
+        {"workers": (HeldWorker(NOBODY, ONE, 2**62),)},
+        {"workers": (HeldWorker(NOBODY, ONE, -1),)},
     ],
 )
-def test_a_hello_that_cannot_be(bench: UnitBench, batch: HeldBatch) -> None:
+def test_a_hello_that_cannot_be(bench: UnitBench, fields: dict[str, Any]) -> None:
     """The link is closed before anything is made of it."""
     bench.cable.pull()
     bench.plug()
-    bench.say(msgspec.structs.replace(hello(2, (bench.root,)), batches=(batch,)))
+    bench.say(msgspec.structs.replace(hello(2, (bench.root,)), **fields))
     assert not bench.cable.is_up
 
 
@@ -283,7 +287,7 @@ def test_foreign_workers_and_batches_in_a_hello(bench: UnitBench) -> None:
         HeldBatches((HeldBatch(Attempt(0, 6), foreign, TWO, "Sub", [0, 1], digest(0) + digest(1)),)),
         msgspec.structs.replace(
             hello(2, (bench.root,)),
-            workers=(HeldWorker(foreign, TWO, 0), HeldWorker(NOBODY, InstanceId(77), 5000)),
+            workers=(HeldWorker(foreign, TWO, 0), HeldWorker(NOBODY, InstanceId(77), SLOTS_LIMIT - 1)),
         ),
     )
     assert {foreign, NOBODY} == set(bench.released)

@@ -57,10 +57,7 @@ from pydra.cluster.wire.messages import (
 from pydra.errors import LinkLost, PydraError, RemoteFault, WireError
 from pydra.model.ids import NodeId, PackageName, PackageVersion
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
-from pydra.model.node import ISOLATIONS, Node, NodeInformation
-
-SLOTS_LIMIT = 4096
-"""Worker slots of one node."""
+from pydra.model.node import ISOLATIONS, SLOTS_LIMIT, Node, NodeInformation
 
 STREAMS_LIMIT = 2 * SLOTS_LIMIT
 """Packages and arguments that one node may have asked for and not got yet."""

@@ -27,6 +27,7 @@ from pydra.cluster.wire.messages import (
 from pydra.errors import WireError
 from pydra.model.ids import NodeId
 from pydra.model.instance import Failure
+from pydra.model.node import SLOTS_LIMIT
 from pydra.model.unit import BRANCH_LIMIT
 
 HELD_BATCHES, HELD_UNITS = 20_000, 2_000_000
@@ -63,6 +64,8 @@ class UnitLink:
         for each in held:
             if fault := batch_fault(each):
                 raise WireError(f"A batch of the node {fault}.")
+        if any(each.index >= SLOTS_LIMIT for each in hello.workers):
+            raise WireError("A worker of the node is on a slot that cannot be.")
         workers = tuple(WorkerHeld(each.worker, each.instance, each.index) for each in hello.workers)
         batches = tuple(
             BatchHeld(
