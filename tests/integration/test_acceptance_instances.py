@@ -94,8 +94,8 @@ def idle_slots(controller: WebController) -> int:
 def test_cancelling_a_queued_instance_is_final_at_once(controller: WebController) -> None:
     """With all slots taken, it never ran."""
     for _ in range(2):
-        wait_running(controller, controller.run_tasks(SLEEPS, seconds="60"))
-    queued = controller.run_tasks(SLEEPS, seconds="60")
+        wait_running(controller, controller.run_tasks(SLEEPS, seconds="600"))
+    queued = controller.run_tasks(SLEEPS, seconds="600")
 
     assert controller.cancel_task(queued) is True
     answer = controller.task_result(queued)

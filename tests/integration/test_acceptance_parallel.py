@@ -103,7 +103,7 @@ def test_units_and_the_lines_of_each_are_listed(cluster: Cluster, controller: We
     assert (failed["workunit_key"], failed["error"]) == (6, "ValueError: no luck")
 
     whole = wait_until(
-        lambda: controller.task_log(instance), lambda log: all(f"unit of {n}" in log for n in range(6)), 30
+        lambda: controller.task_log(instance), lambda log: all(f"unit of {n}" in log for n in range(6))
     )
     for index in range(6):
         (line,) = controller.task_log(instance, "Unit", index).splitlines()

@@ -29,7 +29,7 @@ from pydra.cluster.tasks import Task
 class Short(Task):
     time_limit = 1.0
 
-    def work(self, seconds="60"):
+    def work(self, seconds="600"):
         import time
         time.sleep(float(seconds))
 """
@@ -104,7 +104,7 @@ def test_labels_choose_the_node(cluster: Cluster, controller: WebController) -> 
 def test_resources_are_counted(cluster: Cluster, controller: WebController) -> None:
     """Of two that want the one gpu of a node the second waits until the first ends, while a slot is free."""
     wish = {**FIRST, "resources": {"gpus": 1}}
-    first = begun(controller, submit(controller, SLEEPS, wish, seconds="60"))
+    first = begun(controller, submit(controller, SLEEPS, wish, seconds="600"))
     second = submit(controller, ANSWERS, wish)
     reasons = {node["reason"] for node in controller.explain(second)["nodes"]}
     assert reasons == {"has 0 gpus left of 1, not 1", "lacks the label node-1"}
@@ -118,17 +118,18 @@ def test_resources_are_counted(cluster: Cluster, controller: WebController) -> N
 
 def test_after_and_follow(cluster: Cluster, controller: WebController) -> None:
     """One begins when the other has ended, some where it ran; what can be met no more fails in words."""
-    first = begun(controller, submit(controller, SLEEPS, SECOND, seconds="3"))
-    command = ("run", ANSWERS, "--after", str(first), "-o", "json")
-    after = json.loads(cluster.pydra(*command).stdout)["id"]
+    first = begun(controller, submit(controller, SLEEPS, SECOND, seconds="6"))
+    after = submit(controller, ANSWERS, {"after": first})
     followers = [submit(controller, ANSWERS, {"follow": first}) for _ in range(4)]
     never = submit(controller, ANSWERS, {"after": {"instances": [first], "success": False, "failure": True}})
     waits = controller.explain(after)
     assert waits["text"] == f"It waits until task instance {first} ends."
     assert waits["dependencies"] == [{"kind": "after", "id": first, "state": "running", "met": False}]
+    command = ("run", ANSWERS, "--after", str(first), "-o", "json")
+    told = json.loads(cluster.pydra(*command).stdout)["id"]
 
     assert cluster.wait_final(first)["state"] == "complete"
-    assert [cluster.wait_final(each)["state"] for each in (after, *followers)] == ["complete"] * 5
+    assert [cluster.wait_final(each)["state"] for each in (after, told, *followers)] == ["complete"] * 6
     assert [labels_of(controller, each) for each in followers] == [["node-2"]] * 4
     failed = cluster.wait_final(never)
     why = f"It cannot run: task instance {first} completed, and it runs only if that failed."
@@ -152,10 +153,11 @@ def test_what_cannot_be_asked_for(cluster: Cluster, controller: WebController) -
 
 def test_retries_and_limits(cluster: Cluster, controller: WebController) -> None:
     """A failure is shown while its retry waits; a time limit ends by force, and is not retried."""
-    again = submit(controller, REFUSES, {"retries": 1, "retry_delay": 2})
-    resting = wait_until(lambda: controller.task_result(again), lambda found: found["error"])
+    rests = submit(controller, REFUSES, {"retries": 1, "retry_delay": 600})
+    resting = wait_until(lambda: controller.task_result(rests), lambda found: found["error"])
     assert (resting["state"], resting["error"]) == ("queued", "ValueError: refused []")
-    assert "It failed, and rests before retry 1 of 1." in controller.explain(again)["text"]
+    assert "It failed, and rests before retry 1 of 1." in controller.explain(rests)["text"]
+    again = submit(controller, REFUSES, {"retries": 1, "retry_delay": 0.1})
     assert cluster.wait_final(again)["state"] == "failed"
     assert controller.explain(again)["retry_in"] is None
 
@@ -178,7 +180,7 @@ def test_a_program_uses_all_of_it(cluster: Cluster, controller: WebController) -
         assert second.state()["state"] == "paused"
         assert cluster.pydra("resume", str(second.id)).returncode == 0
         assert second.state()["state"] == "queued"
-        running = client.submit(SLEEPS, {"seconds": "30"})
+        running = client.submit(SLEEPS, {"seconds": "600"})
         begun(controller, running.id)
         with pytest.raises(ControllerRemoteException, match="asked for no units"):
             running.pause()
