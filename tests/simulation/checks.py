@@ -99,7 +99,9 @@ class Checks:
         for instance, assigned in state.assigned.items():
             began = cluster.diary.began.get(str(assigned.attempt))
             due = state.deadlines.get((DueKind.LIMIT, instance))
-            is_sure = state.nodes[assigned.node].standing is Standing.READY and instance not in cluster.paused
+            is_ready = state.nodes[assigned.node].standing is Standing.READY
+            runs = assigned.attempt in cluster.nodes[assigned.node].units.running()
+            is_sure = is_ready and runs and instance not in cluster.paused
             if began is not None and due is not None and is_sure:
                 over_s = due - began - assigned.wish.options.time_limit
                 if over_s > 1.0:
