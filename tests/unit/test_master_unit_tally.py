@@ -25,3 +25,6 @@ def test_what_was_recorded_before() -> None:
     tally.recorded("Sub", [1], ())
     tally.add(UnitCounts(complete=10, failed=2, queued=5))
     assert (11, 2) == (tally.complete, tally.failed)
+    tally.has_failed("Sub", 4)
+    tally.recorded("Sub", [4], ())
+    assert (12, 1) == (tally.complete, tally.failed)

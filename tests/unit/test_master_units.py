@@ -294,7 +294,7 @@ def test_a_restart_of_the_master(bench: UnitBench, tmp_path: Path) -> None:
 
 
 def test_counts_after_a_restart(bench: UnitBench, tmp_path: Path) -> None:
-    """What the next master is told again, since the acknowledgement was lost, counts once in the end."""
+    """What the next master is told again, since the acknowledgement was lost, counts once, at once."""
     bench.ask(0, 1)
     [batch, _] = list(bench.batches.values())
     before, told = bench.held(), bench.done(batch)
@@ -304,7 +304,25 @@ def test_counts_after_a_restart(bench: UnitBench, tmp_path: Path) -> None:
     again.plug()
     again.say(*before)
     again.say(told)
+    view = again.dispatcher.units.view(ONE)
+    assert view is not None
+    assert (1, 0) == (view.complete, view.failed)
     again.say(UnitFinished(bench.root, COMPLETE, RESULT))
+    assert UnitsView(1, 0, 0, 0) == again.dispatcher.units.view(ONE)
+    again.close()
+
+
+def test_a_failure_of_before_a_restart(bench: UnitBench, tmp_path: Path) -> None:
+    """A unit that failed under an earlier master and is complete under this one counts as complete alone."""
+    bench.ask(0)
+    [batch] = bench.batches.values()
+    bench.say(bench.done(batch, results=[b""], failures={0: FAILURE}))
+    again = restarted(bench, tmp_path)
+    again.plug()
+    again.say(*bench.held())
+    assert UnitsView(0, 1, 0, 0) == again.dispatcher.units.view(ONE)
+    again.ask(0)
+    again.do_all()
     assert UnitsView(1, 0, 0, 0) == again.dispatcher.units.view(ONE)
     again.close()
 

@@ -10,7 +10,7 @@ the store refuses.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -26,15 +26,21 @@ RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
 """Seconds between tries to commit while the store refuses, doubling from the first to the last."""
 
 Step = Callable[[], None]
+Look = Callable[[], Coroutine[Deferred[None], None, None]]
 
 
 @attrs.define
 class Round:
-    """Changes to commit, and the steps after them; ``done`` fires after the last step."""
+    """
+    Changes to commit, and the steps after them; ``done`` fires after the last step.
+
+    ``look`` is awaited while nothing is being committed, when the steps of all that is committed are taken.
+    """
 
     changes: list[Change] = attrs.field(factory=list)
     steps: list[Step] = attrs.field(factory=list)
     done: Deferred[None] = attrs.field(factory=Deferred)
+    look: Look | None = None
 
 
 class Rounds:
@@ -73,7 +79,11 @@ class Rounds:
     async def _work(self) -> None:
         """Commit and carry out all that waits, and what comes to wait meanwhile."""
         while self._waiting and not self._stopped:
-            await self._carry_out(list(self._waiting))
+            together = list(self._waiting)
+            await self._carry_out(together)
+            for round_ in together:
+                if round_.look is not None and not self._stopped:
+                    await self._look(round_.look)
         self._is_working = False
 
     async def _carry_out(self, together: Sequence[Round]) -> None:
@@ -123,6 +133,13 @@ class Rounds:
             # And what was begun may have ended with its instance in between.
             if not outcome.applied and not isinstance(change, RecordUnits | StartUnit):
                 self.log.error("The store did not apply {change}", change=type(change).__name__)
+
+    async def _look(self, look: Look) -> None:
+        try:
+            await look()
+        # An edge: what is only looked at holds nothing up.
+        except Exception:  # noqa: BLE001
+            self.log.failure("A look at the store failed")
 
     def _take_steps(self, round_: Round) -> None:
         for step in round_.steps:

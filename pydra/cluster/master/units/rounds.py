@@ -10,11 +10,11 @@ does not run for the first time or was found running, of a nested asker, and of 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -33,7 +33,12 @@ from pydra.model.changes import RecordUnits, StartUnit
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance
 from pydra.model.options import NO_OPTIONS, Guarantee
-from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
+from pydra.model.status import Status
+from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitPlace, UnitRow
+
+PAGE = 1000
+FAILED_LIMIT = 10_000
+"""Of more units that failed before a start, those that are complete later count as both."""
 
 Told = Callable[[str, Results], None]
 """What a session is told with: a branch, and results that are committed."""
@@ -84,7 +89,7 @@ class UnitRounds:
         self._looks_first: set[InstanceId] = set()
         self._tallies: dict[InstanceId, UnitTally] = {}
         self._recounted: set[InstanceId] = set()
-        """Those of which a batch of an earlier master may have been counted twice."""
+        """Those that are about to be counted again."""
         self._listeners: dict[InstanceId, Told] = {}
         self._look_ups = UnitLookUps(clock, store, self._after_commits, self._answer_stored, self._go_on)
 
@@ -104,17 +109,33 @@ class UnitRounds:
         self._uses.end(instance)
         self._listeners.pop(instance, None)
         self._look_ups.end(instance)
-        if instance in self._recounted:
-            self._recounted.discard(instance)
-            counted = Deferred.fromCoroutine(self._recount(instance))
-            counted.addErrback(lambda fault: self.log.failure("Units were not counted again", fault))
+
+    def _count_again(self, instance: InstanceId) -> None:
+        """Before anything more is committed, so that nothing is counted twice or missed."""
+        if instance not in self._recounted:
+            self._recounted.add(instance)
+            self._rounds.add(Round(look=functools.partial(self._recount, instance)))
 
     async def _recount(self, instance: InstanceId) -> None:
-        """Nothing more is recorded of it: the store knows how many there are."""
-        stored = await self._store.unit_counts(instance)
+        self._recounted.discard(instance)
+        tally = await self._stored_tally(instance)
         if instance in self._tallies:
-            self._tallies[instance] = UnitTally()
-            self._tallies[instance].add(stored)
+            self._tallies[instance] = tally
+
+    async def _stored_tally(self, instance: InstanceId) -> UnitTally:
+        """What the store has, and which units of it failed, unless these are very many."""
+        tally = UnitTally()
+        stored = await self._store.unit_counts(instance)
+        tally.add(stored)
+        after: UnitPlace | None = None
+        left = stored.failed if stored.failed <= FAILED_LIMIT else 0
+        while left > 0:
+            rows = await self._store.unit_page(instance, after=after, limit=PAGE, status=Status.FAILED)
+            for row in rows:
+                tally.has_failed(row.branch, row.index)
+                after = UnitPlace(row.branch, row.index)
+            left = left - len(rows) if rows else 0
+        return tally
 
     def discard(self, instance: InstanceId) -> None:
         """Nobody asks any more how many units a final instance had."""
@@ -137,9 +158,9 @@ class UnitRounds:
     async def restore(self) -> None:
         """Take up what the store has of units of instances that are not final; once, at the start."""
         for instance in [each.id for each in self._live.values() if each.started is not None]:
-            stored = await self._store.unit_counts(instance)
-            if stored.complete or stored.failed:
-                self._tallies.setdefault(instance, UnitTally()).add(stored)
+            tally = await self._stored_tally(instance)
+            if tally.complete or tally.failed:
+                self._tallies[instance] = tally
 
     # What a node says; its columns were checked.
 
@@ -322,9 +343,12 @@ class UnitRounds:
         def tell() -> None:
             if instance in self._live:
                 tally = self._tallies.setdefault(instance, UnitTally())
-                complete, failed = tally.recorded(branch, change.indexes, change.failures)
                 if change.attempt.epoch < self._store.epoch:
-                    self._recounted.add(instance)
+                    # An earlier master may have recorded it, and this one have counted that at its start.
+                    complete, failed = len(change.indexes) - len(change.failures), len(change.failures)
+                    self._count_again(instance)
+                else:
+                    complete, failed = tally.recorded(branch, change.indexes, change.failures)
                 self._publish(UnitsChanged(instance, branch, complete, failed))
 
         round_.steps.append(give)

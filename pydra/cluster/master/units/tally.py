@@ -17,12 +17,16 @@ class UnitTally:
         self.complete = 0
         self.failed = 0
         self._failed: dict[str, set[int]] = {}
-        """Those that failed since this was made."""
+        """Which these are, as far as is known."""
 
     def add(self, stored: UnitCounts) -> None:
         """Take what was recorded before this was made."""
         self.complete += stored.complete
         self.failed += stored.failed
+
+    def has_failed(self, branch: str, index: int) -> None:
+        """This is one of those that were taken as failed."""
+        self._failed.setdefault(branch, set()).add(index)
 
     def recorded(self, branch: str, indexes: Sequence[int], failures: Collection[int]) -> tuple[int, int]:
         """Take a batch, of which these positions failed; how many of it are complete, and how many failed."""
