@@ -77,6 +77,7 @@ class Checks:
         if self._turn % NODES_EVERY == 0:
             for number, node in cluster.nodes.items():
                 self._check_node(number, node)
+            self._check_counts()
         if cluster.faults:
             raise Broken(cluster.faults[0])
 
@@ -92,6 +93,15 @@ class Checks:
                 )
 
         self._check_limits()
+
+    def _check_counts(self) -> None:
+        """No more units are shown than the store has."""
+        dispatcher = self._cluster.master.dispatcher
+        for instance in dispatcher.live:
+            shown = dispatcher.units.view(instance)
+            stored = self._cluster.store._units.counts(instance)
+            if shown is not None and shown.complete > stored.complete:
+                raise Broken(f"instance {instance} shows {shown}, and the store has {stored}")
 
     def _check_limits(self) -> None:
         """What runs has no more of its time limit than is left, whichever master it began under."""
