@@ -146,10 +146,20 @@ class UnitBench(LinkBench):
     def held(self, **recorded: int) -> list[NodeHello]:
         """What the node says when it comes back with all it has."""
         workers = [
-            HeldWorker(each.worker, each.instance, index) for index, each in enumerate(self.workers.values())
+            HeldWorker(each.worker, each.instance, index, each.seal)
+            for index, each in enumerate(self.workers.values())
         ]
+        seals = {each.worker: each.seal for each in self.workers.values()}
         batches = [
-            HeldBatch(each.batch, each.worker, InstanceId(1), each.branch, each.indexes, each.digests)
+            HeldBatch(
+                each.batch,
+                each.worker,
+                InstanceId(1),
+                each.branch,
+                each.indexes,
+                each.digests,
+                seal=seals.get(each.worker, b""),
+            )
             for each in self.batches.values()
         ]
         return [
@@ -163,3 +173,16 @@ class UnitBench(LinkBench):
     def complete(self, *indexes: int, branch: str = "Sub") -> list[int]:
         """Those of them that are recorded as complete."""
         return [row.index for row in self.rows(*indexes, branch=branch) if row.status is Status.COMPLETE]
+
+
+def restarted(bench: UnitBench, directory: Path) -> UnitBench:
+    """The next master on the same store, whose node is not there yet, but has what it had."""
+    bench.cable.pull()
+    bench.dispatcher.stop()
+    bench.store.epoch += 1
+    again = UnitBench(directory, bench.store, bench.clock)
+    again.root, again.workers, again.batches = bench.root, bench.workers, bench.batches
+    begun = again.result(again.store.running_units())
+    again.dispatcher.restore(again.result(again.store.unfinished()), nodes=[again.record.id], begun=begun)
+    again.result(again.dispatcher.units.restore())
+    return again

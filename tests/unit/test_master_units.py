@@ -32,7 +32,7 @@ from pydra.model.unit import UnitCounts
 from tests.support.cables import chunked
 from tests.support.masters import RESULT
 from tests.support.node_links import SEAL
-from tests.support.unit_links import UnitBench, asked, result_of_unit
+from tests.support.unit_links import UnitBench, asked, restarted, result_of_unit
 
 ONE = InstanceId(1)
 FAILURE = Failure("failed", "ValueError: no", "Traceback")
@@ -45,18 +45,6 @@ def bench(tmp_path: Path) -> Iterator[UnitBench]:
     bench.begin()
     yield bench
     bench.close()
-
-
-def restarted(bench: UnitBench, tmp_path: Path) -> UnitBench:
-    """The next master on the same store, whose node is not there yet, but has what it had."""
-    bench.cable.pull()
-    bench.dispatcher.stop()
-    bench.store.epoch += 1
-    again = UnitBench(tmp_path, bench.store, bench.clock)
-    again.root, again.workers, again.batches = bench.root, bench.workers, bench.batches
-    again.dispatcher.restore(again.result(again.store.unfinished()), nodes=[again.record.id])
-    again.result(again.dispatcher.units.restore())
-    return again
 
 
 def come_back(bench: UnitBench) -> None:

@@ -18,6 +18,8 @@ from pydra.cluster.wire.messages import (
     HeldBatches,
     HeldWorker,
     KillUnit,
+    NodeHello,
+    RunUnits,
     UnitFinished,
     UnitsAsked,
     UnitsDone,
@@ -25,17 +27,19 @@ from pydra.cluster.wire.messages import (
     UnitsRecorded,
     WorkerLost,
 )
-from pydra.model.ids import Attempt, InstanceId
+from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.node import SLOTS_LIMIT
 from pydra.model.status import Status
 from pydra.model.unit import OUTSTANDING_LIMIT
-from tests.support.node_links import hello, unit_log
-from tests.support.unit_links import UnitBench, asked, digest, result_of_unit
+from tests.support.node_links import SEAL, hello, unit_log
+from tests.support.unit_links import UnitBench, asked, digest, restarted, result_of_unit
 
 ONE, TWO = InstanceId(1), InstanceId(2)
 NOBODY = Attempt(1, 999)
 OTHER_NODE = 2
+OLD_WORKER, OLD_BATCH = Attempt(1, 7), Attempt(1, 9)
+"""Of the master before."""
 
 
 @pytest.fixture
@@ -294,6 +298,70 @@ def test_foreign_workers_and_batches_in_a_hello(bench: UnitBench) -> None:
     assert UnitsRecorded(Attempt(0, 6), 2) in said
     assert [UnitsRecorded(Attempt(0, 6), 2)] == bench.say(UnitsDone(foreign, Attempt(0, 6), 0, [b"", b""]))
     assert [] == bench.result(bench.store.units(TWO, "Sub", [0, 1]))
+
+
+def claimed(worker: Attempt, instance: InstanceId, seal: bytes, index: int = 0) -> NodeHello:
+    """The node says it has a worker, and a batch of it with three units."""
+    units = ("Sub", [0, 1, 2], digest(0) + digest(1) + digest(2))
+    return msgspec.structs.replace(
+        hello(2),
+        workers=(HeldWorker(worker, instance, index, seal),),
+        batches=(HeldBatch(OLD_BATCH, worker, instance, *units, seal=seal),),
+    )
+
+
+@pytest.mark.parametrize(
+    "seal",
+    [
+        b"",
+        SEAL.make(NodeId(1), OLD_WORKER, ONE),
+        SEAL.make(NodeId(1), Attempt(1, 8), TWO),
+        SEAL.make(NodeId(OTHER_NODE), OLD_WORKER, TWO),
+    ],
+)
+def test_a_restarted_master_is_told_of_workers_that_it_never_gave(
+    bench: UnitBench, tmp_path: Path, seal: bytes
+) -> None:
+    """They get no unit of the instance that they claim, and no result of theirs is recorded."""
+    main = theirs(bench)
+    again = restarted(bench, tmp_path)
+    again.plug()
+    said = again.say(claimed(OLD_WORKER, TWO, seal))
+    assert [OLD_WORKER] == again.released
+    assert UnitsRecorded(OLD_BATCH, 3) in said
+    assert [UnitsRecorded(OLD_BATCH, 1)] == again.say(UnitsDone(OLD_WORKER, OLD_BATCH, 0, [b"mine"]))
+    again.dispatcher.feed(inputs.NodeReady(NodeId(OTHER_NODE), 1, (main,)))
+    again.dispatcher.units.asked(NodeId(OTHER_NODE), asked(main, 0, 1))
+    again.cable.settle()
+    assert OLD_WORKER not in {each.worker for each in again.node.take() if isinstance(each, RunUnits)}
+    assert [] == again.result(again.store.units(TWO, "Sub", [0, 1, 2]))
+    assert again.cable.is_up
+    again.close()
+
+
+def test_a_restarted_master_is_told_of_workers_that_it_gave(bench: UnitBench, tmp_path: Path) -> None:
+    """They go on, and what they told is recorded."""
+    again = restarted(bench, tmp_path)
+    again.plug()
+    seal = SEAL.make(NodeId(1), OLD_WORKER, ONE)
+    again.say(msgspec.structs.replace(claimed(OLD_WORKER, ONE, seal), running=(again.root,)))
+    again.say(UnitsDone(OLD_WORKER, OLD_BATCH, 0, [b"mine"]))
+    assert [] == again.released
+    assert [0] == again.complete(0, 1, 2)
+    again.close()
+
+
+def test_more_workers_than_a_node_has_slots(bench: UnitBench, tmp_path: Path) -> None:
+    """Of workers on slots of their own, as many are taken over as it has slots."""
+    again = restarted(bench, tmp_path)
+    again.plug()
+    old = [Attempt(1, number) for number in range(10, 15)]
+    workers = [
+        HeldWorker(each, ONE, index, SEAL.make(NodeId(1), each, ONE)) for index, each in enumerate(old, 1)
+    ]
+    again.say(msgspec.structs.replace(hello(2, (again.root,)), workers=tuple(workers)))
+    assert old[2:] == again.released
+    again.close()
 
 
 def test_large_columns_are_refused_by_their_first_fault(bench: UnitBench) -> None:

@@ -3,7 +3,8 @@
 The master's end of the link to one node.
 
 What a node may say is limited to itself: its identity comes from the pinned key of the connection, and
-attempts are checked to be its own. A large result comes as a blob first; an outcome that names a blob which
+attempts are checked to be its own: by what the scheduler gave out, and by a seal for the workers that an
+earlier master gave out. A large result comes as a blob first; an outcome that names a blob which
 did not come is a failure.
 """
 
@@ -109,7 +110,9 @@ class NodeLink:
         self._bulk: Bulk | None = None
         self._greeted = False
         self._blobs = NodeBlobs(surroundings.blobs, surroundings.uses, surroundings.in_thread)
-        self._units = UnitLink(node.id, surroundings.dispatcher, self._blobs, surroundings.uses)
+        self._units = UnitLink(
+            node.id, surroundings.dispatcher, self._blobs, surroundings.uses, surroundings.seal
+        )
         self._results = ResultDelivery(surroundings.clock)
         self._streams = 0
         self._lines_size = 0

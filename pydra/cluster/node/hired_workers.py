@@ -56,8 +56,9 @@ class HiredWorkers:
         if worker.is_ending or not self._may_begin(message, worker):
             return
         instance = worker.message.instance
-        held = (message.batch, message.worker, instance, message.branch, message.indexes, message.digests)
-        self._around.outbox.begin(HeldBatch(*held), is_synced=bool(message.guarantee))
+        units = (message.branch, message.indexes, message.digests)
+        held = HeldBatch(message.batch, message.worker, instance, *units, seal=worker.message.seal)
+        self._around.outbox.begin(held, is_synced=bool(message.guarantee))
         worker.run(message)
 
     def _may_begin(self, message: RunUnits, worker: HiredWorker) -> bool:
@@ -122,4 +123,5 @@ class HiredWorkers:
 
 
 def _held(message: HireWorker) -> HeldWorker:
-    return HeldWorker(message.worker, message.instance, int(message.key.rpartition(":")[2]))
+    index = int(message.key.rpartition(":")[2])
+    return HeldWorker(message.worker, message.instance, index, message.seal)

@@ -38,8 +38,7 @@ def lose_unnamed(state: State, node: NodeRecord, given: NodeReady) -> None:
 def adopt(state: State, node: NodeRecord, given: NodeReady) -> None:
     """What an earlier master gave to the node is ours, if its instance still runs; the rest is given up."""
     for held in sorted(given.workers, key=lambda held: held.worker):
-        worker = state.hired.get(held.worker)
-        if worker is None:
+        if held.was_given and held.worker not in state.hired:
             root = _root(state, held.instance, held.worker)
             if root is not None:
                 _adopt_worker(state, node, held, root)
@@ -69,8 +68,10 @@ def _root(state: State, instance: InstanceId, attempt: Attempt) -> Assigned | No
 def _adopt_worker(state: State, node: NodeRecord, held: WorkerHeld, root: Assigned) -> None:
     crew = _crew(state, root)
     worker = Hired(crew, held.worker, node.id, held.index, None, state.now, root.wish)
-    state.adopted.add(worker.attempt)
     lender = _lender(node, crew, held.index)
+    if lender is None and sum(isinstance(each, Hired) for each in node.holders.values()) >= node.offered:
+        return  # there cannot be so many on slots of their own
+    state.adopted.add(worker.attempt)
     if lender is not None:
         worker.lender, lender.lendee = lender, worker
         crew.lenders.discard(lender)
@@ -107,7 +108,7 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
 
     A worker that the node does not name any more is gone: of its batches only results are to come.
     """
-    root = _root(state, held.instance, held.batch)
+    root = _root(state, held.instance, held.batch) if held.was_given else None
     if root is None or not root.attempt < held.worker or held.recorded >= len(held.indexes):
         return False
     stray = state.strays.get(held.batch)

@@ -73,6 +73,8 @@ class WorkerHeld(msgspec.Struct, frozen=True):
     worker: Attempt
     instance: InstanceId
     index: int
+    was_given: bool = True
+    """False if the node cannot show that it was given this worker, for that instance."""
 
 
 class BatchHeld(msgspec.Struct, frozen=True):
@@ -85,6 +87,8 @@ class BatchHeld(msgspec.Struct, frozen=True):
     indexes: list[int]
     digests: bytes
     recorded: int
+    was_given: bool = True
+    """As that of its worker."""
 
 
 class UnitRestored(msgspec.Struct, frozen=True):

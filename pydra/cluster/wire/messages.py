@@ -70,7 +70,7 @@ class HireWorker(msgspec.Struct, frozen=True, tag="hire"):
     key: WorkerKey
     needs: Needs = NO_NEEDS
     seal: bytes = b""
-    """As in ``RunUnit``."""
+    """As in ``RunUnit``; and whoever names the worker or a batch of it names this too."""
 
 
 class ReleaseWorker(msgspec.Struct, frozen=True, tag="release"):
@@ -171,6 +171,8 @@ class HeldWorker(msgspec.Struct, frozen=True):
     instance: InstanceId
     index: Number
     """Of its slot."""
+    seal: bytes = b""
+    """That of its ``HireWorker``."""
 
 
 class HeldBatch(msgspec.Struct, frozen=True):
@@ -184,6 +186,8 @@ class HeldBatch(msgspec.Struct, frozen=True):
     digests: bytes
     recorded: Number = 0
     """Results that were acknowledged; those after it follow as ``UnitsDone``, as they are there."""
+    seal: bytes = b""
+    """That of the ``HireWorker`` of its worker."""
 
 
 class HeldBatches(msgspec.Struct, frozen=True, tag="held_batches"):

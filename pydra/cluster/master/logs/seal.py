@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-Seals: how the master knows which log lines a node may bring, without remembering what it ever sent.
+Seals: how the master knows what it sent to a node, without remembering what it ever sent.
 
 Each attempt is sent with a seal over node, attempt and instance; its lines come back with it, be it after a
-restart of either daemon. A node can make no seal for what was not sent to it.
+restart of either daemon, and so do the names of hired workers that a node still has. A node can make no seal
+for what was not sent to it.
 """
 
 from __future__ import annotations

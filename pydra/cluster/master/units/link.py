@@ -3,7 +3,8 @@
 What one node says of units.
 
 Workers are not trusted, and a node no more than it must be: an ask that breaks a rule fails the instance of
-its asker, results that cannot be end the link.
+its asker, results that cannot be end the link. What a node says it has of an earlier master counts only with
+the seal that came with the worker.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from pydra.cluster.master.dispatcher import Dispatcher
+from pydra.cluster.master.logs.seal import LogSeal
 from pydra.cluster.master.payloads.node_blobs import NodeBlobs
 from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.units.checks import ask_fault, batch_fault, checked_results
@@ -18,6 +20,7 @@ from pydra.cluster.scheduler.unit_values import BatchHeld, WorkerHeld
 from pydra.cluster.wire.messages import (
     HeldBatch,
     HeldBatches,
+    HeldWorker,
     NodeHello,
     UnitsAsked,
     UnitsDone,
@@ -39,11 +42,14 @@ UnitMessage = UnitsAsked | UnitsForgotten | UnitsDone | WorkerLost
 class UnitLink:
     """The part of a node's link that is about units."""
 
-    def __init__(self, node: NodeId, dispatcher: Dispatcher, blobs: NodeBlobs, uses: BlobUses) -> None:
+    def __init__(
+        self, node: NodeId, dispatcher: Dispatcher, blobs: NodeBlobs, uses: BlobUses, seal: LogSeal
+    ) -> None:
         self._node = node
         self._dispatcher = dispatcher
         self._blobs = blobs
         self._uses = uses
+        self._seal = seal
         self._held: list[HeldBatch] = []
 
     def reset(self) -> None:
@@ -66,7 +72,10 @@ class UnitLink:
                 raise WireError(f"A batch of the node {fault}.")
         if any(each.index >= SLOTS_LIMIT for each in hello.workers):
             raise WireError("A worker of the node is on a slot that cannot be.")
-        workers = tuple(WorkerHeld(each.worker, each.instance, each.index) for each in hello.workers)
+        workers = tuple(
+            WorkerHeld(each.worker, each.instance, each.index, self._was_given(each))
+            for each in hello.workers
+        )
         batches = tuple(
             BatchHeld(
                 each.batch,
@@ -76,10 +85,14 @@ class UnitLink:
                 each.indexes,
                 each.digests,
                 each.recorded,
+                self._was_given(each),
             )
             for each in held
         )
         return workers, batches
+
+    def _was_given(self, held: HeldWorker | HeldBatch) -> bool:
+        return self._seal.holds(held.seal, self._node, held.worker, held.instance)
 
     def take(self, message: UnitMessage) -> None:
         """Take a message of the node; `WireError` refuses it."""
