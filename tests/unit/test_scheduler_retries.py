@@ -14,13 +14,21 @@ from pydra.cluster.scheduler.inputs import (
     TimePassed,
     UnitFinished,
 )
-from pydra.cluster.scheduler.instructions import BeginCancelling, Finish, KillUnit, Requeue, Retry, StopUnit
-from pydra.cluster.scheduler.unit_values import ResumeRequested
+from pydra.cluster.scheduler.instructions import (
+    BeginCancelling,
+    Dispatch,
+    Finish,
+    KillUnit,
+    Requeue,
+    Retry,
+    StopUnit,
+)
+from pydra.cluster.scheduler.unit_values import Pause, PauseRequested, ResumeRequested
 from pydra.model.instance import Ended
 from pydra.model.options import Dependency, RunOptions
 from pydra.model.status import Status
 from tests.support.scheduler_bench import N1, OLD, A, B, Bench, dispatch, finished, nth, submitted
-from tests.support.unit_bench import of
+from tests.support.unit_bench import asks, of
 
 TWICE = RunOptions(retries=2, retry_delay=4.0)
 SHORT = RunOptions(time_limit=30.0, retries=5)
@@ -79,6 +87,43 @@ def test_a_resting_one_can_be_cancelled() -> None:
     assert [Finish(A, None, Status.CANCELLED)] == bench.feed(CancelRequested(A))
     bench.at(5.0, NodeSilent(N1))
     assert [] == bench.at(10.0, TimePassed())
+
+
+def test_a_pause_does_not_end_the_rest() -> None:
+    """What is paused and resumed while it rests has the rest of its rest before it, and the same retry."""
+    bench = begun(TWICE)
+    bench.feed(failed(1))
+    bench.at(1.0, PauseRequested(A))
+    assert [Pause(A, paused=False)] == bench.at(2.0, ResumeRequested(A))
+    assert "It failed, and rests before retry 1 of 2." == bench.scheduler.explain(A).text
+    bench.at(3.0, PauseRequested(A), ResumeRequested(A))
+    assert [dispatch(A, 2)] == bench.at(4.0, TimePassed())
+
+
+def test_a_pause_may_be_longer_than_the_rest() -> None:
+    """Then it waits for a slot as soon as it is resumed."""
+    bench = begun(TWICE)
+    bench.feed(failed(1), PauseRequested(A))
+    assert [] == bench.at(4.0, TimePassed())
+    assert [Pause(A, paused=False), dispatch(A, 2)] == bench.at(5.0, ResumeRequested(A))
+
+
+def test_a_failure_while_it_is_paused_is_followed_by_a_rest() -> None:
+    """It rests as it would otherwise, counted from its failure."""
+    bench = begun(TWICE)
+    bench.feed(asks([0]), PauseRequested(A))
+    assert [Retry(A, nth(1), 1, 4.0)] == of(Retry, bench.feed(failed(1)))
+    assert [Pause(A, paused=False)] == bench.at(1.0, ResumeRequested(A))
+    assert [A] == [each.instance for each in of(Dispatch, bench.at(4.0, TimePassed()))]
+
+
+def test_a_restart_keeps_the_rest_of_a_paused_one() -> None:
+    """What was left of it when the master started is left when it is resumed."""
+    bench = Bench()
+    row = Restored(A, 5, 0.0, Status.PAUSED, options=TWICE, retried=1, rest_s=3.0)
+    bench.feed(row, NodeReady(N1, 1))
+    assert [Pause(A, paused=False)] == bench.at(1.0, ResumeRequested(A))
+    assert [dispatch(A, 1)] == bench.at(3.0, TimePassed())
 
 
 def test_what_is_no_failure_is_not_retried() -> None:

@@ -17,16 +17,16 @@ from pydra.model.instance import Ended
 from pydra.model.status import Status
 
 
-def admit(state: State, waiting: Waiting, ended: Mapping[InstanceId, Ended], rest_s: float = 0.0) -> None:
+def admit(state: State, waiting: Waiting, ended: Mapping[InstanceId, Ended]) -> None:
     """
-    A new instance waits for what it depends on, then ``rest_s``, then for a slot.
+    A new instance waits for what it depends on, then for the end of its rest, then for a slot.
 
     What it depends on is here, or in ``ended``.
     """
     if consider(state, waiting, ended):
-        _judge(state, waiting, rest_s)
+        _judge(state, waiting)
     else:
-        rest(state, waiting, rest_s)
+        rest(state, waiting)
 
 
 def consider(state: State, one: Waiting | Assigned, ended: Mapping[InstanceId, Ended]) -> bool:
@@ -57,16 +57,16 @@ def go_on(state: State, instance: InstanceId) -> None:
     waiting = state.paused.pop(instance)
     if state.dependencies.conditions(instance):
         _place(state, waiting)
-        _judge(state, waiting, 0.0)
+        _judge(state, waiting)
     else:
-        state.queue.add(waiting)
+        rest(state, waiting)
 
 
-def rest(state: State, waiting: Waiting, rest_s: float) -> None:
-    """It stands in the queue after so many seconds."""
-    if rest_s > 0:
+def rest(state: State, waiting: Waiting) -> None:
+    """It stands in the queue once its rest is over; that is not longer because it was paused meanwhile."""
+    if waiting.rests_until > state.now:
         state.resting[waiting.instance] = waiting
-        state.deadlines.put((DueKind.RETRY, waiting.instance), state.now + rest_s)
+        state.deadlines.put((DueKind.RETRY, waiting.instance), waiting.rests_until)
     else:
         state.queue.add(waiting)
 
@@ -113,18 +113,18 @@ def settle(state: State) -> None:
             if (waiting := state.blocked.get(watcher)) is not None:
                 del state.blocked[watcher]
                 _place(state, waiting)
-                _judge(state, waiting, 0.0)
+                _judge(state, waiting)
             else:
                 _move(state, watcher)
 
 
-def _judge(state: State, waiting: Waiting, rest_s: float) -> None:
+def _judge(state: State, waiting: Waiting) -> None:
     """It goes on, waits for others, or never can."""
     instance = waiting.instance
     if fault := state.dependencies.fault(instance):
         finish(state, instance, None, Status.FAILED, f"It cannot run: {fault}.", DependencyFailed.code)
     elif state.dependencies.are_met(instance):
-        rest(state, waiting, rest_s)
+        rest(state, waiting)
     else:
         state.blocked[instance] = waiting
 

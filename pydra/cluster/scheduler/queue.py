@@ -33,6 +33,8 @@ class Waiting:
     """Attempts that failed and were followed by a retry."""
     node: NodeId | None = None
     """Where it ran last, if it did."""
+    rests_until: float = float("-inf")
+    """When the rest before its retry is over."""
     order: Order = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

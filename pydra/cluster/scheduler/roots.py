@@ -53,11 +53,11 @@ def restored(state: State, given: Restored) -> None:
         _open(state, given)
     if given.status is Status.QUEUED or (given.status is Status.PAUSED and given.attempt is None):
         place = (given.instance, given.priority, given.queued)
-        waiting = Waiting(*place, given.losses, wish, given.retried, given.node)
+        waiting = Waiting(*place, given.losses, wish, given.retried, given.node, state.now + given.rest_s)
         if given.status is Status.PAUSED:
             admission.hold(state, waiting, given.ended)
         else:
-            admission.admit(state, waiting, given.ended, given.rest_s)
+            admission.admit(state, waiting, given.ended)
         return
     if given.status not in (Status.RUNNING, Status.CANCELLING, Status.PAUSED):
         raise InternalError(f"Instance {given.instance} cannot be restored as {given.status.name}.")
@@ -263,11 +263,12 @@ def _retry(state: State, assigned: Assigned) -> None:
     """It is run again after its delay."""
     delay_s = assigned.wish.options.delay_s(assigned.retried)
     waiting = _again(assigned, assigned.losses, assigned.retried + 1)
+    waiting.rests_until = state.now + delay_s
     state.out.append(Retry(assigned.instance, assigned.attempt, waiting.retried, delay_s))
     if assigned.status is Status.PAUSED:
         state.paused[assigned.instance] = waiting
     else:
-        admission.rest(state, waiting, delay_s)
+        admission.rest(state, waiting)
 
 
 def _again(assigned: Assigned, losses: int, retried: int) -> Waiting:
