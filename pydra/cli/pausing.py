@@ -24,6 +24,7 @@ def pause(controller: Controller, output: Output, instances: tuple[int, ...]) ->
     Pause task instances: what waits, and what has its work done in units.
 
     Nothing new of them begins; units that run come to their end, and other instances get the slots.
+    Units that others wait for still begin, so that these can end.
     """
     _ask(controller.pause_task, output, instances, "paused")
 

@@ -140,7 +140,7 @@ def test_what_cannot_be_paused_says_why(bench: CommandsBench) -> None:
     """A plain task that runs, what ends, and what has ended; and what is not paused cannot be resumed."""
     for _ in range(3):
         bench.queue()
-    with pytest.raises(Conflict, match="runs, and has asked for no units; what waits can be paused"):
+    with pytest.raises(Conflict, match="runs, and has asked for no units yet; what waits can be paused"):
         bench.call("pause_task", task_id=1)
     bench.call("cancel_task", task_id=1)
     with pytest.raises(Conflict, match="instance 1 cannot be paused: it is being cancelled"):

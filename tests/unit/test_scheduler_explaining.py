@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 from pydra.cluster.scheduler.explaining import Needed, UnitsWaiting
-from pydra.cluster.scheduler.inputs import NodeReady, NodeSilent, Outcome, Submitted, TimePassed
+from pydra.cluster.scheduler.inputs import (
+    CancelRequested,
+    NodeReady,
+    NodeSilent,
+    Outcome,
+    Submitted,
+    TimePassed,
+)
 from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested, UnitsAsked
 from pydra.cluster.scheduler.views import NodeRefusal
 from pydra.model.ids import InstanceId, NodeId
@@ -130,6 +137,99 @@ def test_units_that_wait() -> None:
     assert (NodeRefusal(N1, "has no free slot: all 2 are busy"),) == found.refusals
 
 
+def test_who_stands_before_it() -> None:
+    """Those that could take the same slot; what can be placed nowhere, or elsewhere only, does not count."""
+    bench = Bench()
+    nowhere, far = RunOptions(labels=("x",)), RunOptions(labels=("far",))
+    bench.feed(
+        NodeReady(N1, 1),
+        NodeReady(N2, 1, labels=frozenset({"far"})),
+        *(submitted(InstanceId(number), priority=1) for number in (10, 11)),
+        Submitted(B, 2, 0.0, options=nowhere),
+        Submitted(C, 2, 0.0, options=far),
+        Submitted(A, 5, 0.0, options=RunOptions(after=Dependency((InstanceId(10),), failure=True))),
+        Submitted(InstanceId(4), 5, 1.0, options=nowhere),
+        Submitted(InstanceId(5), 5, 1.0),
+        Submitted(InstanceId(6), 5, 2.0),
+        Submitted(InstanceId(7), 5, 3.0, options=far),
+    )
+    found = {number: bench.scheduler.explain(InstanceId(number)).ahead for number in (2, 3, 4, 5, 6, 7)}
+    assert {2: 0, 3: 0, 4: 1, 5: 1, 6: 2, 7: 3} == found
+    assert bench.scheduler.explain(InstanceId(5)).text.endswith("is busy. One more will run before it.")
+
+
+def test_a_node_that_it_can_follow_to_but_not_run_on() -> None:
+    """That it never can, as the nodes are, is told only while all of them are there."""
+    bench = Bench()
+    options = RunOptions(follow=Dependency((A,)), labels=("ssd",))
+    bench.feed(
+        NodeReady(N1, 1),
+        NodeReady(N2, 1, labels=frozenset({"ssd"})),
+        Submitted(B, 5, 0.0, options=options, ended={A: Ended(Status.COMPLETE, N1)}),
+    )
+    why = "It waits: it can only follow to node 1, and never run there as the cluster is."
+    assert why == bench.scheduler.explain(B).text
+    bench.feed(NodeSilent(N1))
+    assert "It waits: no ready node meets what it asks for." == bench.scheduler.explain(B).text
+
+
+def test_a_node_that_is_away() -> None:
+    """What runs there, or is being cancelled there, is told what comes of it and when."""
+    bench = Bench()
+    bench.feed(NodeReady(N1, 2), submitted(A), submitted(B))
+    bench.feed(CancelRequested(B))
+    bench.at(15.0, TimePassed())
+    away = "That node is connected, but sends no heartbeat"
+    comes = f"{away}: if it does not come back within 45 s, it is lost there and run again."
+    assert f"It is on node 1, slot 0, as attempt 2.1. {comes}" == bench.scheduler.explain(A).text
+    bench.at(20.0, NodeSilent(N1))
+    end = "That node is not connected: if it does not come back within 40 s, it has ended."
+    assert bench.scheduler.explain(B).text.endswith(end)
+
+
+def test_a_node_that_is_away_and_what_runs_once() -> None:
+    """What may not be run again has failed then; what is exclusive is lost earlier."""
+    once, alone = RunOptions(retry="never"), RunOptions(exclusive=True)
+    bench = Bench()
+    bench.feed(NodeReady(N1, 2), Submitted(A, 5, 0.0, options=once), Submitted(B, 5, 0.0, options=alone))
+    bench.feed(NodeSilent(N1))
+    assert bench.scheduler.explain(A).text.endswith("within 60 s, it has failed.")
+    assert bench.scheduler.explain(B).text.endswith("within 45 s, it is lost there and run again.")
+
+
+def test_a_node_of_workers_that_is_away() -> None:
+    """A parallel task is told on which nodes it has workers that nothing is heard of."""
+    bench = Bench()
+    bench.feed(NodeReady(N1, 1), submitted(A), NodeReady(N2, 1))
+    bench.feed(asked(4))
+    bench.feed(NodeSilent(N2))
+    assert bench.scheduler.explain(A).text.endswith(" Node 2, where it has workers, is not connected.")
+    bench.feed(NodeSilent(N1))
+    text = bench.scheduler.explain(A).text
+    assert "That node is not connected: if" in text
+    assert "Node 1, where it has workers" not in text
+
+
+def test_an_end_by_a_time_limit() -> None:
+    """It is said to be the reason; nobody told it to stop."""
+    bench = Bench()
+    bench.feed(NodeReady(N1, 1), Submitted(A, 5, 0.0, options=RunOptions(time_limit=3.0)))
+    bench.at(3.0, TimePassed())
+    limit = "It ran for longer than its time limit of 3 s. It is ended by force"
+    assert f"{limit}, and is still on node 1, as attempt 2.1." == bench.scheduler.explain(A).text
+
+
+def test_nothing_more_is_asked_for() -> None:
+    """A parallel task whose units are all given out, or done, is told to have asked for no more."""
+    bench = Bench()
+    bench.feed(NodeReady(N1, 2), submitted(A))
+    bench.feed(asked(1))
+    where = "It is on node 1, slot 0, as attempt 2.1."
+    assert f"{where} It has asked for no more units." == bench.scheduler.explain(A).text
+    bench.feed(Submitted(B, 5, 0.0, is_session=True))
+    assert bench.scheduler.explain(B).text.endswith(" Its client has asked for no more units.")
+
+
 def test_what_is_paused() -> None:
     """It is said to be, wherever it is."""
     bench = Bench()
@@ -140,7 +240,8 @@ def test_what_is_paused() -> None:
     bench.feed(asked(4))
     bench.feed(PauseRequested(A))
     found = bench.scheduler.explain(A)
-    assert found.text.startswith("It is paused on node 1, as attempt 2.1.")
+    rest = "What runs comes to its end, and units that others wait for still begin."
+    assert f"It is paused on node 1, as attempt 2.1. {rest}" == found.text
     assert isinstance(found.units, UnitsWaiting)
     assert () == found.refusals
     bench.at(1.0, TimePassed())

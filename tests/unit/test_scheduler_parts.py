@@ -7,6 +7,7 @@ from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.placement import Placement
 from pydra.cluster.scheduler.policies import LeastLoad
 from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
+from pydra.cluster.scheduler.wishes import ANYWHERE
 from pydra.model.ids import InstanceId, NodeId
 
 NODE: Key = (DueKind.NODE, 1)
@@ -68,12 +69,13 @@ def test_queue_takes_back_what_was_removed() -> None:
 
 
 def test_queue_counts_what_is_ahead() -> None:
-    """The number of those ahead is the place in the order."""
+    """The number of those ahead is the place in the order; only what is a rival counts."""
     queue = WaitingQueue()
     items = [waiting(number, priority=9 - number) for number in range(5)]
     for item in items:
         queue.add(item)
-    assert [4, 3, 2, 1, 0] == [queue.ahead_of(item) for item in items]
+    assert [4, 3, 2, 1, 0] == [queue.ahead_of(item, lambda _: True) for item in items]
+    assert 0 == queue.ahead_of(items[0], lambda requirement: requirement != ANYWHERE)
 
 
 def test_deadline_moved_later() -> None:

@@ -8,6 +8,7 @@ from typing import assert_never
 import msgspec
 
 from pydra.cluster.scheduler.crews import Crew
+from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.dependencies import numbers
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.queue import Waiting
@@ -15,7 +16,11 @@ from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.views import NodeRefusal
 from pydra.cluster.scheduler.wishes import THOUSANDTHS, Requirement
 from pydra.model.ids import InstanceId, NodeId
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
+
+SHOWN_NODES = 5
+"""Nodes that a sentence names."""
 
 
 class Needed(msgspec.Struct, frozen=True):
@@ -48,7 +53,7 @@ class Explanation(msgspec.Struct, frozen=True):
     status: Status
     text: str
     ahead: int = 0
-    """Instances that run before it, as far as they find a place."""
+    """Instances that stand before it and could take the same slot."""
     refusals: tuple[NodeRefusal, ...] = ()
     needed: tuple[Needed, ...] = ()
     units: UnitsWaiting | None = None
@@ -76,8 +81,14 @@ def explain(state: State, instance: InstanceId) -> Explanation:
 
 
 def _in_queue(state: State, waiting: Waiting) -> Explanation:
-    ahead = state.queue.ahead_of(waiting)
     requirement = waiting.wish.requirement
+    ready = [node for node in state.nodes.values() if node.standing is Standing.READY]
+    suited = [node for node in ready if node.suits(requirement)]
+
+    def is_rival(other: Requirement) -> bool:
+        return other == requirement or any(node.suits(other) for node in suited)
+
+    ahead = state.queue.ahead_of(waiting, is_rival)
     text = f"It waits: {_shortage(state, requirement)}."
     if ahead:
         text += f" {ahead} more will run before it." if ahead > 1 else " One more will run before it."
@@ -113,23 +124,61 @@ def _resting(waiting: Waiting) -> Explanation:
 def _with_node(state: State, assigned: Assigned) -> Explanation:
     instance = assigned.instance
     if assigned.status is Status.CANCELLING:
-        text = f"It was told to stop, and is still on node {assigned.node}, as attempt {assigned.attempt}."
+        why = f"{assigned.reason} It is ended by force" if assigned.reason else "It was told to stop"
+        text = f"{why}, and is still on node {assigned.node}, as attempt {assigned.attempt}."
     elif assigned.has_slot:
         text = f"It is on node {assigned.node}, slot {assigned.index}, as attempt {assigned.attempt}."
     elif assigned.status is Status.PAUSED:
         text = f"It is paused on node {assigned.node}, as attempt {assigned.attempt}."
     else:
         text = f"It waits until node {assigned.node}, where its main worker is, has a free slot."
+    text += _if_away(state, assigned)
     crew = state.crews.get(instance)
     if crew is None:
         return Explanation(instance, assigned.status, text)
     units = _units(crew)
     refusals: tuple[NodeRefusal, ...] = ()
-    if units.queued and assigned.status is Status.RUNNING:
+    if assigned.status is Status.PAUSED:
+        text += " What runs comes to its end, and units that others wait for still begin." * bool(
+            units.running
+        )
+    elif units.queued:
         requirement = assigned.wish.requirement
         refusals = _refusals(state, requirement)
         text += f" {_count(units.queued)} for its {_workers(units.workers)}: {_shortage(state, requirement)}."
+    else:
+        text += f" {'Its client' if crew.is_session else 'It'} has asked for no more units."
+    text += _workers_away(state, crew, assigned.node)
     return Explanation(instance, assigned.status, text, refusals=refusals, units=units)
+
+
+def _if_away(state: State, assigned: Assigned) -> str:
+    """That its node is away, and what comes of that."""
+    node = state.nodes[assigned.node]
+    if node.standing is Standing.READY:
+        return ""
+    at = state.deadlines.get((DueKind.NODE, node.id)) or state.now
+    if assigned.attempt in node.exclusive:
+        at = min(at, assigned.named + state.limits.exclusive_s)
+    if assigned.status is Status.CANCELLING:
+        then = "it has ended"
+    elif assigned.wish.guarantee & Guarantee.ONCE or assigned.losses + 1 >= state.limits.loss_limit:
+        then = "it has failed"
+    else:
+        then = "it is lost there and run again"
+    left_s = max(0.0, at - state.now)
+    return f" That node {_absence(node)}: if it does not come back within {left_s:.0f} s, {then}."
+
+
+def _workers_away(state: State, crew: Crew, root: NodeId) -> str:
+    """On which other nodes its workers are that nothing is heard of."""
+    nodes = (state.nodes[number] for number in sorted({worker.node for worker in crew.workers.values()}))
+    away = [node for node in nodes if node.id != root and node.standing is not Standing.READY]
+    return "".join(f" Node {node.id}, where it has workers, {_absence(node)}." for node in away)
+
+
+def _absence(node: NodeRecord) -> str:
+    return "is connected, but sends no heartbeat" if node.standing.is_connected else "is not connected"
 
 
 def _units(crew: Crew) -> UnitsWaiting:
@@ -169,6 +218,9 @@ def _shortage(state: State, requirement: Requirement) -> str:
     if not ready:
         return "no node is ready"
     suited = [node for node in ready if node.suits(requirement)]
+    if not suited and (only := requirement.nodes) and only <= {node.id for node in ready}:
+        which = ", ".join(map(str, sorted(only)[:SHOWN_NODES]))
+        return f"it can only follow to node {which}, and never run there as the cluster is"
     if not suited:
         return "no ready node meets what it asks for"
     free = [node for node in suited if node.has_free_slot]
@@ -208,7 +260,7 @@ def _unsuited(node: NodeRecord, requirement: Requirement) -> list[str]:
     """What would be in the way if nothing ran on it."""
     reasons = []
     if requirement.nodes is not None and node.id not in requirement.nodes:
-        wanted = ", ".join(str(NodeId(each)) for each in sorted(requirement.nodes)[:5])
+        wanted = ", ".join(map(str, sorted(requirement.nodes)[:SHOWN_NODES]))
         reasons.append(f"is not where those ran that it follows (node {wanted})")
     if requirement.isolation not in ("", node.isolation):
         reasons.append(f"has isolation {node.isolation or 'unknown'}, not {requirement.isolation}")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
 import attrs
@@ -137,9 +137,14 @@ class WaitingQueue:
         """All of them, first one first; O(n log n), for people."""
         return sorted(self._waiting.values(), key=lambda waiting: waiting.order)
 
-    def ahead_of(self, waiting: Waiting) -> int:
-        """How many run before it; O(n), for people."""
-        return sum(other.order < waiting.order for other in self._waiting.values())
+    def ahead_of(self, waiting: Waiting, is_rival: Callable[[Requirement], bool]) -> int:
+        """How many with such requirements stand before it; O(n), for people."""
+        return sum(
+            order < waiting.order and self._is_alive(order)
+            for requirement, line in self._lines.items()
+            if is_rival(requirement)
+            for order in line.heap
+        )
 
     def living_entries(self) -> Iterator[InstanceId]:
         """The instances whose entries are alive, in no order; for the invariants."""

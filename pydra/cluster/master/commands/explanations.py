@@ -35,8 +35,9 @@ class ExplanationCommands:
         """
         Where an instance stands and why it waits: ``text`` in words, and what there is behind it.
 
-        ``ahead``: instances that run before it. ``dependencies``: what it depends on. ``nodes``: each node
-        and why it was not taken, for the instance itself or for its waiting ``units``. ``retry_in``: seconds.
+        ``ahead``: those before it that could take its slot. ``dependencies``: what it depends on. ``nodes``:
+        each node and why it was not taken, for the instance itself or its waiting ``units``. ``retry_in``:
+        seconds.
         """
         instance = await self._instances.find(task_id)
         found = self._scheduler.explain(instance.id)

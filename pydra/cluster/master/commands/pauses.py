@@ -49,7 +49,10 @@ class PauseCommands:
     async def _why_not(self, instance: InstanceId) -> str:
         status = await self._status(instance)
         if status is Status.RUNNING:
-            return "runs, and has asked for no units; what waits can be paused, and what is done in units"
+            return (
+                "runs, and has asked for no units yet; what waits can be paused, and what is done in units."
+                " If it is a parallel task, try again when it has begun with them"
+            )
         return _NOW[status]
 
 
