@@ -171,6 +171,12 @@ class WorkerDied(TaskError):
 
     code = "worker_died"
 
+    @classmethod
+    def too_often(cls, losses: int, limit: int, reason: str, log: str) -> str:
+        """The message after the last loss; ``log`` is what `pydra logs` is given for the lines up to that."""
+        times = "1 time" if losses == 1 else f"{losses} times"
+        return f"lost its worker {times}; the limit is {limit}: {reason}; see: pydra logs {log}"
+
 
 class TaskLost(TaskError):
     """The task was lost and is never run again."""

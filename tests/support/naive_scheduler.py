@@ -179,6 +179,7 @@ class NaiveScheduler:
             self.end(item, Status.CANCELLED, None)
         elif item.losses >= self.limits.loss_limit:
             words = f"lost its worker {item.losses} times; the limit is {self.limits.loss_limit}: {reason}"
+            words += f"; see: pydra logs {item.id}"
             self.end(item, Status.FAILED, words)
         elif item.attempt is not None:
             self.out.append(instructions.Requeue(item.id, item.attempt, item.losses))

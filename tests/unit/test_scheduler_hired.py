@@ -148,7 +148,7 @@ def test_poison() -> None:
         assert [0] == batch.indexes
         [batch] = bench.asked(dies(batch.worker))
     out = bench.feed(dies(batch.worker))
-    reason = "lost its worker 3 times; the limit is 3: it died"
+    reason = "lost its worker 3 times; the limit is 3: it died; see: pydra logs 1 --unit S:0"
     assert FailUnits(A, ROOT, "S", [0], digests([0]), batch.batch, "worker_died", reason) == out[0]
     assert [1] == one(RunUnits, out).indexes
     assert (1, 1) == bench.scheduler.outstanding(A, ROOT)

@@ -177,7 +177,7 @@ def test_lost_too_often(running: Bench) -> None:
     """The third loss is the last, and the reason says so."""
     running.feed(finished(Outcome.LOST), finished(Outcome.LOST, 2))
     assert [Requeue(A, nth(2), 2), dispatch(A, 3)] == running.feed(finished(Outcome.LOST, 2))
-    reason = "lost its worker 3 times; the limit is 3: its worker was killed by signal 9"
+    reason = "lost its worker 3 times; the limit is 3: its worker was killed by signal 9; see: pydra logs 1"
     assert [Finish(A, nth(3), Status.FAILED, reason)] == running.feed(
         finished(Outcome.LOST, 3, reason="its worker was killed by signal 9")
     )
@@ -187,7 +187,7 @@ def test_loss_limit_of_one() -> None:
     """With a limit of one, the first loss is the last."""
     bench = Bench(Limits(loss_limit=1))
     bench.feed(NodeReady(N1, 1), submitted(A))
-    reason = "lost its worker 1 time; the limit is 1: its worker ended without an answer"
+    reason = "lost its worker 1 time; the limit is 1: its worker ended without an answer; see: pydra logs 1"
     assert [Finish(A, nth(1), Status.FAILED, reason)] == bench.feed(finished(Outcome.LOST))
 
 

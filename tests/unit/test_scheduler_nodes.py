@@ -227,7 +227,7 @@ def test_restored_node_never_comes(bench: Bench) -> None:
 def test_restored_node_forgot(bench: Bench) -> None:
     """A running instance that its node knows nothing of waits again at once."""
     bench.feed(restored(losses=2))
-    reason = "lost its worker 3 times; the limit is 3: the node came back without it"
+    reason = "lost its worker 3 times; the limit is 3: the node came back without it; see: pydra logs 1"
     assert [Finish(A, OLD, Status.FAILED, reason)] == bench.feed(NodeReady(N1, 1))
 
 

@@ -14,7 +14,7 @@ from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import FailUnits, HireWorker, ReleaseWorker
-from pydra.errors import LimitExceeded
+from pydra.errors import LimitExceeded, WorkerDied
 from pydra.model.ids import InstanceId, WorkerSlot
 from pydra.model.options import Guarantee
 from pydra.model.unit import DIGEST_SIZE
@@ -311,8 +311,8 @@ def _charge(state: State, batch: Batch, reason: str, code: str) -> None:
         branch.losses[index] = losses
         return
     if not is_over_time:
-        times = "1 time" if losses == 1 else f"{losses} times"
-        reason = f"lost its worker {times}; the limit is {state.limits.loss_limit}: {reason}"
+        log = f"{branch.crew.instance} --unit {branch.name}:{index}"
+        reason = WorkerDied.too_often(losses, state.limits.loss_limit, reason, log)
     digest = batch.digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
     state.out.append(
         FailUnits(

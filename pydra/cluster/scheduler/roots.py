@@ -29,7 +29,7 @@ from pydra.cluster.scheduler.nodes import Assigned, Standing
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import wish_of
-from pydra.errors import InternalError, LimitExceeded, TaskLost, TaskTerminated
+from pydra.errors import InternalError, LimitExceeded, TaskLost, TaskTerminated, WorkerDied
 from pydra.model.options import Guarantee
 from pydra.model.status import Status
 
@@ -211,10 +211,8 @@ def lost(state: State, assigned: Assigned, reason: str) -> None:
     if losses < limit:
         _end(state, assigned, Happening.LOST, None)
         return
-    times = "1 time" if losses == 1 else f"{losses} times"
-    _end(
-        state, assigned, Happening.LOST_TOO_OFTEN, f"lost its worker {times}; the limit is {limit}: {reason}"
-    )
+    words = WorkerDied.too_often(losses, limit, reason, str(assigned.instance))
+    _end(state, assigned, Happening.LOST_TOO_OFTEN, words)
 
 
 def _end(state: State, assigned: Assigned, happening: Happening, reason: str | None, code: str = "") -> None:
