@@ -247,6 +247,22 @@ def test_back_in_time(bench: NodeBench) -> None:
     assert (FIRST,) == bench.units.running()
 
 
+def test_links_that_are_refused(bench: NodeBench) -> None:
+    """Neither a master of the past nor one that says nothing is a master to wait for."""
+    bench.greet(epoch=5)
+    bench.run()
+    bench.cable.pull()
+    for _ in range(5):
+        bench.clock.advance(ORPHAN_GRACE_S / 6)
+        bench.plug()
+        bench.tell(MasterHello(PROTOCOL, 4, "0.1.0"))
+        assert not bench.cable.is_up
+    bench.plug()
+    assert (FIRST,) == bench.units.running()
+    bench.clock.advance(ORPHAN_GRACE_S / 6)
+    assert () == bench.units.running()
+
+
 def test_stop(bench: NodeBench) -> None:
     """A link that was stopped leaves no timer."""
     bench.greet()

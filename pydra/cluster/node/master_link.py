@@ -114,20 +114,20 @@ class MasterLink:
     def link_up(self, link: Link, bulk: Bulk) -> None:
         """The pinned master is connected; its hello follows."""
         self._link, self._bulk, self._greeted = link, bulk, False
-        if self._orphaned is not None:
-            self._orphaned.cancel()
-            self._orphaned = None
 
     def link_down(self, reason: str) -> None:
-        """Work goes on without a master for the orphan grace, then it is ended."""
+        """Work goes on without a master for the orphan grace, then it is ended; a refused one is none."""
         self.log.warn("The link to the master is down: {reason}", reason=reason)
         self._link = self._bulk = None
         self._greeted = False
-        self.stop()
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
         self._delivery.close()
         self._outbox.link_down()
         self._logs.link_down()
-        self._orphaned = self._clock.callLater(self._orphan_grace_s, self._abandon)
+        if self._orphaned is None:
+            self._orphaned = self._clock.callLater(self._orphan_grace_s, self._abandon)
 
     def stop(self) -> None:
         """Leave no timer behind."""
@@ -229,6 +229,9 @@ class MasterLink:
             link.close(f"A master with epoch {hello.epoch} is an old one; there was a newer.")
             return
         self._greeted = True
+        if self._orphaned is not None:
+            self._orphaned.cancel()
+            self._orphaned = None
         self.log.info("The master is connected (epoch {epoch})", epoch=hello.epoch)
         self._say_hello(link, bulk)
         self._logs.link_up()
