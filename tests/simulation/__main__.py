@@ -73,7 +73,11 @@ def plant(names: list[str]) -> int:
     found = []
     for bug in look_for_all(names):
         found.append(bug)
-        how = f"found in {bug.seeds} seeds, {bug.took_s:.0f} s: {bug.told}" if bug.seeds else "NOT FOUND"
+        how = (
+            f"found in {bug.seeds} seeds, {bug.took_s:.0f} s: {bug.told}"
+            if bug.seeds
+            else f"NOT FOUND: {bug.told}"
+        )
         print(f"{bug.patch}: {how}", flush=True)
     return 0 if found and all(bug.seeds for bug in found) else 1
 
