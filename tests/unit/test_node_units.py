@@ -21,6 +21,7 @@ from pydra.cluster.wire.messages import (
     PackageWanted,
     Recorded,
     StopUnit,
+    ToMaster,
     Unavailable,
     UnitFinished,
     UnitLog,
@@ -102,6 +103,26 @@ def test_progress_is_told_rarely(bench: NodeBench) -> None:
     assert [] == bench.advance(PROGRESS_S)
     one.says(frames.PROGRESS, 100, None)
     assert [UnitProgress(FIRST, ONE, 100)] == bench.advance(PROGRESS_S)
+
+
+def test_progress_is_told_to_each_master(bench: NodeBench) -> None:
+    """Of what runs, the latest is told again after each hello, also if nobody was there to hear it."""
+    bench.run(1).says(frames.PROGRESS, 30, "a third")
+    silent, over = bench.run(2), bench.run(3)
+    over.says(frames.PROGRESS, 100, None)
+    over.says(frames.RESULT, b"\x05")
+    bench.advance(PROGRESS_S)
+    bench.cable.pull()
+
+    def told(epoch: int) -> list[ToMaster]:
+        return [message for message in bench.greet(epoch) if isinstance(message, UnitProgress)]
+
+    assert [UnitProgress(FIRST, ONE, 30, "a third")] == told(2)
+    bench.cable.pull()
+    silent.says(frames.PROGRESS, 5, None)
+    bench.advance(PROGRESS_S)
+    assert [UnitProgress(FIRST, ONE, 30, "a third"), UnitProgress(SECOND, InstanceId(2), 5)] == told(3)
+    assert [] == bench.advance(PROGRESS_S)
 
 
 def test_last_progress(bench: NodeBench) -> None:

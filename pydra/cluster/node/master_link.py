@@ -2,9 +2,9 @@
 """
 What the master may ask, and what the node tells it.
 
-The master says ``MasterHello``; the node answers ``NodeHello`` with what it runs and what it holds, and sends
-each held outcome again. Until then, nothing that the master says is carried out. A lower epoch than the
-highest one seen is an old master: its link is closed.
+The master says ``MasterHello``; the node answers ``NodeHello`` with what it runs and what it holds, and
+sends the progress of what it runs and each held outcome again. Until then, nothing that the master says is
+carried out. A lower epoch than the highest one seen is an old master: its link is closed.
 """
 
 from __future__ import annotations
@@ -234,6 +234,7 @@ class MasterLink:
             self._orphaned = None
         self.log.info("The master is connected (epoch {epoch})", epoch=hello.epoch)
         self._say_hello(link, bulk)
+        self._units.tell_all_progress()
         self._logs.link_up()
         self._outbox.link_up()
         self._askers.ask_again()

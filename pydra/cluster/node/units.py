@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -41,6 +41,8 @@ class Units:
         self._tell = tell
         self._runs: dict[Attempt, UnitRun] = {}
         self._progress: dict[Attempt, UnitProgress] = {}
+        """The latest of each attempt that runs and told some."""
+        self._untold: dict[Attempt, None] = {}
         self._progress_timer: IDelayedCall | None = None
 
     def running(self) -> tuple[Attempt, ...]:
@@ -123,7 +125,8 @@ class Units:
         self._around.leases.end(attempt)
         self._around.packages.release(run.message)
         last_progress = self._progress.pop(attempt, None)
-        if last_progress is not None:
+        if last_progress is not None and attempt in self._untold:
+            del self._untold[attempt]
             self._tell(last_progress)
         self._outbox.keep(outcome, is_synced=bool(run.message.guarantee))
         self.log.debug(
@@ -136,11 +139,19 @@ class Units:
     def _progressed(self, run: UnitRun, percent: int, text: str | None) -> None:
         unit = run.message
         self._progress[unit.attempt] = UnitProgress(unit.attempt, unit.instance, percent, text)
+        self._untold[unit.attempt] = None
         if self._progress_timer is None:
             self._progress_timer = self._clock.callLater(PROGRESS_S, self._send_progress)
 
     def _send_progress(self) -> None:
         self._progress_timer = None
-        waiting, self._progress = self._progress, {}
-        for message in waiting.values():
-            self._tell(message)
+        self._tell_progress(self._untold)
+
+    def tell_all_progress(self) -> None:
+        """There is a master: it may be another one, or may have missed what was told."""
+        self._tell_progress(self._progress)
+
+    def _tell_progress(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            self._tell(self._progress[attempt])
+        self._untold.clear()
