@@ -34,6 +34,7 @@ from tests.support.cables import unthreaded
 from tests.support.instances import node_record
 from tests.support.node_links import LinkBench
 from tests.support.nodes import NodeBench
+from tests.support.pumps import result_of
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
@@ -174,7 +175,7 @@ class SimulatedNode(NodeBench):
         self.is_dead = False
         self._cluster = cluster
         self._random = cluster.random
-        self._epoch = EpochFile(directory / "epoch")
+        self._epoch = EpochFile(directory / "epoch", self.in_thread)
         self.disk = DiskThread(cluster.clock, cluster.random, plan.write, self.passed)
         workers = ProgrammedWorkers(cluster.works, cluster.random, cluster.diary, cluster.clock, self.passed)
         directory.mkdir(parents=True, exist_ok=True)
@@ -182,6 +183,7 @@ class SimulatedNode(NodeBench):
         # Some nodes write at once what they may, the others leave all of it to the thread.
         quick_size = QUICK_SIZE if plan.seed % 2 else 0
         super().__init__(directory, clock, workers, plan.slots, CrashingJournal, quick_size)
+        result_of(Deferred.fromCoroutine(self._epoch.load()))
         self.workers: ProgrammedWorkers = workers
         self.link_user: LinkUser = self.link
         self.disk.is_slow = True
@@ -202,9 +204,9 @@ class SimulatedNode(NodeBench):
         """That of the cluster."""
         return self._cluster.wall_clock()
 
-    def accept_epoch(self, epoch: int) -> bool:
+    async def accept_epoch(self, epoch: int) -> bool:
         """As a real node does."""
-        return self._epoch.accept(epoch)
+        return await self._epoch.accept(epoch)
 
     def _watched_send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob] = ()) -> bool:
         """What the master must not miss is in the journal before it is sent."""

@@ -23,7 +23,7 @@ EXACT_S = 0.05
 MOST_CALLS = 20_000
 """Of timers at one instant."""
 
-WRITTEN = {"_write": "the journal", "write_at": "a log"}
+WRITTEN = {"_write": "the journal", "write_at": "a log", "_replace": "the epoch"}
 """What functions write that are called in the thread of a disk."""
 
 

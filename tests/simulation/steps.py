@@ -61,7 +61,12 @@ OF_NODE = {
     "package send": ("begins a stream", "ended a stream"),
     "log append": ("writes a log", "wrote a log", *_both("send", "UnitLog"), *_both("hear", "LogStored")),
     "cleanup": (*_both("hear", "ReleaseWorker"), "loses a worker"),
-    "greet": (*_both("hear", "MasterHello"), *_both("send", "NodeHello")),
+    "greet": (
+        *_both("hear", "MasterHello"),
+        "writes the epoch",
+        "wrote the epoch",
+        *_both("send", "NodeHello"),
+    ),
 }
 
 

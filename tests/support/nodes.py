@@ -198,7 +198,7 @@ class NodeBench:
         """UTC seconds."""
         return WALL_TIME + self.clock.seconds()
 
-    def accept_epoch(self, epoch: int) -> bool:
+    async def accept_epoch(self, epoch: int) -> bool:
         """True if it is the highest so far."""
         self.epochs.append(epoch)
         return epoch == max(self.epochs)

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.node.epoch import EpochFile
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
     COMPLETE,
@@ -101,6 +100,45 @@ def test_an_old_epoch(bench: NodeBench) -> None:
     assert "old one" in bench.master.log[-1][1]
     assert () == bench.units.running()
     assert [hello()] == bench.greet(epoch=6)
+
+
+def test_the_epoch_is_remembered_first(bench: NodeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said to a master, and none of its orders carried out, before its epoch is on the disk."""
+    writing: list[Deferred[bool]] = []
+
+    async def write(epoch: int) -> bool:
+        writing.append(Deferred())
+        return await writing[-1]
+
+    monkeypatch.setattr(bench.link, "_accept_epoch", write)
+    assert [] == bench.greet()
+    assert [] == bench.tell(unit(), MasterHello(PROTOCOL, 1, "0.1.0"))
+    for written in writing:
+        written.callback(True)
+    assert [hello()] == bench.settle()
+    assert () == bench.units.running()
+
+
+def test_a_link_that_breaks_while_the_epoch_is_written(
+    bench: NodeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is linked then has to say hello of its own."""
+    written: Deferred[bool] = Deferred()
+    monkeypatch.setattr(bench.link, "_accept_epoch", lambda epoch: written)
+    bench.greet()
+    bench.cable.pull()
+    bench.plug()
+    written.callback(True)
+    assert [] == bench.settle()
+    assert [] == bench.tell(unit())
+
+
+def test_an_epoch_that_cannot_be_written(bench: NodeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link is closed; the master dials again."""
+    monkeypatch.setattr(bench.link, "_accept_epoch", lambda epoch: fail(OSError(28, "No space left")))
+    bench.greet()
+    assert not bench.cable.is_up
+    assert "keep your epoch" in bench.master.log[-1][1]
 
 
 def test_a_second_hello(bench: NodeBench) -> None:
@@ -309,21 +347,3 @@ def test_streams_that_nobody_asked_for(bench: NodeBench, kind: str) -> None:
         result_of(sent)
     assert [] == bench.settle()
     assert bench.cable.is_up
-
-
-def test_epoch_file(tmp_path: Path) -> None:
-    """The highest epoch is remembered over restarts, and a lower one refused."""
-    path = tmp_path / "epoch"
-    epochs = EpochFile(path)
-    assert [True, True, False, True] == [epochs.accept(epoch) for epoch in (3, 3, 2, 7)]
-    again = EpochFile(path)
-    assert [False, False, True, True] == [again.accept(epoch) for epoch in (-1, 6, 7, 8)]
-    assert ["epoch"] == [file.name for file in tmp_path.iterdir()]
-
-
-@pytest.mark.parametrize("content", [b"", b"no number", b"\xff\xfe", b"9" * 5000])
-def test_epoch_file_that_is_broken(tmp_path: Path, content: bytes) -> None:
-    """A file that is none counts as no file."""
-    path = tmp_path / "epoch"
-    path.write_bytes(content)
-    assert EpochFile(path).accept(1)

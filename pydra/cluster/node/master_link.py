@@ -9,11 +9,13 @@ carried out. A lower epoch than the highest one seen is an old master: its link 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import assert_never
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.interfaces import Bulk, BulkSink, Link
 from pydra.cluster.node.delivery import Delivery
@@ -66,7 +68,7 @@ class MasterLink:
         slots: int,
         describe_node: Callable[[], NodeInformation],
         delivery: Delivery,
-        accept_epoch: Callable[[int], bool],
+        accept_epoch: Callable[[int], Awaitable[bool]],
         heartbeat_s: float,
         orphan_grace_s: float,
     ) -> None:
@@ -120,9 +122,8 @@ class MasterLink:
         self.log.warn("The link to the master is down: {reason}", reason=reason)
         self._link = self._bulk = None
         self._greeted = False
-        if self._beat is not None:
+        if self._beat is not None and self._beat.active():
             self._beat.cancel()
-            self._beat = None
         self._delivery.close()
         self._outbox.link_down()
         self._logs.link_down()
@@ -225,14 +226,26 @@ class MasterLink:
                 f"The master speaks protocol {hello.protocol}, this node {PROTOCOL}: upgrade the older one."
             )
             return
-        if not self._accept_epoch(hello.epoch):
-            link.close(f"A master with epoch {hello.epoch} is an old one; there was a newer.")
+        accepted = Deferred.fromCoroutine(self._accept(link, bulk, hello.epoch))
+
+        def failed(fault: Failed) -> None:
+            self.log.failure("The master's epoch was not kept", fault)
+            link.close("The node cannot keep your epoch; its log has the details.")
+
+        accepted.addErrback(failed)
+
+    async def _accept(self, link: Link, bulk: Bulk, epoch: int) -> None:
+        """Obey a master that is not an old one, as soon as that is remembered."""
+        if not await self._accept_epoch(epoch):
+            link.close(f"A master with epoch {epoch} is an old one; there was a newer.")
+            return
+        if self._link is not link or self._greeted:
             return
         self._greeted = True
         if self._orphaned is not None:
             self._orphaned.cancel()
             self._orphaned = None
-        self.log.info("The master is connected (epoch {epoch})", epoch=hello.epoch)
+        self.log.info("The master is connected (epoch {epoch})", epoch=epoch)
         self._say_hello(link, bulk)
         self._units.tell_all_progress()
         self._logs.link_up()

@@ -62,21 +62,20 @@ class NodeService:
         self._reactor = reactor
         self._files, self._installing = ThreadPool(0, FILE_THREADS, "files"), ThreadPool(0, 1, "pip")
         self._in_thread: InThread = functools.partial(deferToThreadPool, reactor, self._files)
-        slots = settings.WORKERS or available_cores()
+        slots, offer = settings.WORKERS or available_cores(), (settings.LABELS, settings.RESOURCES)
         limits = site_limits(settings, str(settings.runtime), isolation)
         primed = Budget(workers=slots, memory=settings.PRIMED_MEMORY_MB * 1024 * 1024)
         self._workers = WarmPool(reactor, launcher, isolation, slots, limits, self._launcher_lost, primed)
         self.broken = ""
+        self._epoch = EpochFile(settings.runtime / "epoch", self._in_thread)
         delivery = Delivery(reactor)
         self._master_link = MasterLink(
             reactor,
             incarnation=secrets.token_hex(16),
             slots=slots,
-            describe_node=functools.partial(
-                information, isolation, stones(), settings.LABELS, settings.RESOURCES
-            ),
+            describe_node=functools.partial(information, isolation, stones(), *offer),
             delivery=delivery,
-            accept_epoch=EpochFile(settings.runtime / "epoch").accept,
+            accept_epoch=self._epoch.accept,
             heartbeat_s=settings.HEARTBEAT_S,
             orphan_grace_s=settings.ORPHAN_GRACE_S,
         )
@@ -131,6 +130,7 @@ class NodeService:
         self._installing.start()
         self._journalling.start()
         await self._environments.start()
+        await self._epoch.load()
         await self._in_thread(self._repository.sweep)
         await self._packages.load()
         await self._logs.load()
