@@ -220,7 +220,7 @@ class SessionsBench:
         instance: int = 1,
     ) -> None:
         """Results are committed, and told."""
-        digests = digests_of(args or [b"%d" % index for index in indexes])
+        digests = b"".join(digests_of(args or [b"%d" % index for index in indexes]))
         columns = (list(indexes), list(results or [b"r%d" % index for index in indexes]))
         told = Told(*columns, failures or {}, blobs or {})
         change = RecordUnits(

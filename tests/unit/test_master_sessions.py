@@ -14,6 +14,7 @@ from pydra.cluster.controller.session_messages import (
     Ended,
     Open,
     Opened,
+    Refused,
     Results,
     Stored,
     Units,
@@ -25,6 +26,7 @@ from pydra.model.status import Status
 from tests.support.sessions import TASK, SessionsBench, asked, runs, units
 
 KEY = "0123456789abcdef"
+OTHERS = "These units were sent before, with other arguments."
 
 
 @pytest.fixture
@@ -166,6 +168,34 @@ def test_a_repeat_waits_for_the_commit_of_the_first(bench: SessionsBench) -> Non
 
     assert [Stored([0], 1), Stored([0], 1)] == wire.heard()
     assert [asked(0)] == runs(bench.dispatcher.take())
+
+
+def test_other_arguments_are_refused_while_the_first_are_being_stored(bench: SessionsBench) -> None:
+    """What comes second is refused though the store does not know the first yet, and the first runs."""
+    wire = bench.opened()
+    bench.store.hold()
+    assert [] == wire.say(Units(1, [b"first"]), Units(1, [b"second", b"2"]))
+    bench.store.release()
+
+    assert [Stored(1, 1), Refused("conflict", OTHERS, [1])] == wire.heard()[:2]
+    assert [([1], [b"first"]), asked(2)] == runs(bench.dispatcher.take())
+    bench.record(1, args=[b"first"])
+    wire.heard()
+    assert "conflict" == wire.say(Units(1, [b"second"]))[0].code
+
+
+def test_units_that_are_looked_up_at_the_same_time_run_once(bench: SessionsBench) -> None:
+    """The same, and others, while the store is asked about the first."""
+    wire = bench.opened()
+    wire.say(units(9))
+    bench.dispatcher.take()
+    bench.store.wait()
+    wire.say(units(0, 1), units(1, 2), Units([2, 3], [b"other", b"3"]))
+    bench.store.answer()
+
+    assert [asked(0, 1), asked(2), asked(3)] == runs(bench.dispatcher.take())
+    (refused,) = [each for each in wire.heard() if isinstance(each, Refused)]
+    assert ("conflict", [2]) == (refused.code, refused.indexes)
 
 
 def test_a_unit_that_ends_while_it_is_looked_up_is_not_run_again(bench: SessionsBench) -> None:

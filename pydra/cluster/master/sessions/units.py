@@ -126,6 +126,8 @@ class SessionUnits:
         """No unit above it was ever seen; None if that is not known."""
         self._running: dict[int, int] = {}
         """Units that the scheduler has, and the size of their arguments."""
+        self._coming: dict[int, bytes] = {}
+        """The digests of the arguments of those that are being looked up or stored."""
         self._bytes = 0
         self._looking = self._looking_bytes = 0
         self._unstored = Unstored(around.clock, around.moment_s)
@@ -138,42 +140,60 @@ class SessionUnits:
     async def add(self, indexes: Sequence[int], args: Sequence[bytes]) -> Known:
         """Store and run units; returns when they are stored, and raises `Over` if they never are."""
         digests = digests_of(args)
-        highest = self._highest
-        if highest is not None:
-            self._highest = max(highest, *indexes)
-        if highest is not None and min(indexes) > highest:
-            await self._store_and_run(indexes, args, digests, range(len(indexes)))
-            return Known()
+        coming, known = self._coming, Known()
+        earlier = [index for index in indexes if index in coming]
+        for index, digest in zip(indexes, digests, strict=True):
+            if coming.setdefault(index, digest) != digest:
+                known.others.append(index)
+        try:
+            highest = self._highest
+            if highest is not None:
+                self._highest = max(highest, *indexes)
+            if highest is not None and min(indexes) > highest:
+                await self._store_and_run(indexes, args, digests, range(len(indexes)))
+            else:
+                await self._add_some(indexes, args, digests, known, earlier)
+        finally:
+            for index in set(indexes).difference(earlier):
+                del coming[index]
+        return known
+
+    async def _add_some(
+        self,
+        indexes: Sequence[int],
+        args: Sequence[bytes],
+        digests: Sequence[bytes],
+        known: Known,
+        earlier: Sequence[int],
+    ) -> None:
+        """Store and run those that are not known; those ``earlier`` somebody else is about to run."""
         size = sum(map(len, args))
         self._looking += len(indexes)
         self._looking_bytes += size
-        was_running = self._running.keys() & set(indexes)
+        runs_already = (self._running.keys() & set(indexes)).union(earlier)
         rows = {row.index: row for row in await self.rows(indexes)}
         self._looking -= len(indexes)
         self._looking_bytes -= size
-        known = Known()
+        refused = set(known.others)
         missing: list[int] = []
         runs: list[int] = []
         for at, index in enumerate(indexes):
             row = rows.get(index)
-            if row is not None and row.digest != digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)]:
+            if index in refused:
+                continue
+            if row is not None and row.digest != digests[at]:
                 known.others.append(index)
             elif row is not None and row.status.is_final:
                 known.ended.append(index)
             elif row is not None and row.status is Status.RUNNING:
                 self._running.setdefault(index, 0)
             else:
-                if index not in was_running:
+                if index not in runs_already:
                     runs.append(len(missing))
                 missing.append(at)
         if missing:
-            await self._store_and_run(
-                [indexes[at] for at in missing],
-                [args[at] for at in missing],
-                b"".join([digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)] for at in missing]),
-                runs,
-            )
-        return known
+            some = ([indexes[at] for at in missing], [args[at] for at in missing])
+            await self._store_and_run(*some, [digests[at] for at in missing], runs)
 
     def recorded(self, indexes: Collection[int]) -> set[int]:
         """The results of these units are stored; those that do not run for the client now."""
@@ -201,7 +221,7 @@ class SessionUnits:
         rows = [row for row in rows if row.branch == self.branch and row.index not in self._running]
         if rows:
             args = [row.args for row in rows]
-            await self._run([row.index for row in rows], args, b"".join([row.digest for row in rows]))
+            await self._run([row.index for row in rows], args, [row.digest for row in rows])
         # What was begun with a guarantee is the scheduler's: only what comes of it is waited for.
         begun = await self._around.persistent.insist(self._around.store.running_units)
         for row in begun:
@@ -227,16 +247,16 @@ class SessionUnits:
         )
 
     async def _store_and_run(
-        self, indexes: Sequence[int], args: Sequence[bytes], digests: bytes, runs: Sequence[int]
+        self, indexes: Sequence[int], args: Sequence[bytes], digests: Sequence[bytes], runs: Sequence[int]
     ) -> None:
         """Store these units, and run those at some positions of them; returns when they are stored."""
-        change = InsertUnits(self._instance, self.branch, indexes, args, digests)
+        change = InsertUnits(self._instance, self.branch, indexes, args, b"".join(digests))
         stored = Deferred.fromCoroutine(self._store(change))
         if len(runs) == len(indexes):
             await self._run(indexes, args, digests)
         elif runs:
-            own = b"".join([digests[DIGEST_SIZE * at : DIGEST_SIZE * (at + 1)] for at in runs])
-            await self._run([indexes[at] for at in runs], [args[at] for at in runs], own)
+            some = ([indexes[at] for at in runs], [args[at] for at in runs])
+            await self._run(*some, [digests[at] for at in runs])
         await stored
 
     async def _store(self, change: InsertUnits) -> None:
@@ -247,7 +267,7 @@ class SessionUnits:
         if not committed.applied:
             raise Over
 
-    async def _run(self, indexes: Sequence[int], args: Sequence[bytes], digests: bytes) -> None:
+    async def _run(self, indexes: Sequence[int], args: Sequence[bytes], digests: Sequence[bytes]) -> None:
         around = self._around
         sizes = list(map(len, args))
         self._running.update(zip(indexes, sizes, strict=True))
@@ -261,8 +281,8 @@ class SessionUnits:
                     sent[at] = b""
         if self._instance in around.live:
             around.uses.take(self._instance, self.branch, indexes, blobs)
-            asked = (self._instance, None, self.branch, list(indexes), sent, digests, blobs, self._time_limit)
-            around.feed(UnitsAsked(*asked))
+            asked = (self._instance, None, self.branch, list(indexes), sent, b"".join(digests), blobs)
+            around.feed(UnitsAsked(*asked, self._time_limit))
         for blob in blobs.values():
             around.uses.let_go(blob.sha256)
 
@@ -274,6 +294,6 @@ class SessionUnits:
         return Payload(len(data), sha256=digest)
 
 
-def digests_of(args: Sequence[bytes]) -> bytes:
-    """The digests of the arguments of units, one after another."""
-    return b"".join([hashlib.blake2b(each, digest_size=DIGEST_SIZE).digest() for each in args])
+def digests_of(args: Sequence[bytes]) -> list[bytes]:
+    """The digests of the arguments of units."""
+    return [hashlib.blake2b(each, digest_size=DIGEST_SIZE).digest() for each in args]
