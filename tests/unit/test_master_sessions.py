@@ -146,17 +146,25 @@ def test_a_repeated_unit_is_not_run_again(bench: SessionsBench) -> None:
 
 
 def test_an_index_is_for_one_unit(bench: SessionsBench) -> None:
-    """Other arguments under a known index are refused; the other units of the message run."""
+    """Other arguments under a known index are refused; the other units of the message are stored and run."""
     wire = bench.opened()
     wire.say(units(0, 1))
     bench.dispatcher.take()
 
     refused, stored = wire.say(Units([1, 2], [b"other", b"2"]))
     assert ("conflict", [1]) == (refused.code, refused.indexes)
-    assert Stored([1, 2], 2) == stored
+    assert Stored([2], 1) == stored
     assert [asked(2)] == runs(bench.dispatcher.take())
     bench.record(1)
     assert [Results([1], [b"r1"])] == wire.heard()
+
+
+def test_a_message_of_refused_units_is_not_acknowledged(bench: SessionsBench) -> None:
+    """None of a row is stored, so nothing says that it is."""
+    wire = bench.opened()
+    wire.say(units(0, 1))
+
+    assert [Refused("conflict", OTHERS, [0, 1])] == wire.say(Units(0, [b"other", b"other"]))
 
 
 def test_a_repeat_waits_for_the_commit_of_the_first(bench: SessionsBench) -> None:

@@ -54,7 +54,7 @@ def test_units_that_are_refused_make_room(bench: SessionsBench) -> None:
     assert wire.is_paused
     bench.store.answer()
 
-    assert [Refused, Stored, Stored] == [type(each) for each in wire.heard()]
+    assert [Refused, Stored] == [type(each) for each in wire.heard()]
     assert not wire.is_paused
 
 

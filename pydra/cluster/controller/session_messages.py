@@ -70,7 +70,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag=16):
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, tag=17):
-    """The units of a message are on the disk; ``indexes`` as they were in it."""
+    """The units of a message are on the disk; ``indexes`` as they were in it, without those refused."""
 
     indexes: int | list[int]
     count: int

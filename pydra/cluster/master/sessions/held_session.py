@@ -227,7 +227,10 @@ class HeldSession:
             if known.others:
                 text = "These units were sent before, with other arguments."
                 client.tell(Refused(Conflict.code, text, known.others))
-            client.tell(Stored(given, len(indexes)))
+                refused = set(known.others)
+                given = indexes = [index for index in indexes if index not in refused]
+            if indexes:
+                client.tell(Stored(given, len(indexes)))
             if known.ended:
                 self._owed.extend(known.ended)
                 self._pay()
