@@ -25,11 +25,13 @@ from pydra.cluster.wire import payload
 from pydra.cluster.wire.frames import ANSWER_LIMIT
 from pydra.errors import (
     InvalidParameters,
+    LimitExceeded,
     TaskCancelled,
     TaskError,
     TaskLost,
     TaskNotFoundException,
     WireError,
+    WorkerDied,
 )
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
@@ -90,8 +92,10 @@ RETRY_DELAY_LIMIT = 3600.0
 FULL_FAILURES = 1000
 """Failures that are kept with their traceback; a million tracebacks would fill the memory."""
 
-LASTING = (InvalidParameters.code, TaskNotFoundException.code, TaskLost.code)
-"""Failures that no retry changes."""
+LASTING = frozenset(
+    each.code for each in (InvalidParameters, TaskNotFoundException, TaskLost, WorkerDied, LimitExceeded)
+)
+"""Failures that no retry changes; whoever lost its worker was tried often enough by the scheduler."""
 
 ITEM_LIMIT = ANSWER_LIMIT
 """Bytes of the packed arguments of one unit."""
