@@ -165,6 +165,15 @@ def test_failures_are_collected_after_their_retries(cluster: Cluster, controller
     ]
 
 
+def test_a_hook_that_stops_its_task_cancels_it(cluster: Cluster, controller: WebController) -> None:
+    """It is cancelled without a result, as it is without a cluster, and its log says why."""
+    instance = controller.queue_task("wide.units.StopsItself", {"count": 3})["instance_id"]
+    outcome = cluster.wait_final(instance)
+
+    assert ("cancelled", None) == (outcome["state"], outcome["result"])
+    wait_until(lambda: controller.task_log(instance), lambda log: "stopped itself" in str(log))
+
+
 @pytest.mark.parametrize(
     ("name", "args", "code", "words"),
     [

@@ -113,7 +113,7 @@ class NaiveScheduler:
                 elif outcome == "failed":
                     self.end(found, Status.FAILED, reason)
                 else:
-                    self.end(found, Status.FAILED, reason or "the task stopped without being asked to")
+                    self.end(found, Status.CANCELLED, None)
             case inputs.CancelRequested(instance):
                 self.cancel(self.items.get(instance))
             case inputs.TerminateRequested():

@@ -84,6 +84,13 @@ def test_complete(bench: NodeBench) -> None:
     assert [] == bench.advance(1)
 
 
+def test_a_task_that_stopped_itself(bench: NodeBench) -> None:
+    """Its outcome is that it stopped, though nobody asked."""
+    worker = bench.run()
+    worker.says(frames.STOPPED)
+    assert UnitFinished(FIRST, STOPPED) == outcome(bench)
+
+
 @pytest.mark.parametrize("size", [INLINE_LIMIT, INLINE_LIMIT + 1])
 def test_large_result(bench: NodeBench, size: int) -> None:
     """A result above the inline limit goes by bulk first, under its digest."""
@@ -176,7 +183,6 @@ def test_progress(bench: NodeBench, percent: int, text: str | None, told: int) -
         [True],
         [frames.READY],
         [frames.RUN, "1.1"],
-        [frames.STOPPED],
         [frames.STOPPED, 1],
         [frames.DESCRIBED, b""],
         [frames.VALIDATED, 1, True, b""],

@@ -69,7 +69,7 @@ def test_it_runs_when_the_other_completed(bench: Bench) -> None:
     assert [Finish(A, nth(1), Status.COMPLETE), dispatch(B, 2)] == done
 
 
-@pytest.mark.parametrize(("outcome", "how"), [(Outcome.FAILED, "failed"), (Outcome.STOPPED, "failed")])
+@pytest.mark.parametrize(("outcome", "how"), [(Outcome.FAILED, "failed"), (Outcome.STOPPED, "was cancelled")])
 def test_it_fails_when_the_other_did_not_complete(bench: Bench, outcome: Outcome, how: str) -> None:
     """At once, with the reason."""
     bench.feed(submitted(A), dependent(C, A))

@@ -145,8 +145,7 @@ def test_no_slots(bench: Bench) -> None:
         (Outcome.COMPLETE, "well done", Finish(A, nth(1), Status.COMPLETE)),
         (Outcome.FAILED, None, Finish(A, nth(1), Status.FAILED)),
         (Outcome.FAILED, "it raised", Finish(A, nth(1), Status.FAILED, "it raised")),
-        (Outcome.STOPPED, None, Finish(A, nth(1), Status.FAILED, "the task stopped without being asked to")),
-        (Outcome.STOPPED, "memory", Finish(A, nth(1), Status.FAILED, "memory")),
+        (Outcome.STOPPED, None, Finish(A, nth(1), Status.CANCELLED)),
     ],
 )
 def test_outcome_of_a_running_one(

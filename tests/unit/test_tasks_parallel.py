@@ -135,6 +135,18 @@ def test_failures_are_collected() -> None:
     assert task.failures == {}
 
 
+def test_a_hook_may_stop_the_task() -> None:
+    """It is cancelled then, without a result."""
+
+    class Stops(Echoes):
+        def work_unit_complete(self, data: object, results: object) -> None:
+            self.stop()
+
+    task = Stops()
+    task.datasource = [1, 2]
+    assert (None, Status.CANCELLED) == (task.start(), task.status())
+
+
 def test_a_unit_is_retried() -> None:
     """As often as allowed; each time by a fresh task."""
     runs: list[int] = []

@@ -137,6 +137,16 @@ def test_a_stop_before_the_work_begins_prevents_it() -> None:
         assert runtime.answer() == [STOPPED]
 
 
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_task_that_stops_itself_is_stopped(raises: bool) -> None:
+    """Whatever it returns, it has no result, as without a cluster; its log says why."""
+    with Runtime() as runtime:
+        runtime.frame()
+        runtime.run("plain.plain_tasks.StopsItself", {"raises": raises})
+        assert runtime.answer() == [STOPPED]
+        assert "stopped itself" in str(runtime.lines[-1][-1])
+
+
 def test_a_fork_of_the_task_does_not_answer_for_it() -> None:
     """Only the worker answers; what the fork prints goes to the real output."""
     with Runtime() as runtime:

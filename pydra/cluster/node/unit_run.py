@@ -172,7 +172,7 @@ class UnitRun:
                 self._complete(rest)
             case [frames.FAILED, str() as code, str() as text, str() as traceback]:
                 self._fail(told_failure(code, text, traceback))
-            case [frames.STOPPED] if self._stopping:
+            case [frames.STOPPED]:
                 self._end(STOPPED)
             case _:
                 raise WireError("The worker broke the protocol and was ended.")

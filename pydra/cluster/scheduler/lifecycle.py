@@ -41,7 +41,7 @@ TRANSITIONS: dict[Status, dict[Happening, Status]] = {
     Status.RUNNING: {
         Happening.COMPLETED: Status.COMPLETE,
         Happening.FAILED: Status.FAILED,
-        Happening.STOPPED: Status.FAILED,
+        Happening.STOPPED: Status.CANCELLED,  # by itself: its own code called stop()
         Happening.LOST: Status.QUEUED,
         Happening.RETRIED: Status.QUEUED,
         Happening.LOST_TOO_OFTEN: Status.FAILED,
@@ -66,7 +66,7 @@ TRANSITIONS: dict[Status, dict[Happening, Status]] = {
     Status.PAUSED: {
         Happening.COMPLETED: Status.COMPLETE,
         Happening.FAILED: Status.FAILED,
-        Happening.STOPPED: Status.FAILED,
+        Happening.STOPPED: Status.CANCELLED,  # by itself: its own code called stop()
         Happening.LOST: Status.QUEUED,
         Happening.LOST_TOO_OFTEN: Status.FAILED,
         Happening.RETRIED: Status.QUEUED,

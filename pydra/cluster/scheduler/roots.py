@@ -9,7 +9,6 @@ from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.hiring import dismiss, vacate
 from pydra.cluster.scheduler.inputs import (
     CancelRequested,
-    Outcome,
     Restored,
     Submitted,
     TerminateRequested,
@@ -113,8 +112,6 @@ def finished(state: State, given: UnitFinished) -> None:
     if happening is Happening.LOST:
         lost(state, assigned, reason or "its worker ended without an answer")
         return
-    if given.outcome == Outcome.STOPPED and reason is None:
-        reason = "the task stopped without being asked to"
     if happening is Happening.FAILED and _may_be_retried(assigned, given.code):
         happening = Happening.RETRIED
     _end(state, assigned, happening, reason)

@@ -91,7 +91,7 @@ RESULT = 20
 FAILED = 21
 """[FAILED, code: str, message: str, traceback: str]"""
 STOPPED = 22
-"""[STOPPED]: the task ended after its stop flag was set; there is no result."""
+"""[STOPPED]: the task ended after its stop flag was set, by whomever; there is no result."""
 DESCRIBED = 23
 """[DESCRIBED, bytes]: the (rest of the) MessagePack of a ``PackageDescription``."""
 VALIDATED = 24

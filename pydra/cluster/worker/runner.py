@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from pydra.cluster.tasks.task import Task
     from pydra.cluster.worker.channel import Channel
 
 
@@ -166,10 +167,16 @@ class Runner:
         try:
             result = task.start(arguments)
         except BaseException as fault:  # noqa: BLE001 - a task may raise anything, SystemExit included
-            if self._stopping and isinstance(fault, TaskCancelled):
-                return None
-            return failure_of(fault)
-        return None if self._stopping else result_pieces(result, SIZE_LIMIT)
+            is_stopped = isinstance(fault, TaskCancelled) and self._is_stopped(task)
+            return None if is_stopped else failure_of(fault)
+        return None if self._is_stopped(task) else result_pieces(result, SIZE_LIMIT)
+
+    def _is_stopped(self, task: Task) -> bool:
+        """Its stop flag was set, by the daemon or by its own code, which then is told."""
+        if self._stopping or not task.STOP_FLAG:
+            return self._stopping
+        self._log.add("INFO", "log", "The task stopped itself, and so it is cancelled.")
+        return True
 
     def _listen(self) -> None:
         try:

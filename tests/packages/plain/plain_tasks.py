@@ -6,6 +6,7 @@ import threading
 import warnings
 
 from pydra.cluster.tasks import Task, TaskContainer
+from pydra.errors import TaskCancelled
 
 
 class MyTask(Task):
@@ -37,6 +38,16 @@ class Zero(Task):
 
     def work(self):
         return 0
+
+
+class StopsItself(Task):
+    """Calls its own stop(), and goes on."""
+
+    def work(self, raises=False):
+        self.stop()
+        if raises:
+            raise TaskCancelled
+        return "done"
 
 
 class UntilStopped(Task):

@@ -107,6 +107,13 @@ class Changing(ParallelTask):
         return super().work(**kwargs)
 
 
+class StopsItself(Wide):
+    """Its hook ends it."""
+
+    def work_unit_complete(self, data, results):
+        self.stop()
+
+
 class BadHook(Wide):
     """Its hook raises."""
 
