@@ -29,7 +29,7 @@ class Counted(ParallelTask):
 
     def datasource(self, units="1000", seconds="0.001", dies_as="", dies_after="900"):
         self.dies_after = int(dies_after) if self.get_worker().attempt == dies_as else None
-        return ({"number": number, "seconds": float(seconds)} for number in range(int(units)))
+        return [{"number": number, "seconds": float(seconds)} for number in range(int(units))]
 
     def work_unit_complete(self, data, results):
         self.seen += 1
