@@ -7,15 +7,16 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support.daemons import wait_until
-from tests.support.detached_cluster import DetachedCluster
+from pydra.cluster.controller.web.controller import WebController
+from tests.support.daemons import Cluster, wait_until
+from tests.support.detached_cluster import PACKAGES, DetachedCluster
 
 COUNTED = "acceptance.counted.Counted"
 SUM = sum(number**2 for number in range(1000))
@@ -40,11 +41,11 @@ def complete(detached: DetachedCluster, instance: int) -> int:
     return int(units.get("complete", 0))
 
 
-def computed(detached: DetachedCluster, instance: int, least: int = 1000) -> Counter[int]:
+def computed(controller: WebController, instance: int, least: int = 1000) -> Counter[int]:
     """How often each unit began, as its lines tell; so many of them at least, when all lines are there."""
 
     def count() -> Counter[int]:
-        found = re.findall(r"computed (\d+)$", detached.controller.task_log(instance), re.MULTILINE)
+        found = re.findall(r"computed (\d+)$", controller.task_log(instance), re.MULTILINE)
         return Counter(map(int, found))
 
     return wait_until(count, lambda begun: len(begun) >= least)
@@ -59,7 +60,7 @@ def test_a_killed_main_worker_computes_only_what_was_not_recorded(detached: Deta
     """It dies after 900 of 1,000 units; in its next life the recorded ones are given to it at once."""
     instance = detached.controller.run_tasks(COUNTED, dies_as=FIRST_ATTEMPT)
     outcome = ended(detached, instance)
-    begun = computed(detached, instance)
+    begun = computed(detached.controller, instance)
 
     assert (outcome["state"], outcome["result"]) == ("complete", SUM)
     assert begun.total() <= 1150
@@ -75,7 +76,7 @@ def test_a_killed_master_costs_no_unit(detached: DetachedCluster) -> None:
     outcome = ended(detached, instance)
 
     assert (outcome["state"], outcome["result"]) == ("complete", SUM)
-    assert computed(detached, instance) == Counter(range(1000))
+    assert computed(detached.controller, instance) == Counter(range(1000))
     assert "Attempt 2 begins." not in detached.controller.task_log(instance)
 
 
@@ -86,7 +87,7 @@ def test_a_killed_node_computes_only_what_was_not_recorded(detached: DetachedClu
     detached.kill(detached.node)
     detached.up()
     outcome = ended(detached, instance)
-    begun = computed(detached, instance, least=990)  # its last lines may have died with the node
+    begun = computed(detached.controller, instance, least=990)  # its last lines may have died with the node
 
     assert (outcome["state"], outcome["result"]) == ("complete", SUM)
     assert begun.total() <= 1000 + 300
@@ -101,7 +102,7 @@ def test_a_killed_worker_is_replaced_and_the_task_ends_complete(detached: Detach
         os.kill(_squaring(detached), signal.SIGKILL)
         wait_until(lambda seen=before: complete(detached, instance) > seen + 20)
     outcome = ended(detached, instance)
-    begun = computed(detached, instance)
+    begun = computed(detached.controller, instance)
 
     assert (outcome["state"], outcome["result"]) == ("complete", SUM)
     assert begun.total() <= 1150
@@ -118,3 +119,27 @@ def _squaring(detached: DetachedCluster) -> int:
         return found
 
     return wait_until(look)[0]
+
+
+def test_a_node_that_stood_still_loses_nothing(own_cluster: Callable[..., Cluster]) -> None:
+    """It is suspected for some seconds; no unit is given to another, and none is computed twice."""
+    cluster = own_cluster("--nodes", "2", "--workers", "2")
+    cluster.put_package("acceptance", PACKAGES / "acceptance")
+    cluster.wait_listed(COUNTED)
+    node = cluster.node_pids[1]
+    with cluster.controller() as controller:
+        wait_until(controller.cluster_info, lambda found: found["connected"] == 2)
+        instance = controller.run_tasks(COUNTED, seconds="0.05")
+        computed(controller, instance, least=50)
+        os.kill(node, signal.SIGSTOP)
+        try:
+            wait_until(
+                lambda: controller.explain(instance)["text"],
+                lambda text: "sends no heartbeat" in text or "is not connected" in text,
+            )
+        finally:
+            os.kill(node, signal.SIGCONT)
+        outcome = cluster.wait_final(instance)
+        assert (outcome["state"], outcome["result"]) == ("complete", SUM)
+        assert computed(controller, instance) == Counter(range(1000))
+        assert "Attempt 2 begins." not in controller.task_log(instance)
