@@ -49,7 +49,7 @@ class UnitRow(msgspec.Struct, frozen=True):
     status: Status
     digest: bytes
     args: bytes = b""
-    """Of a QUEUED one, which is not recorded otherwise."""
+    """Of a QUEUED one, which is not recorded otherwise, and of a RUNNING one that was QUEUED before."""
     result: Payload | None = None
     failure: Failure | None = None
     attempt: Attempt | None = None

@@ -331,11 +331,25 @@ def test_a_unit_is_begun_again(running: Bench) -> None:
     """One that was given out again has the later attempt; so has one with other arguments."""
     running.commit(submit([0, 1]), start(0, number=5))
     running.commit(start(0, number=7))
-    assert [begun(0, number=7), queued(1)] == units(running)
+    again = msgspec.structs.replace(begun(0, number=7), args=queued(0).args)
+    assert [again, queued(1)] == units(running) == [*running.result(running.store.running_units()), queued(1)]
     running.commit(record([0], number=7), start(0, number=9))
     assert [complete(0, number=7), queued(1)] == units(running)
     running.commit(start(0, number=11, seed=3))
     assert [begun(0, number=11, seed=3), queued(1)] == units(running)
+
+
+@pytest.mark.parametrize("number", [1, 2**40])
+def test_workers_and_guarantees_of_begun_units(running: Bench, number: int) -> None:
+    """Any worker, and each guarantee, comes back."""
+    guarantees = (Guarantee.ONCE, Guarantee.EXCLUSIVE, Guarantee.ONCE | Guarantee.EXCLUSIVE)
+    for index, guarantee in enumerate(guarantees):
+        worker = Attempt(number, number)
+        running.commit(msgspec.structs.replace(start(index), guarantee=guarantee, worker=worker))
+    found = running.result(running.store.running_units())
+    assert [(Attempt(number, number), each) for each in guarantees] == [
+        (row.worker, row.guarantee) for row in found
+    ]
 
 
 def test_a_begun_unit_is_not_queued_again(running: Bench) -> None:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pydra.cluster.scheduler import invariants
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.nodes import Standing
+from pydra.errors import TaskLost
 from pydra.model.changes import Change, InsertUnits, RecordUnits
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Instance, Payload
@@ -174,7 +175,9 @@ class Checks:
         for row in self._cluster.store._units.some(change.instance, change.branch, change.indexes):
             key = (row.instance, row.branch, row.index)
             before = self._rows.get(key)
-            if before is not None and before.status is Status.COMPLETE and before != row:
+            is_lost = before is not None and before.failure is not None
+            is_lost = is_lost and before.failure.code == TaskLost.code
+            if before is not None and (before.status is Status.COMPLETE or is_lost) and before != row:
                 raise Broken(f"{key} was recorded and changed: {before} to {row}")
             if before != row:
                 self._rows[key] = row
@@ -188,6 +191,10 @@ class Checks:
         if row.status is Status.COMPLETE:
             if not _is_same(row.result, given):
                 raise Broken(f"{path} has another result than batch {row.attempt} gave, which is {given!r}")
+        elif row.failure is not None and row.failure.code == TaskLost.code:
+            is_live = cluster.store._instances[row.instance].status is not Status.CANCELLING
+            if is_live and not cluster.works.guarantee(row.instance, row.branch):
+                raise Broken(f"{path} is lost for good, and nothing was promised of it")
         elif row.failure is not None and row.failure.code in BLAMES:
             fate = cluster.works.fate(row.instance, row.branch, row.index)
             is_nested = cluster.works.is_nested(row.instance, row.branch)

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -16,7 +17,7 @@ from pydra.cluster.scheduler import inputs
 from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Instance
-from pydra.model.options import Dependency, RunOptions
+from pydra.model.options import Dependency
 from pydra.model.status import Status
 from tests.simulation.clients import SimulatedClient
 from tests.simulation.daemons import SimulatedMaster, SimulatedNode
@@ -205,7 +206,8 @@ class SimulatedCluster:
         work = self.works.work(number)
         after = self._dependency((work.after,), is_any=False)
         follow = self._dependency(work.follow, is_any=work.follows_any)
-        options = RunOptions(retries=work.retries, after=after, follow=follow, time_limit=work.time_limit)
+        own = self.works.options(number)
+        options = msgspec.structs.replace(own, after=after, follow=follow, time_limit=work.time_limit)
         instance = self.new_instance(request_key=key, options=options)
 
         master = self.master

@@ -20,7 +20,16 @@ from pydra.cluster.node.epoch import EpochFile
 from pydra.cluster.node.journal_writer import QUICK_SIZE
 from pydra.cluster.scheduler import inputs, instructions
 from pydra.cluster.wire import payload
-from pydra.cluster.wire.messages import Recorded, ToMaster, ToNode, UnitFinished, UnitsDone, UnitsRecorded
+from pydra.cluster.wire.messages import (
+    Recorded,
+    RunUnit,
+    RunUnits,
+    ToMaster,
+    ToNode,
+    UnitFinished,
+    UnitsDone,
+    UnitsRecorded,
+)
 from pydra.events import Event
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Payload
@@ -130,7 +139,13 @@ class SimulatedMaster(LinkBench):
 
     async def _open_session(self, task: str, options: Mapping[str, object], request_key: str) -> InstanceId:
         packed = payload.pack({"task": task} | dict(options))
-        fields = {"task_key": SESSION_TASK, "args": Payload(len(packed), packed), "request_key": request_key}
+        fields: dict[str, Any] = {
+            "task_key": SESSION_TASK,
+            "args": Payload(len(packed), packed),
+            "request_key": request_key,
+        }
+        own = self._cluster.works.options(self._cluster.highest + 1)
+        fields |= {"options": msgspec.structs.replace(own, retries=0)}
         instance, _ = await self.dispatcher.submit(self._cluster.new_instance(**fields))
         return instance
 
@@ -194,6 +209,8 @@ class SimulatedNode(NodeBench):
         self.link.messages_received = self._watched_receive  # type: ignore[method-assign]
         self.told: dict[Attempt, int] = {}
         """The outcomes (0), and of batches how many results, that the master did not acknowledge."""
+        self._guarded: set[Attempt] = set()
+        """Attempts and batches with a guarantee of which nothing was told."""
 
     def passed(self, doing: str) -> None:
         """It does something."""
@@ -213,6 +230,12 @@ class SimulatedNode(NodeBench):
         unwritten = [kept.message for kept in self.outbox._kept if not kept.is_written]
         if any(each is message for each in unwritten):
             self._faults.append(f"{source} was told of, and not written before")
+        about = message.batch if isinstance(message, UnitsDone) else source
+        if about in self._guarded and isinstance(message, UnitsDone | UnitFinished):
+            self._guarded.discard(about)
+            assert isinstance(self.journal, CrashingJournal)
+            if not self.journal.is_safe:
+                self._faults.append(f"{about} has a guarantee, and was told of before it was synced")
         match message:
             case UnitFinished(attempt):
                 self.told[attempt] = 0
@@ -224,6 +247,8 @@ class SimulatedNode(NodeBench):
         """What is acknowledged may be forgotten."""
         for message in messages:
             match message:
+                case RunUnit(attempt) | RunUnits(batch=attempt) if message.guarantee:
+                    self._guarded.add(attempt)
                 case Recorded(attempts):
                     for attempt in attempts:
                         self.told.pop(attempt, None)

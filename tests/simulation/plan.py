@@ -90,6 +90,8 @@ class Plan(msgspec.Struct, frozen=True):
     nodes_pace: float
     limited: float
     """The share of those that may not take long."""
+    guarded: float
+    """The share of instances that run at most once, of exclusive ones, and of those whose units do or are."""
 
 
 def plan(seed: int) -> Plan:
@@ -140,4 +142,5 @@ def plan(seed: int) -> Plan:
         masters_pace=random.choice([1.0, 1.0, 0.6, 1.3]),
         nodes_pace=random.choice([1.0, 1.0, 0.6, 1.3]),
         limited=0.6 if faults is PAUSES else random.choice([0.0, 0.2, 0.5]),
+        guarded=Random(f"guarded {seed}").choice([0.0, 0.1, 0.3]),
     )

@@ -13,10 +13,12 @@ from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.wire import frames
+from pydra.model.options import Guarantee
 from pydra.model.unit import SESSION_TASK
 from tests.simulation.lines import Lines
+from tests.simulation.promises import Promises
 from tests.simulation.works import LEAVES, RETRIES, Works, digest_of
-from tests.support.workers import ScriptedWorker, ScriptedWorkers
+from tests.support.workers import KILLED, ScriptedWorker, ScriptedWorkers
 
 CRASHED = WorkerExit(139, "killed by SIGSEGV")
 
@@ -28,6 +30,9 @@ WRITES_EVERY = 5
 
 FLUSH_S = 0.01
 """Seconds for which a worker keeps a result, so that more go with it."""
+
+DYING_S = 2.0
+"""Seconds that the death of a worker may take."""
 
 HEARS_S = 0.0005
 """Seconds that a frame is under way."""
@@ -54,6 +59,7 @@ class Diary:
         """How often the root of each instance began."""
         self.results: dict[str, bytes] = {}
         """What the root of each attempt gave."""
+        self.promises = Promises(self.faults.append)
 
 
 class Asker:
@@ -94,8 +100,9 @@ class Asker:
         args = [self._worker.works.args(self._worker.instance, self.branch, index) for index in indexes]
         self._outstanding.update(indexes)
         digests = b"".join(map(digest_of, args))
-        limit = self._worker.works.work(self._worker.instance).unit_limit
-        self._worker.says(frames.ASK, self.branch, indexes, args, digests, limit)
+        work = self._worker.works.work(self._worker.instance)
+        promised = [int(work.units_guarantee)] if work.units_guarantee else []
+        self._worker.says(frames.ASK, self.branch, indexes, args, digests, work.unit_limit, *promised)
 
     def _again(self, index: int) -> None:
         self._resting.remove(index)
@@ -169,6 +176,14 @@ class ProgrammedWorker(ScriptedWorker):
         for each in given:
             self.later(HEARS_S, self._take, each)
 
+    def kill(self) -> None:
+        """It does nothing more; in some runs it takes a while until it is gone."""
+        if self.is_killed or self.is_gone or not self.works.has_slow_deaths:
+            super().kill()
+            return
+        self.is_killed = True
+        self._clock.callLater(self.random.uniform(0.0, DYING_S), self.exits, KILLED)
+
     def exits(self, ending: WorkerExit) -> None:
         """It is gone, and its node hears of it."""
         if not self.is_gone:
@@ -191,6 +206,9 @@ class ProgrammedWorker(ScriptedWorker):
                 self.diary.roots[instance] += 1
                 self.diary.began[name] = self._clock.seconds()
                 self._pool.names.append(name)
+                is_session = task_key == SESSION_TASK
+                guarantee = Guarantee.NONE if is_session else self.works.work(instance).guarantee
+                self.diary.promises.begins((instance, "", 0), guarantee, self)
                 if task_key != SESSION_TASK:
                     self.later(0.01, self._begin_root)
             case [frames.SERVE, name, instance, *_]:
@@ -263,6 +281,8 @@ class ProgrammedWorker(ScriptedWorker):
         _, branch, indexes = self._batches[0]
         unit = indexes[self._position]
         self.diary.begun[self.instance, branch, unit] += 1
+        promised = self.works.guarantee(self.instance, branch)
+        self.diary.promises.begins((self.instance, branch, unit), promised, self)
         fate = self.works.fate(self.instance, branch, unit)
         if fate.kills:
             self.later(fate.duration, self.exits, CRASHED)
@@ -279,6 +299,7 @@ class ProgrammedWorker(ScriptedWorker):
         self._asker = None
         key = (self.instance, branch, indexes[self._position])
         fate = self.works.fate(*key)
+        self.diary.promises.ends(key, self)
         batch_name = batch.partition("+")[0]
         if self.diary.failed[key] < fate.fails:
             self.diary.failed[key] += 1

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
-from pydra.cluster.wire.messages import Recorded, RunUnit, ToNode, UnitResults, UnitsRecorded
+from pydra.cluster.wire.messages import Recorded, RunUnit, RunUnits, ToNode, UnitResults, UnitsRecorded
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Instance
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from tests.simulation.disks import SlowStore
 
@@ -87,7 +88,7 @@ class Watch:
                     self._may_work(instance, worker)
                     self.leases.begin(slot.node, worker, now)
                 case unit_values.RunUnits():
-                    self._runs(each)
+                    self._runs(each, now)
                 case unit_values.RecordUnits():
                     self._records(each)
                 case unit_values.DiscardUnits(batch=batch, count=count):
@@ -110,11 +111,13 @@ class Watch:
         if instance in self._over or instance in self._cancelled:
             self._tell(f"{attempt} is to work for instance {instance}, which was over or cancelled")
 
-    def _runs(self, batch: unit_values.RunUnits) -> None:
+    def _runs(self, batch: unit_values.RunUnits, now: float) -> None:
         self._rises(batch.batch)
         self._may_work(batch.instance, batch.batch)
         if batch.instance in self._paused and "/" not in batch.branch:
             self._tell(f"batch {batch.batch} was given out, and instance {batch.instance} is paused")
+        if batch.guarantee & Guarantee.EXCLUSIVE:
+            self.leases.begin(batch.node, batch.worker, now)
         for index in batch.indexes:
             self._latest[batch.instance, batch.branch, index] = batch.batch
 
@@ -133,6 +136,8 @@ class Watch:
         match message:
             case RunUnit(attempt, instance):
                 self._sent_root(attempt, instance)
+            case RunUnits(batch=batch, branch=branch, indexes=indexes) if message.guarantee:
+                self._sent_guarded(batch, branch, indexes)
             case Recorded(attempts):
                 held = {each.attempt for each in self._store._instances.values() if each.status in HELD}
                 if held.intersection(attempts):
@@ -171,6 +176,15 @@ class Watch:
                 instance.node not in nodes or (dependency.all and len(nodes) > 1)
             ):
                 self._tell(f"instance {instance.id} follows {dependency.instances} to node {instance.node}")
+
+    def _sent_guarded(self, batch: Attempt, branch: str, indexes: Sequence[int]) -> None:
+        held = self._scheduler.state.batches.get(batch)
+        if held is None or len(indexes) != 1:
+            self._tell(f"batch {batch} with a guarantee is of nobody, or has {len(indexes)} units")
+            return
+        rows = self._store._units.some(held.branch.crew.instance, branch, indexes)
+        if [row.attempt for row in rows if row.status is Status.RUNNING] != [batch]:
+            self._tell(f"batch {batch} has a guarantee, and was sent before it was stored")
 
     def _are_stored(self, instance: InstanceId, branch: str, indexes: Sequence[int], what: str) -> None:
         if self._store._instances[instance].status.is_final:

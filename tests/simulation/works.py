@@ -8,6 +8,7 @@ from random import Random
 
 import msgspec
 
+from pydra.model.options import Guarantee, RunOptions
 from pydra.model.unit import DIGEST_SIZE
 from tests.simulation.plan import Plan
 
@@ -56,6 +57,10 @@ class Work(msgspec.Struct, frozen=True):
     """One of those will do."""
     time_limit: float
     """Seconds that one attempt of it may take; 0 is no limit."""
+    guarantee: Guarantee
+    """What its user asked for, for it and its units."""
+    units_guarantee: Guarantee
+    """What the classes of its units ask for."""
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -76,6 +81,8 @@ class Works:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.has_slow_deaths = plan.guarded > 0.0
+        """Killed workers are alive for a while."""
         self._works: dict[int, Work] = {}
         self._fates: dict[tuple[int, str, int], Fate] = {}
 
@@ -92,6 +99,7 @@ class Works:
             others = [max(1, instance - more.choice([1, 2, 5, 20])) for _ in range(more.choice([1, 1, 2]))]
             # What waits for other units may wait for long.
             has_limit = not is_nested and random.random() < 0.3
+            guarantees = [self._guarantee(Random(f"{of} {plan.seed} {instance}")) for of in ("root", "units")]
             self._works[instance] = Work(
                 units=units,
                 is_nested=is_nested,
@@ -102,13 +110,33 @@ class Works:
                 kills=random.random() < plan.poison,
                 is_large=random.random() < plan.large,
                 is_cancelled=random.random() < 0.15,
-                retries=random.choice([0, 0, 2]),
+                retries=random.choice([0, 0, 2]) * (not guarantees[0] & Guarantee.ONCE),
                 after=random.randint(1, instance - 1) if instance > 1 and random.random() < 0.1 else 0,
                 follow=tuple(others) if instance > 1 and more.random() < plan.following else (),
                 follows_any=more.random() < 0.5,
                 time_limit=more.uniform(0.5, 30.0) if more.random() < plan.limited else 0.0,
+                guarantee=guarantees[0],
+                units_guarantee=guarantees[1],
             )
         return self._works[instance]
+
+    def _guarantee(self, random: Random) -> Guarantee:
+        guarantee = Guarantee.ONCE if random.random() < self._plan.guarded else Guarantee.NONE
+        return guarantee | Guarantee.EXCLUSIVE if random.random() < self._plan.guarded else guarantee
+
+    def guarantee(self, instance: int, branch: str) -> Guarantee:
+        """What is promised of the units of a branch; those of a session are promised what that is."""
+        work = self.work(instance)
+        return work.guarantee if branch == STEP else work.guarantee | work.units_guarantee
+
+    def options(self, instance: int) -> RunOptions:
+        """What the user of an instance asks for, but for times and dependencies."""
+        work = self.work(instance)
+        return RunOptions(
+            retries=work.retries,
+            retry="never" if work.guarantee & Guarantee.ONCE else "lost",
+            exclusive=bool(work.guarantee & Guarantee.EXCLUSIVE),
+        )
 
     def fate(self, instance: int, branch: str, unit: int) -> Fate:
         """The fate of a unit."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+import msgspec
+
 from pydra.errors import StoreError
 from pydra.model.changes import InsertUnits, RecordUnits, StartUnit
 from pydra.model.ids import InstanceId
@@ -42,6 +44,8 @@ class MemoryUnits:
         rows = self._rows.setdefault(change.instance, {}).setdefault(change.branch, {})
         for row in _given(change):
             known = rows.get(row.index)
+            if known is not None and row.status is Status.RUNNING and _is_open(known, row):
+                row = msgspec.structs.replace(row, args=known.args)
             if known is None or _gives_way(known, row):
                 self._before.append(((row.instance, row.branch, row.index), known))
                 rows[row.index] = row
@@ -149,6 +153,11 @@ def _given(change: InsertUnits | StartUnit | RecordUnits) -> Iterator[UnitRow]:
             node=change.node,
             ended=change.at,
         )
+
+
+def _is_open(known: UnitRow, row: UnitRow) -> bool:
+    """It has the arguments of the row, which did not end."""
+    return known.digest == row.digest and not known.status.is_final
 
 
 def _gives_way(known: UnitRow, row: UnitRow) -> bool:

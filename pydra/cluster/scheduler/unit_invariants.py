@@ -70,7 +70,8 @@ def _check_crew(state: State, crew: Crew) -> None:
         _check_asker(asker)
     for worker in crew.workers.values():
         assert state.hired.get(worker.attempt) is worker
-        assert len(worker.batches) <= 2 or worker.attempt in state.adopted, f"{worker.attempt} has much to do"
+        is_of_before = worker.is_gone or worker.attempt in state.adopted
+        assert len(worker.batches) <= 2 or is_of_before, f"{worker.attempt} has much to do"
         for batch in worker.batches:
             assert state.batches.get(batch.attempt) is batch
         is_idle = not worker.batches and not worker.is_gone

@@ -29,9 +29,13 @@ LARGEST_PART = 1024
 SMALL_PART = 16
 """Below it there is a statement for each number of rows, above it only for powers of two."""
 
+GUARANTEE_BITS = 2
+"""Of the number in which the worker and the guarantee of a running unit are."""
+
 BRANCHES_KNOWN = 10_000
 """Branches whose ids are remembered."""
 
+_BEFORE_ITS_END = f"{int(Status.QUEUED)}, {int(Status.RUNNING)}"
 _FINAL = ", ".join(str(int(status)) for status in Status if status.is_final)
 
 # Only constants of this file, of the enum and the driver's mark of a value are put into the texts.
@@ -120,10 +124,11 @@ class UnitChanges:
             if not self._instance_takes_units(change.instance):
                 return Committed(False, change.instance)
             branch, attempt = self._branch(change.instance, change.branch), change.attempt
-            about = msgspec.msgpack.encode((change.worker, int(change.guarantee)))
-            row = (branch, change.index, bytearray(change.digest), bytearray(about))
-            cells = (*row, attempt.epoch, attempt.number, change.node, None)
-            self._add(Status.RUNNING, [[cell] for cell in cells])
+            row = (branch, change.index, bytearray(change.digest), bytearray())
+            told = (attempt.epoch, attempt.number, change.node)
+            # A running unit has neither an end nor a result: there the worker and the guarantee are kept.
+            worker = (float(change.worker.epoch), change.worker.number << GUARANTEE_BITS | change.guarantee)
+            self._add(Status.RUNNING, [[cell] for cell in (*row, *told, *worker, None)])
         return Committed(True, change.instance)
 
     def flush(self) -> None:
@@ -225,6 +230,11 @@ def _insertion(status: Status, width: int, rows: int) -> str:
     """The statement that inserts so many rows of so many of the columns."""
     row = f"({', '.join([MARK] * width)}, {int(status)})"
     overwritten = ", ".join(f"{name} = excluded.{name}" for name in ("status", *_COLUMNS[2:]))
+    if status is Status.RUNNING:
+        # What a client submitted has its arguments until it ends.
+        same = f"pydra_unit.digest = excluded.digest AND pydra_unit.status IN ({_BEFORE_ITS_END})"
+        own = f"CASE WHEN {same} THEN pydra_unit.payload ELSE excluded.payload END"
+        overwritten = overwritten.replace("excluded.payload", own)
     # What ended or begins takes the place of what did not complete; what waits, of nothing: it may come late.
     yields = "" if status is Status.QUEUED else f"pydra_unit.status <> {int(Status.COMPLETE)} OR "
     # What runs with a guarantee ends as this very attempt.

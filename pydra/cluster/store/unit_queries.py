@@ -10,6 +10,7 @@ import msgspec
 from django.db import connections
 
 from pydra.cluster.store.models import WorkUnitRow
+from pydra.cluster.store.unit_changes import GUARANTEE_BITS
 from pydra.errors import StoreError
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Failure, Payload
@@ -140,7 +141,10 @@ def _unit(instance: InstanceId, branch: str, *cells: Any) -> UnitRow:
     index, code, digest, data, size, sha256, epoch, number, node, ended = cells
     payload, status = bytes(data), _STATUSES[code]
     is_complete = status is Status.COMPLETE
-    worker, guarantee = _begun(payload) if status is Status.RUNNING else (None, 0)
+    is_running, worker, guarantee = status is Status.RUNNING, None, Guarantee.NONE
+    if is_running:
+        worker = Attempt(int(ended), size >> GUARANTEE_BITS)
+        guarantee = Guarantee(size & Guarantee.ONCE | size & Guarantee.EXCLUSIVE)
     result = Payload(len(payload) if size is None else size, payload, sha256 or "") if is_complete else None
     return UnitRow(
         instance,
@@ -148,22 +152,15 @@ def _unit(instance: InstanceId, branch: str, *cells: Any) -> UnitRow:
         index,
         status,
         bytes(digest),
-        args=payload if status is Status.QUEUED else b"",
+        args=payload if is_running or status is Status.QUEUED else b"",
         result=result,
         failure=_failure(payload) if status is Status.FAILED else None,
         attempt=None if number is None else Attempt(epoch, number),
         node=None if node is None else NodeId(node),
-        ended=ended,
+        ended=None if is_running else ended,
         worker=worker,
-        guarantee=Guarantee(guarantee),
+        guarantee=guarantee,
     )
-
-
-def _begun(data: bytes) -> tuple[Attempt, int]:
-    try:
-        return msgspec.msgpack.decode(data, type=tuple[Attempt, int])
-    except msgspec.DecodeError as error:
-        raise StoreError(f"The store holds a unit that cannot be read: {error}.") from error
 
 
 def _failure(data: bytes) -> Failure:

@@ -27,6 +27,7 @@ from pydra.errors import StoreError
 from pydra.model.changes import InsertUnits
 from pydra.model.ids import InstanceId
 from pydra.model.instance import INLINE_LIMIT, Instance, Payload
+from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
 
@@ -218,15 +219,18 @@ class SessionUnits:
     async def refill(self) -> None:
         """Run what the store has without a result."""
         rows = await self._around.persistent.insist(lambda: self._around.store.queued_units(self._instance))
+        begun = await self._around.persistent.insist(self._around.store.running_units)
+        for row in begun:
+            if row.instance == self._instance and row.guarantee & Guarantee.ONCE:
+                # It is the scheduler's: only what comes of it is waited for.
+                if row.branch == self.branch:
+                    self._running.setdefault(row.index, 0)
+            elif row.instance == self._instance:
+                rows.append(row)
         rows = [row for row in rows if row.branch == self.branch and row.index not in self._running]
         if rows:
             args = [row.args for row in rows]
             await self._run([row.index for row in rows], args, [row.digest for row in rows])
-        # What was begun with a guarantee is the scheduler's: only what comes of it is waited for.
-        begun = await self._around.persistent.insist(self._around.store.running_units)
-        for row in begun:
-            if row.instance == self._instance and row.branch == self.branch:
-                self._running.setdefault(row.index, 0)
 
     async def look_up(self, indexes: Sequence[int]) -> tuple[list[int], list[int]]:
         """Which of these units have ended, and which never came."""
