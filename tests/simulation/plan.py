@@ -118,6 +118,10 @@ def plan(seed: int) -> Plan:
     else:
         chosen = {*random.sample(FAULTS, random.randint(2, 8)), *random.sample(COMMON, 1)}
         faults = {kind: random.choice([0.005, 0.02, 0.05]) for kind in sorted(chosen)}
+    guarded = Random(f"guarded {seed}").choice([0.0, 0.2, 0.7])
+    if guarded > 0.5 and not is_gentle and faults is not PAUSES:
+        # What is exclusive is only seen to be if nodes are away.
+        faults = {**faults, "cut": 0.05}
     return Plan(
         seed=seed,
         nodes=random.randint(1, 3),
@@ -142,5 +146,5 @@ def plan(seed: int) -> Plan:
         masters_pace=random.choice([1.0, 1.0, 0.6, 1.3]),
         nodes_pace=random.choice([1.0, 1.0, 0.6, 1.3]),
         limited=0.6 if faults is PAUSES else random.choice([0.0, 0.2, 0.5]),
-        guarded=Random(f"guarded {seed}").choice([0.0, 0.1, 0.3]),
+        guarded=guarded,
     )

@@ -21,6 +21,9 @@ STEP = "demo.steps.Step"
 LEAVES = 2
 """Units that a nested unit asks for."""
 
+LONG_S = 90.0
+"""Seconds that an exclusive root may take more than others."""
+
 RETRIES = 2
 """How often a task asks again for a unit that failed."""
 
@@ -100,12 +103,14 @@ class Works:
             # What waits for other units may wait for long.
             has_limit = not is_nested and random.random() < 0.3
             guarantees = [self._guarantee(Random(f"{of} {plan.seed} {instance}")) for of in ("root", "units")]
+            # Long enough to be alive when its node is given up.
+            long_s = more.uniform(0.0, LONG_S) * bool(guarantees[0] & Guarantee.EXCLUSIVE)
             self._works[instance] = Work(
                 units=units,
                 is_nested=is_nested,
                 unit_limit=plan.longest_unit + 5.0 if has_limit else 0.0,
                 gives_up=random.random() < 0.2,
-                duration=random.uniform(0.0, plan.longest_root),
+                duration=random.uniform(0.0, plan.longest_root) + long_s,
                 fails=random.random() < 0.1,
                 kills=random.random() < plan.poison,
                 is_large=random.random() < plan.large,

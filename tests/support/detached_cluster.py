@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from pydra.cluster.controller.web.controller import WebController
-from tests.support.daemons import left_of, run_pydra, wait_until
+from tests.support.daemons import environment, left_of, run_pydra, wait_until
 
 PACKAGES = Path(__file__).parent.parent / "packages"
 
@@ -21,13 +21,14 @@ class DetachedCluster:
     """
     One node, which outlives what starts it.
 
-    It has one package of the tests, of which ``task`` is waited for at each start.
+    It has one package of the tests, of which ``task`` is waited for at each start, and these settings.
     """
 
-    def __init__(self, directory: Path, package: str, task: str, workers: int = 1) -> None:
+    def __init__(self, directory: Path, package: str, task: str, workers: int = 1, **settings: str) -> None:
         self.directory = directory
         self._task = task
         self._workers = str(workers)
+        self._environment = environment(**{f"PYDRA_{name}": value for name, value in settings.items()})
         tasks = directory / "tasks"
         tasks.mkdir(parents=True)
         shutil.copytree(PACKAGES / package, tasks / package)
@@ -42,7 +43,7 @@ class DetachedCluster:
     def up(self) -> None:
         """Start what does not run."""
         words = ("cluster", "up", "--dir", str(self.directory), "--workers", self._workers, "--port", "0")
-        done = run_pydra(*words, "--detach", "--json")
+        done = run_pydra(*words, "--detach", "--json", env=self._environment)
         assert done.returncode == 0, done.stderr
         ready = json.loads(done.stdout)
         self.master, [self.node] = ready["pids"]["master"], ready["pids"]["nodes"]

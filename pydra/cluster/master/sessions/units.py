@@ -227,7 +227,8 @@ class SessionUnits:
                     self._running.setdefault(row.index, 0)
             elif row.instance == self._instance:
                 rows.append(row)
-        rows = [row for row in rows if row.branch == self.branch and row.index not in self._running]
+        own = [row for row in rows if row.branch == self.branch and row.index not in self._running]
+        rows = list({row.index: row for row in own}.values())  # one may have begun between the two questions
         if rows:
             args = [row.args for row in rows]
             await self._run([row.index for row in rows], args, [row.digest for row in rows])
