@@ -128,6 +128,22 @@ def test_a_task_that_ignores_the_flag_is_killed_after_the_grace(
     assert idle_slots(controller) == 2
 
 
+def test_many_are_cancelled_at_once(cluster: Cluster, controller: WebController) -> None:
+    """All that waited never ran, what ran ends too, and nothing of it comes later."""
+    many = [controller.run_tasks(SLEEPS, seconds="600") for _ in range(200)]
+    for each in many[:2]:
+        wait_running(controller, each, "asleep")
+    cancelled = cluster.pydra("cancel", *map(str, many))
+    assert cancelled.returncode == 0, cancelled.stderr
+    wait_until(controller.list_queue, lambda left: not left)
+    outcomes = [controller.task_result(each) for each in many]
+    assert {(each["state"], each["result"]) for each in outcomes} == {("cancelled", None)}
+    started = [controller.task_history_detail(each)["details"]["started"] for each in many]
+    assert all(started[:2])
+    assert not any(started[2:])
+    wait_until(lambda: idle_slots(controller), lambda idle: idle == 2)
+
+
 def forked_tree(cluster: Cluster) -> list[psutil.Process]:
     """The one worker below the node that forked, and its children."""
     [node] = cluster.node_pids
