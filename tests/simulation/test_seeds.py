@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from pydra.cluster.wire.messages import ToMaster, ToNode
+from pydra.model.changes import Change
 from tests.simulation.run import run
+from tests.simulation.steps import every_step
 
 SEEDS = {
     9: "links that break while units are outstanding, which are asked for again",
@@ -35,3 +40,17 @@ def test_the_same_seed_goes_the_same_way() -> None:
 def test_only_the_faults_may_be_looked_at() -> None:
     """Without liveness a run ends with its faults."""
     assert run(3, modes=("safety",)).simulated_s < run(3).simulated_s
+
+
+def test_steps_are_things_that_daemons_do() -> None:
+    """What is named at a step is a message of that direction, or a change; else nobody would die there."""
+    sent = {"sends", "sent"}
+    of_masters, of_nodes = ({each.__name__ for each in get_args(kind)} for kind in (ToNode, ToMaster))
+    changes = {each.__name__ for each in get_args(Change)}
+    for step in every_step():
+        daemon, _, doing = step.partition(", ")
+        verb, _, what = doing.partition(": ")[2].partition(" ")
+        if verb in sent | {"hears", "heard"}:
+            assert what in (of_masters if (daemon == "master") == (verb in sent) else of_nodes), step
+        elif verb in {"asks", "made"}:
+            assert what in changes, step
