@@ -39,10 +39,11 @@ class StartAttempt(msgspec.Struct, frozen=True):
 
 
 class MarkCancelling(msgspec.Struct, frozen=True):
-    """A running instance was asked to stop; with a ``failure``, that is how it will have ended."""
+    """A running instance was asked to stop; a ``failure`` or ``result`` is how it will have ended then."""
 
     instance: InstanceId
     failure: Failure | None = None
+    result: Payload | None = None
 
 
 class RequeueInstance(msgspec.Struct, frozen=True):

@@ -273,6 +273,16 @@ def test_how_a_terminated_instance_will_have_ended_is_kept(bench: Bench) -> None
     assert (Status.CANCELLING, failure) == (bench.one().status, bench.one().failure)
 
 
+def test_what_a_closed_session_has_come_to_is_kept(bench: Bench) -> None:
+    """A master that starts meanwhile knows it; in the end it is replaced by what came of it."""
+    bench.commit(InsertInstance(queued_instance(1)), start(), MarkCancelling(ONE, result=RESULT))
+
+    assert (Status.CANCELLING, RESULT) == (bench.one().status, bench.one().result)
+    assert [bench.one()] == bench.result(bench.store.unfinished())
+    bench.commit(FinishInstance(ONE, attempt(1), Status.CANCELLED, 20.0))
+    assert bench.one().result is None
+
+
 def test_history_has_ten_a_page_and_clips_the_page(bench: Bench) -> None:
     """Newest first, of one task, pages from 1."""
     key = TaskKey("demo.tasks.Count")

@@ -147,10 +147,12 @@ class MemoryStore:
                     not_before=None,
                     failure=None,
                 )
-            case MarkCancelling(_, failure) if before.status is Status.RUNNING or (
+            case MarkCancelling(_, failure, result) if before.status is Status.RUNNING or (
                 before.status is Status.PAUSED and before.attempt is not None
             ):
-                return msgspec.structs.replace(before, status=Status.CANCELLING, failure=failure)
+                return msgspec.structs.replace(
+                    before, status=Status.CANCELLING, failure=failure, result=result
+                )
             case RequeueInstance(_, attempt, losses) if _may_wait_again(before, attempt):
                 return msgspec.structs.replace(_waiting(before), losses=losses)
             case RetryInstance(_, attempt, retried, not_before, failure) if _may_wait_again(before, attempt):

@@ -345,3 +345,29 @@ def test_what_is_being_cancelled_is_not_completed(heart: Heart) -> None:
     heart.finish(FIRST, STOPPED, result=None)
 
     assert Status.CANCELLED is heart.stored(1).status
+
+
+def test_what_will_be_complete_is_so_after_a_restart(heart: Heart) -> None:
+    """The result is stored with the cancel, and counts however the worker ends then."""
+    heart.ready()
+    heart.running()
+    heart.dispatcher.complete(ONE, RESULT)
+    assert (Status.CANCELLING, RESULT) == (heart.stored(1).status, heart.stored(1).result)
+    heart.dispatcher.stop()
+
+    again = Heart(heart.store)
+    again.dispatcher.restore(again.result(again.store.unfinished()))
+    again.dispatcher.feed(inputs.NodeReady(NODE, 1, (FIRST,)))
+    again.finish(FIRST, STOPPED, result=None)
+    assert (Status.COMPLETE, RESULT) == (again.stored(1).status, again.stored(1).result)
+    again.close()
+
+
+def test_what_will_be_complete_and_is_killed_as_failed(heart: Heart) -> None:
+    """The end that was asked for first counts."""
+    heart.ready()
+    heart.running()
+    heart.dispatcher.complete(ONE, RESULT)
+    heart.dispatcher.refuse(ONE, Failure("wire", "It broke a rule."))
+    heart.finish(FIRST, LOST, result=None)
+    assert (Status.COMPLETE, RESULT) == (heart.stored(1).status, heart.stored(1).result)

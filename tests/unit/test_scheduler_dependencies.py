@@ -108,6 +108,16 @@ def test_one_that_was_done_counts_as_complete(bench: Bench) -> None:
     assert not bench.scheduler.state.blocked
 
 
+def test_one_that_was_done_counts_as_complete_after_a_restart(bench: Bench) -> None:
+    """That it was done is restored with it."""
+    bench.feed(
+        Restored(A, 5, 0.0, Status.CANCELLING, nth(1), N1, 0, completes=True),
+        dependent(C, A),
+        NodeReady(N1, 1),
+    )
+    assert Status.RUNNING is bench.scheduler.status(C)
+
+
 def test_all_or_any_of_several(bench: Bench) -> None:
     """All of them must have ended as wanted, or the first that does is enough."""
     bench.feed(submitted(A), submitted(B), dependent(C, A, B), dependent(D, A, B, all=False))

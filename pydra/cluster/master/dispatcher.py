@@ -127,6 +127,8 @@ class Dispatcher:
         now = self._wall_clock()
         for instance in unfinished:
             self.live[instance.id] = instance
+            if instance.result is not None:
+                self._completed[instance.id] = instance.result
             self.units.look_first(instance.id)
         expected = unit_values.NodesExpected(tuple(nodes))
         self.feed(
@@ -257,8 +259,9 @@ class Dispatcher:
             case instructions.BeginCancelling(instance=instance, fails=fails, reason=reason, code=code):
                 ended = Failure(code or TaskTerminated.code, reason or str(TaskTerminated()))
                 failure = self._verdicts.get(instance, ended) if fails else None
-                round_.changes.append(MarkCancelling(instance, failure))
-                self._update(round_, instance, status=Status.CANCELLING, failure=failure)
+                result = None if fails else self._completed.get(instance)
+                round_.changes.append(MarkCancelling(instance, failure, result))
+                self._update(round_, instance, status=Status.CANCELLING, failure=failure, result=result)
             case instructions.Requeue(instance=instance, attempt=attempt, losses=losses):
                 round_.changes.append(RequeueInstance(instance, attempt, losses))
                 self._change(round_, instance, lambda live: as_waiting(live, losses))

@@ -114,7 +114,8 @@ def submitted(instance: Instance, ended: Mapping[InstanceId, Ended]) -> Submitte
 def restored(instance: Instance, ended: Mapping[InstanceId, Ended], now: float) -> Restored:
     """What the scheduler is told of an instance of the store; ``now`` is an instant in UTC."""
     is_queued = instance.status is Status.QUEUED
-    failure = instance.failure if instance.status is Status.CANCELLING else None
+    is_ending = instance.status is Status.CANCELLING
+    failure = instance.failure if is_ending else None
     # A clock that was set must not make a rest longer than it was to be.
     rest_s = max(0.0, (instance.not_before or now) - now)
     return Restored(
@@ -127,6 +128,7 @@ def restored(instance: Instance, ended: Mapping[InstanceId, Ended], now: float) 
         index=int(instance.worker.rpartition(":")[2]) if instance.worker and not is_queued else None,
         losses=instance.losses,
         fails=failure is not None,
+        completes=is_ending and instance.result is not None,
         is_session=instance.task_key == SESSION_TASK,
         options=instance.options,
         isolation=instance.needs.limits.isolation,

@@ -62,6 +62,8 @@ class Restored(msgspec.Struct, frozen=True):
     losses: int = 0
     fails: bool = False
     """A CANCELLING one ends FAILED: its worker was terminated."""
+    completes: bool = False
+    """A CANCELLING one has done what it was to do, as in ``CancelRequested``."""
     is_session: bool = False
     """As in ``Submitted``."""
     options: RunOptions = NO_OPTIONS

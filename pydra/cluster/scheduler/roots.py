@@ -88,6 +88,8 @@ def restored(state: State, given: Restored) -> None:
         retried=given.retried,
     )
     admission.consider(state, assigned, given.ended)
+    if given.completes:
+        state.completing.add(given.instance)
     if given.status is Status.PAUSED:
         assigned.has_slot = False
     else:

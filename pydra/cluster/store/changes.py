@@ -75,7 +75,7 @@ _START = (
 )
 _MARK_CANCELLING = (
     f"UPDATE pydra_instance SET status = {CANCELLING}, failure_code = %s, failure_message = %s, "  # noqa: S608
-    "failure_traceback = %s "
+    "failure_traceback = %s, result_size = %s, result_inline = %s, result_sha256 = %s "
     f"WHERE id = %s AND (status = {RUNNING} OR status = {PAUSED} AND attempt_number IS NOT NULL)"
 )
 # A paused instance that loses its attempt stays paused, and has none: so it is known for one that waits.
@@ -224,8 +224,8 @@ def _statement(change: _OfRows) -> tuple[str, Cells]:
             return _INSERT, instance_row(instance)
         case StartAttempt(instance, attempt, node, worker, at):
             return _START, (attempt.epoch, attempt.number, node, worker, at, instance)
-        case MarkCancelling(instance, failure):
-            return _MARK_CANCELLING, (*failure_cells(failure), instance)
+        case MarkCancelling(instance, failure, result):
+            return _MARK_CANCELLING, (*failure_cells(failure), *payload_cells(result), instance)
         case RequeueInstance(instance, attempt, losses):
             return _REQUEUE, (losses, instance, attempt.epoch, attempt.number)
         case RetryInstance(instance, attempt, retried, not_before, failure):
