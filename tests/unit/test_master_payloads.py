@@ -75,6 +75,59 @@ def test_a_repeated_submission(bench: CommandsBench) -> None:
     assert ids[0] == ids[1]
 
 
+def in_the_call(data: bytes) -> dict[str, str]:
+    """Arguments that are packed into their submission."""
+    return {"task_key": PLAIN, "args_packed": binascii.b2a_base64(data, newline=False).decode()}
+
+
+def test_arguments_of_submissions_that_change_nothing(bench: CommandsBench, tmp_path: Path) -> None:
+    """Neither those of a repetition nor those that the store refuses are kept."""
+    other = payload.pack({"array": b"\x01" * 2 * INLINE_LIMIT})
+    for data in (LARGE, other):
+        assert 1 == bench.call("queue_task", request_key="k" * 20, **in_the_call(data))["instance_id"]
+    assert {DIGEST} == left(tmp_path)
+    bench.store.refuse("The disk is full.")
+    with pytest.raises(StoreError):
+        bench.call("queue_task", **in_the_call(other))
+    with pytest.raises(StoreError):
+        bench.call("queue_task", **in_the_call(LARGE))
+    assert {DIGEST} == left(tmp_path)
+
+
+def test_arguments_that_the_disk_refuses(
+    bench: CommandsBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The submission fails, and the next one with the same succeeds."""
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.blobs, "put", lambda data: bench.blobs.read("ab" * 32))
+        with pytest.raises(StoreError):
+            bench.call("queue_task", **in_the_call(LARGE))
+    assert 1 == bench.call("queue_task", **in_the_call(LARGE))["instance_id"]
+    assert {DIGEST} == left(tmp_path)
+
+
+def test_arguments_that_are_being_removed(bench: CommandsBench, tmp_path: Path) -> None:
+    """The same bytes, sent while those of before go, are written after that."""
+    removing: list[Deferred[None]] = []
+
+    async def remove(sha256: str) -> None:
+        removing.append(Deferred())
+        await removing[-1]
+        bench.blobs.remove(sha256)
+
+    bench.uses._remove_blob = remove
+    send(bench, LARGE)
+    bench.clock.advance(KEPT_S)
+    queued = bench.begin("queue_task", **in_the_call(LARGE))
+    assert not queued.called
+    removing[0].callback(None)
+    assert 1 == result_of(queued)["instance_id"]
+    assert LARGE == bench.blobs.read(DIGEST)
+    bench.clock.advance(KEPT_S)
+    assert {DIGEST} == left(tmp_path)
+    assert 1 == len(removing)
+
+
 def test_small_arguments_are_stored_inline(bench: CommandsBench, tmp_path: Path) -> None:
     """Bytes that JSON does not hold need no file for long."""
     small = payload.pack({"data": b"\x00"})

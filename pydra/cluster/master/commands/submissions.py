@@ -22,7 +22,7 @@ from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.packages.validation import validate
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire import payload
-from pydra.errors import InvalidParameters, WireError
+from pydra.errors import InvalidParameters, StoreError, WireError
 from pydra.model.ids import InstanceId, TaskKey
 from pydra.model.instance import INLINE_LIMIT, Instance, Payload
 from pydra.model.options import RunOptions
@@ -137,12 +137,14 @@ class Submissions:
     async def _taken(self, description: PackageDescription, task: TaskDescription, sent: Payload) -> Payload:
         """Arguments that were sent before: looked into if there is a form, and otherwise as they are."""
         if task.form is None and sent.size > INLINE_LIMIT:
+            sent = self._payloads.find(sent.sha256)  # it may be gone since it was looked for
             self._payloads.claim(sent.sha256)
+            await self._uses.hold(sent.sha256)
             return sent
         if sent.size > FORM_LIMIT:
             told = f"The arguments are {sent.size / 2**20:.1f} MiB; a task with a form takes up to 1 MiB."
             raise InvalidParameters(errors={"": [told]})
-        self._payloads.claim(sent.sha256, is_kept=False)
+        self._payloads.claim(sent.sha256)
         data: bytes = await self._in_thread(self._blobs.read, sent.sha256)
         return await self._checked(description, task, await self._unpacked(data, "args_payload"))
 
@@ -181,6 +183,7 @@ class Submissions:
         queued: float,
         options: RunOptions,
     ) -> InstanceId:
+        """The id of an instance; the blob of its arguments, which is held, stays if it is stored."""
         self._highest = InstanceId(self._highest + 1)
         instance = Instance(
             id=self._highest,
@@ -195,7 +198,17 @@ class Submissions:
             priority=options.priority,
             options=options,
         )
-        accepted, _ = await self._dispatcher.submit(instance)
+        is_stored = True
+        try:
+            accepted, is_stored = await self._dispatcher.submit(instance)
+        except StoreError:
+            is_stored = False
+            raise
+        finally:
+            if args.sha256:
+                if is_stored:
+                    self._uses.keep(args.sha256)
+                self._uses.let_go(args.sha256)
         return accepted
 
     async def _known(self, options: RunOptions) -> RunOptions:
@@ -220,11 +233,16 @@ class Submissions:
         return cleaned
 
     async def _kept(self, packed: bytes) -> Payload:
+        """The arguments as they are stored; a blob of them is held."""
         if len(packed) <= INLINE_LIMIT:
             return Payload(len(packed), inline=packed)
         digest = hashlib.sha256(packed).hexdigest()
-        self._uses.keep(digest)
-        await self._in_thread(self._blobs.put, packed)
+        await self._uses.hold(digest)
+        try:
+            await self._in_thread(self._blobs.put, packed)
+        except BaseException:
+            self._uses.let_go(digest)
+            raise
         return Payload(len(packed), sha256=digest)
 
 

@@ -53,12 +53,10 @@ class Payloads:
             raise InvalidParameters(errors={"args_payload": [told]})
         return Payload(size, sha256=digest)
 
-    def claim(self, digest: str, *, is_kept: bool = True) -> None:
-        """An instance takes it; with ``is_kept`` it is about to be stored under this name, and stays."""
+    def claim(self, digest: str) -> None:
+        """An instance takes it."""
         if digest in self._sizes:
             self._claimed.add(digest)
-        if is_kept:
-            self.uses.keep(digest)
 
     def stop(self) -> None:
         """Leave no timer behind."""
