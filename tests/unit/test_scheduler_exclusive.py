@@ -32,6 +32,7 @@ from tests.support.guarantee_bench import (
     OLD_BATCH,
     OLD_ROOT,
     OLD_WORKER,
+    ONCE,
     begun,
     failures,
     guarded,
@@ -247,3 +248,12 @@ def test_begun_before_by_a_worker_without_its_main_worker() -> None:
     assert nth(1) == root
     assert [] == of(RunUnits, bench.feed(guarded(EXCLUSIVE, 0, asker=root, started={0: Attempt(1, 9)})))
     assert [[0]] == [each.indexes for each in of(RunUnits, bench.feed(dies(OLD_WORKER)))]
+
+
+def test_a_root_that_takes_its_stray_with_it() -> None:
+    """A main worker and a stray unit of it are given up at the same moment, each once."""
+    both = EXCLUSIVE | ONCE
+    bench = restarted(begun(both), options=ALONE)
+    happened = bench.at(45.0, TimePassed())
+    assert [(None, [0], "lost")] == failures(happened)
+    assert [] == bench.scheduler.running()

@@ -140,13 +140,14 @@ def exclusive_due(state: State, node: NodeRecord) -> None:
     limit_s = state.limits.exclusive_s
     reason = f"its node did not have it for {limit_s:g} s"
     for each in sorted(node.exclusive.values(), key=lambda each: each.attempt):
-        if each.named + limit_s > state.now:
+        # One that is lost may take others with it.
+        if each.named + limit_s > state.now or node.exclusive.get(each.attempt) is not each:
             continue
         if isinstance(each, Assigned):
             lost(state, each, reason)
         elif isinstance(each, Stray):
             guarded.free(state, each, reason)
-        elif each.attempt in state.hired:
+        else:
             lose(state, each, reason, WorkerDied.code)
     state.watch_exclusive(node)
 
