@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from pydra.cluster.wire.broker import GuardedBroker
+from pydra.cluster.wire.broker import ANSWER_S, GuardedBroker
 from pydra.cluster.wire.calls import Said, answer, call, whole_message
 
 REQUESTS = st.integers(0, 2**40)
@@ -27,7 +27,8 @@ class Side:
     def __init__(self, is_client: bool) -> None:
         self.written: list[bytes] = []
         self.happened: list[object] = []
-        self.broker = GuardedBroker(is_client, Clock(), self._receive, lambda: None, lambda reason: None)
+        self.clock = Clock()
+        self.broker = GuardedBroker(is_client, self.clock, self._receive, lambda: None, lambda reason: None)
         self.broker.makeConnection(self)
 
     def write(self, data: bytes) -> None:
@@ -41,6 +42,8 @@ class Side:
         return batch[:3]
 
     def take(self) -> bytes:
+        """What it wrote, with the answer that waited for others."""
+        self.clock.advance(ANSWER_S)
         written, self.written = b"".join(self.written), []
         return written
 
