@@ -19,8 +19,8 @@ from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import LogLine
 from tests.support.pumps import result_of
 
-ONE, TWO = InstanceId(1), InstanceId(2)
-FIRST = Attempt(1, 1)
+ONE, TWO, THREE = InstanceId(1), InstanceId(2), InstanceId(3)
+FIRST, SECOND = Attempt(1, 1), Attempt(1, 2)
 
 
 class Bench:
@@ -122,6 +122,22 @@ def test_lines_that_come_late(bench: Bench) -> None:
     assert not bench.logs.is_complete(ONE)
     bench.clock.advance(1)
     assert bench.logs.is_complete(ONE)
+
+
+def test_lines_that_never_come(bench: Bench) -> None:
+    """Nothing is remembered of them after that while, though nobody asks."""
+    bench.logs.expect(ONE, FIRST, 2)
+    bench.logs.expect(TWO, FIRST, 2)
+    bench.clock.advance(MISSING_S - 1)
+    bench.logs.expect(ONE, SECOND, 5)
+    bench.clock.advance(2)
+    bench.logs.expect(THREE, FIRST, 1)
+    assert [ONE, THREE] == list(bench.logs._expected)
+    bench.clock.advance(MISSING_S + 1)
+    bench.logs.expect(TWO, FIRST, 1)
+    assert [TWO] == list(bench.logs._expected)
+    bench.work()
+    bench.work()
 
 
 def test_lines_that_are_there_already(bench: Bench) -> None:

@@ -49,6 +49,7 @@ class TaskLogs:
         self._waiting: list[tuple[InstanceId, LogRecord, Answer]] = []
         self._is_writing = False
         self._expected: dict[InstanceId, tuple[Attempt, int, float]] = {}
+        """Lines that were announced, and until when they are waited for; in that order."""
 
     def append(self, instance: InstanceId, record: LogRecord, answer: Answer) -> None:
         """Add a record."""
@@ -62,7 +63,11 @@ class TaskLogs:
         """The attempt has ended, and its node said how many lines it wrote."""
         if lines <= 0:
             return
+        self._expected.pop(instance, None)
         self._expected[instance] = (attempt, lines, self._clock.seconds() + MISSING_S)
+        # Lines that never come, and that nobody asks for, are forgotten here: the longest announced are first.
+        while self.is_complete(next(iter(self._expected))):
+            pass
         # Those that came before are written before this.
         self.append(instance, LogRecord(attempt, 0, 0, pack_lines([])), lambda _: None)
 
