@@ -256,3 +256,20 @@ def test_batch_that_another_node_names() -> None:
     bench.feed(ready(batch()))
     assert [DiscardUnits(N2, BATCH, 4)] == bench.feed(NodeReady(N2, 0, batches=(batch(),)))
     assert bench.scheduler.is_current_batch(BATCH)
+
+
+@pytest.mark.parametrize("given", [(0, 3, 6), (6, 3, 0), (3, 6, 0), (2, 5, 8)])
+def test_batches_of_units_that_are_queued_again(given: tuple[int, ...]) -> None:
+    """Wherever in the line its units stand, a batch takes just these; the others run in their order."""
+    bench = restarted(asks(range(5), None), asks(range(5, 12), None, args=b"longer"), is_session=True)
+    held = [batch(range(at, at + 3), attempt=Attempt(1, 20 + number)) for number, at in enumerate(given)]
+    bench.feed(ready(*held))
+    assert (3, 9) == bench.scheduler.units(A)
+    sent = []
+    for each in held:
+        told = bench.feed(results(3, attempt=each.batch))
+        sent += [index for run in told if isinstance(run, RunUnits) for index in run.indexes]
+    [crew] = bench.scheduler.state.crews.values()
+    left = [index for chunk in crew.branches["S"].chunks for index in chunk.indexes[chunk.at :]]
+    taken = {index for each in held for index in each.indexes}
+    assert [index for index in range(12) if index not in taken] == sent + left

@@ -298,17 +298,27 @@ def take_out(branch: Branch, batch: Batch) -> bool:
     False, and nothing changed, if one of them is in another batch, or was asked for with other arguments.
     """
     places = {batch.indexes[place]: place for place in range(batch.done, len(batch.indexes))}
-    if any(index in places for other in branch.batches.values() for index in other.indexes[other.done :]):
-        return False
+    queued = branch.outstanding.intersection(places).difference(branch.aside)
     found: list[tuple[Chunk, list[int]]] = []
     for chunk in branch.chunks:
-        here = [at for at in range(chunk.at, len(chunk.indexes)) if chunk.indexes[at] in places]
+        # They were given out in their order, and so stand first in line, in most cases.
+        if not queued:
+            break
+        here = []
+        for at in range(chunk.at, len(chunk.indexes)):
+            if chunk.indexes[at] in queued:
+                here.append(at)
+                queued.remove(chunk.indexes[at])
+                if not queued:
+                    break
         for at in here:
             place = places[chunk.indexes[at]]
             if _digests(chunk.digests, [at]) != _digests(batch.digests, [place]):
                 return False
         if here:
             found.append((chunk, here))
+    if queued:
+        return False
     for chunk, here in found:
         for at in here:
             place = places[chunk.indexes[at]]
@@ -328,9 +338,13 @@ def take_out(branch: Branch, batch: Batch) -> bool:
 
 def _remove(branch: Branch, chunk: Chunk, gone: set[int]) -> None:
     """These positions of a chunk are not queued any more."""
-    kept = [at for at in range(chunk.at, len(chunk.indexes)) if at not in gone]
     branch.queued -= len(gone)
     branch.crew.queued -= len(gone)
+    end = chunk.at + len(gone)
+    if max(gone) < end < len(chunk.indexes):
+        chunk.at = end
+        return
+    kept = [at for at in range(chunk.at, len(chunk.indexes)) if at not in gone]
     place = branch.chunks.index(chunk)
     del branch.chunks[place]
     if kept:

@@ -65,7 +65,7 @@ class TaskLogs:
             return
         self._expected.pop(instance, None)
         self._expected[instance] = (attempt, lines, self._clock.seconds() + MISSING_S)
-        # Lines that never come, and that nobody asks for, are forgotten here: the longest announced are first.
+        # Lines that never come, and that nobody asks for, are forgotten here: the oldest are first.
         while self.is_complete(next(iter(self._expected))):
             pass
         # Those that came before are written before this.
