@@ -192,7 +192,12 @@ def test_a_hook_that_stops_its_task_cancels_it(cluster: Cluster, controller: Web
         ("Broken", {}, "failed", "The datasource failed at item 5: OSError: the disk is gone"),
         ("Strange", {}, "failed", "Item 1 of the datasource cannot be sent: args['data']: a value of type"),
         ("Strange", {"kind": "large"}, "limit", "Item 1 of the datasource is 8.6 MiB packed"),
-        ("Changing", {}, "task_not_found", "Changing has no subtask"),
+        (
+            "Changing",
+            {},
+            "failed",
+            "Changing sets its subtask while it runs; its constructor calls set_subtask",
+        ),
         ("BadHook", {"items": [7]}, "failed", "KeyError: 'hook of 7'"),
         ("Wide", {"policy": "never"}, "failed", 'failure_policy is "fail_fast", "collect" or'),
         ("Wide", {"typo": 1}, "invalid_parameters", "unexpected keyword argument 'typo'"),

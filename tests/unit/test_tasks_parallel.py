@@ -176,6 +176,20 @@ def test_a_subtask_that_does_not_take_its_item_says_so() -> None:
     assert caught.value.code == "invalid_parameters"
 
 
+def test_a_subtask_is_not_set_while_the_task_runs() -> None:
+    """On a cluster no other worker would find it; so it is refused without one, too."""
+
+    class Late(ParallelTask):
+        def datasource(self) -> list[int]:
+            self.set_subtask(Echo)
+            return [1]
+
+    with pytest.raises(
+        TaskError, match=r"Late sets its subtask .*; its constructor calls set_subtask"
+    ):
+        Late().start()
+
+
 def test_a_datasource_that_cannot_be_opened_fails_the_task() -> None:
     """The error has its words, and its exception as the cause."""
     with pytest.raises(DatasourceFailed, match="cannot be opened: FileNotFoundError") as caught:

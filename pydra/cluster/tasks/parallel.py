@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pydra.cluster.tasks.task import COMPLETE, Task
+from pydra.cluster.tasks.task import COMPLETE, RUNNING, Task
 from pydra.cluster.tasks.units import units_of
 from pydra.errors import TaskCancelled, TaskError, TaskNotFoundException
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from pydra.cluster.tasks.unit_failure import UnitFailure
     from pydra.cluster.tasks.unit_loop import UnitLoop
+
+
+IN_CONSTRUCTOR = "its constructor calls set_subtask(Class), since other workers make it anew"
 
 
 class ParallelTask(Task):
@@ -79,8 +82,11 @@ class ParallelTask(Task):
         """
         Name the class of the subtask, which is made with these arguments when it is needed.
 
-        Call it in the constructor: other workers make this task anew to find its subtask.
+        Call it in the constructor: other workers make this task anew to find its subtask. `TaskError` if it
+        runs already.
         """
+        if self._status == RUNNING:
+            raise TaskError(f"{self.get_key()} sets its subtask while it runs; {IN_CONSTRUCTOR}.")
         if not isinstance(task_class, type) or not issubclass(task_class, Task):
             raise TaskError(f"A subtask is given as a class of tasks, not as {task_class!r}.")
         self._making = (task_class, args, kwargs)
@@ -91,7 +97,7 @@ class ParallelTask(Task):
         """The task that a unit runs a fresh one of; `TaskError` if none was set."""
         if self._subtask is None:
             if self._making is None:
-                raise TaskError(f"{self.get_key()} has no subtask; its constructor calls set_subtask(Class).")
+                raise TaskError(f"{self.get_key()} has no subtask; {IN_CONSTRUCTOR}.")
             task_class, args, kwargs = self._making
             made = task_class(*args, **kwargs)
             made.parent = self
