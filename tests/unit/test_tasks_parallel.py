@@ -185,7 +185,7 @@ def test_a_subtask_is_not_set_while_the_task_runs() -> None:
             return [1]
 
     with pytest.raises(
-        TaskError, match=r"Late sets its subtask .*; its constructor calls set_subtask"
+        DatasourceFailed, match=r"opened: Late sets its subtask .*; its constructor calls set_subtask"
     ):
         Late().start()
 
@@ -198,6 +198,22 @@ def test_a_datasource_that_cannot_be_opened_fails_the_task() -> None:
     with pytest.raises(DatasourceFailed, match="cannot be opened: TypeError") as caught:
         echoes((range, "x")).start()
     assert caught.value.code == "failed"
+
+
+@pytest.mark.parametrize("raised", [ValueError("no"), TypeError("no")])
+def test_a_datasource_method_that_raises_fails_the_task(raised: Exception) -> None:
+    """With the same words as any other; arguments that do not fit it are those of the task."""
+
+    class Raises(Echoes):
+        def datasource(self, path: str) -> list[int]:
+            raise raised
+
+    with pytest.raises(
+        DatasourceFailed, match=f"The datasource cannot be opened: {type(raised).__name__}: no"
+    ):
+        Raises().start({"path": "x"})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'typo'"):
+        Raises().start({"typo": 1})
 
 
 def test_a_task_without_a_subtask_says_so() -> None:

@@ -151,13 +151,15 @@ class ParallelTask(Task):
 
         source = self.datasource
         owner = getattr(source, "__self__", None)
-        if owner is self or owner is type(self):
-            source = source(**arguments)
+        takes_arguments = owner is self or owner is type(self)
         try:
-            return unpack(source)
+            return unpack(source(**arguments) if takes_arguments else source)
         except TaskCancelled:
             raise
         except Exception as fault:
+            trace = fault.__traceback__
+            if takes_arguments and isinstance(fault, TypeError) and trace is not None and not trace.tb_next:
+                raise  # the call itself failed: the arguments of the task do not fit
             raise datasource_failure("The datasource cannot be opened", fault) from fault
 
     def _find(self, parts: tuple[str, ...]) -> Task:
