@@ -118,7 +118,8 @@ def test_parallel_tasks_are_tasks(tmp_path: Path) -> None:
     """An author's own are listed; the class that they derive from is not."""
     (tmp_path / "wide").mkdir()
     (tmp_path / "wide" / "wide.py").write_text(
-        "from pydra.cluster.tasks import ParallelTask\nclass Wide(ParallelTask): description = 'wide'\n"
+        "from pydra.cluster.tasks import ParallelTask, Task\n"
+        "class Wide(ParallelTask):\n    def __init__(self): self.set_subtask(Task)\n"
         "ParallelTask.__module__ = 'wide.wide'\n"
     )
     found = described("wide", tmp_path)
@@ -177,6 +178,32 @@ def test_what_a_task_promises(tmp_path: Path) -> None:
     assert "exclusive of Yes is 'yes'; it can be True or False." in told
     assert 2 == sum("never run again" in message for message in told)
     assert 4 == len(told)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("failure_policy = 'never'", "failure_policy is"),
+        ("unit_retries = -1", "unit_retries of Many is a whole number from 0, not -1."),
+        ("unit_retry_delay = 'x'", "unit_retry_delay of Many is a number of seconds from 0, not 'x'."),
+        ("__init__ = lambda self: None", "Many has no subtask; its constructor calls set_subtask(Class)"),
+        ("__init__ = lambda self: self.set_subtask(Made)", "Many: ValueError: not made"),
+    ],
+)
+def test_a_parallel_task_that_cannot_run_is_told_of(tmp_path: Path, body: str, told: str) -> None:
+    """Before anybody runs it; the other tasks of its file are there."""
+    (tmp_path / "sure").mkdir()
+    (tmp_path / "sure" / "t.py").write_text(
+        "from pydra.cluster.tasks import ParallelTask, Task\n"
+        "class Fine(Task):\n    def work(self): pass\n"
+        "class Made(Task):\n    def __init__(self, *args): raise ValueError('not made')\n"
+        "class Own(ParallelTask):\n    def work(self): pass\n"
+        f"class Many(ParallelTask):\n    def __init__(self): self.set_subtask(Fine)\n    {body}\n"
+    )
+    found = described("sure", tmp_path)
+
+    assert ["sure.t.Fine", "sure.t.Own"] == [task.key for task in found.tasks]
+    assert 1 == sum(told in error.message for error in found.errors), found.errors
 
 
 def large(directory: Path, files: int, **more: str) -> Path:

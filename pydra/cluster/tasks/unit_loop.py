@@ -116,7 +116,7 @@ class UnitLoop:
         self._clock = clock
         self._policy = FailurePolicy(task.failure_policy)
         self._guarantee = task.subtask._guarantee()
-        _check_settings(task, self._guarantee)
+        check_settings(task, self._guarantee)
         self._items: Iterator[object] | None = None
         self._drawn = 0
         self._slice = 1
@@ -317,7 +317,8 @@ class UnitLoop:
                 return  # all of it was forgotten with the instance
 
 
-def _check_settings(task: Asking, guarantee: int) -> None:
+def check_settings(task: Asking, guarantee: int) -> None:
+    """`TaskError` if units of this ``guarantee`` cannot be run as the task says."""
     for name, kinds in (
         ("unit_retries", int),
         ("unit_retry_delay", int | float),

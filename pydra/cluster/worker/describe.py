@@ -21,6 +21,8 @@ import msgpack
 from pydra.cluster.tasks.failure import words_of
 from pydra.cluster.tasks.parallel import ParallelTask
 from pydra.cluster.tasks.task import EXCLUSIVE, ONCE
+from pydra.cluster.tasks.unit_failure import FailurePolicy
+from pydra.cluster.tasks.unit_loop import check_settings
 from pydra.cluster.wire.frames import DESCRIBED
 from pydra.cluster.worker.description import ANSWER_SIZE, Answer, read_told
 from pydra.cluster.worker.forms import describe_form, text
@@ -360,16 +362,17 @@ def _guarantee(task: Task) -> int:
 
 
 def _unit_retries(task: Task) -> int:
-    """How often a parallel task runs a failed unit again; what else is wrong with it, its run tells."""
-    retries: Any = getattr(task, "unit_retries", 0)  # the author's, whatever it is
-    if not isinstance(task, ParallelTask) or type(retries) is not int or retries <= 0:
+    """How often a parallel task runs a failed unit again; `CodeFault` if it cannot run its units at all."""
+    if not isinstance(task, ParallelTask):
         return 0
-    if task._making is not None and task._making[0].retry == "never":
-        raise CodeFault(
-            f'{type(task).__name__} has units that are never run again (retry = "never"); '
-            "so it can have no unit_retries."
-        )
-    return min(retries, 1000)
+    if task._making is None and type(task).work is not ParallelTask.work:
+        return 0  # it may have a way of its own
+    try:
+        FailurePolicy(task.failure_policy)
+        check_settings(task, task.subtask._guarantee())
+    except TaskError as fault:
+        raise CodeFault(str(fault)) from None
+    return min(task.unit_retries, 1000)
 
 
 def _ended(process: int, wait_s: float) -> tuple[int, int]:
