@@ -137,6 +137,14 @@ def test_a_stop_before_the_work_begins_prevents_it() -> None:
         assert runtime.answer() == [STOPPED]
 
 
+def test_a_parallel_task_that_a_task_starts_runs_in_its_worker() -> None:
+    """Whoever calls start() by himself runs it there, as without a cluster; no units are asked for."""
+    told = result("plain.plain_tasks.StartsAnother", {"items": [1, 2]})
+    assert isinstance(told, list)
+    units, process = told
+    assert units == [[1, process], [2, process]]
+
+
 @pytest.mark.parametrize("raises", [False, True])
 def test_a_task_that_stops_itself_is_stopped(raises: bool) -> None:
     """Whatever it returns, it has no result, as without a cluster; its log says why."""

@@ -5,7 +5,7 @@ import os
 import threading
 import warnings
 
-from pydra.cluster.tasks import Task, TaskContainer
+from pydra.cluster.tasks import ParallelTask, Task, TaskContainer
 from pydra.errors import TaskCancelled
 
 
@@ -38,6 +38,38 @@ class Zero(Task):
 
     def work(self):
         return 0
+
+
+class Echoes(ParallelTask):
+    """Answers its items."""
+
+    def __init__(self, msg=None):
+        super().__init__(msg)
+        self.set_subtask(Echo)
+        self.seen = []
+
+    def datasource(self, items):
+        return items
+
+    def work_unit_complete(self, data, results):
+        self.seen.append(results)
+
+    def work_complete(self):
+        return self.seen
+
+
+class Echo(Task):
+    """A unit of it."""
+
+    def work(self, data):
+        return [data, os.getpid()]
+
+
+class StartsAnother(Task):
+    """Starts a parallel task by itself."""
+
+    def work(self, items):
+        return [Echoes().start({"items": items}), os.getpid()]
 
 
 class StopsItself(Task):
