@@ -73,10 +73,16 @@ def test_what_a_session_cannot_be_opened_with(bench: CommandsBench, options: dic
     with pytest.raises(InvalidParameters) as refused:
         opened(bench, **options)
 
-    assert set(options) == {name.removeprefix("options.") for name in refused.value.errors}
+    assert {f"options.{name}" for name in options} == set(refused.value.errors)
     with pytest.raises(NotFound):
         opened(bench, "demo.tasks.Nothing")
     assert [] == bench.call("list_queue")
+
+
+def test_the_options_of_a_session_are_listed(bench: CommandsBench) -> None:
+    """An unknown one is answered with all that there are, its own one too."""
+    with pytest.raises(InvalidParameters, match=r"there are: priority, .*, unit_time_limit\."):
+        opened(bench, colour="red")
 
 
 def test_a_session_that_waits_is_complete_at_once(bench: CommandsBench) -> None:

@@ -31,6 +31,9 @@ from pydra.model.options import (
 )
 from pydra.model.package import TaskDescription
 
+UNIT_TIME_LIMIT = "unit_time_limit"
+"""The option that sessions have besides."""
+
 FIELD = "options"
 """Errors are told by ``options.<name>``."""
 
@@ -51,21 +54,29 @@ def read_options(given: Mapping[str, object] | None, task: TaskDescription | Non
     values: dict[str, Any] = {}
     if task is not None and (task.time_limit or task.retries):
         values = {"time_limit": task.time_limit, "retries": task.retries, "retry_delay": task.retry_delay}
-    return _completed(_read(given, values), given or {}, task)
+    values |= _read(given or {}, _READERS)
+    return _completed(RunOptions(**values), given or {}, task)
 
 
-def session_options(given: Mapping[str, object], task: TaskDescription) -> RunOptions:
-    """The same for a session of units of a task: only what is promised of these is as the task has it."""
-    return _completed(_read(given, {}), given, task)
+def session_options(given: Mapping[str, object], task: TaskDescription) -> tuple[float, RunOptions]:
+    """
+    The time limit of units, and the options, of a session of units of a task.
+
+    Of the options, only what is promised of the units is as the task has it.
+    """
+    read = _read(given, _SESSION_READERS)
+    limit = read.pop(UNIT_TIME_LIMIT, 0.0)
+    return limit, _completed(RunOptions(**read), given, task)
 
 
-def _read(given: Mapping[str, object] | None, values: dict[str, Any]) -> RunOptions:
-    """What was given, and else the ``values``."""
+def _read(given: Mapping[str, object], readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """What was given, and is not null; Any, since each value is of the type of its option."""
+    values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
-    for name, value in (given or {}).items():
-        read = _READERS.get(name)
+    for name, value in given.items():
+        read = readers.get(name)
         if read is None:
-            known = ", ".join(_READERS)
+            known = ", ".join(readers)
             errors[f"{FIELD}.{name[:_NAME_SHOWN]}"] = [f"there is no such option; there are: {known}."]
         elif value is not None:
             try:
@@ -74,7 +85,7 @@ def _read(given: Mapping[str, object] | None, values: dict[str, Any]) -> RunOpti
                 errors[f"{FIELD}.{name}"] = [f"{fault}."]
     if errors:
         raise InvalidParameters(errors=errors)
-    return RunOptions(**values)
+    return values
 
 
 def _completed(options: RunOptions, given: Mapping[str, object], task: TaskDescription | None) -> RunOptions:
@@ -225,6 +236,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "after": _dependency,
     "follow": _dependency,
 }
+_SESSION_READERS = _READERS | {UNIT_TIME_LIMIT: _seconds(LONGEST_LIMIT_S)}
 
 
 def options_object(options: RunOptions) -> dict[str, object] | None:

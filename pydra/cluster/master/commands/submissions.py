@@ -33,9 +33,6 @@ from pydra.model.unit import SESSION_TASK
 FORM_LIMIT = 1024 * 1024
 """Bytes of packed arguments that the form of a task is asked about."""
 
-LONGEST_UNIT_S = 365 * 86_400.0
-"""Seconds that a unit may be given at most."""
-
 
 class Submissions:
     """Accepts instances; ``highest`` is the highest id that was ever given."""
@@ -101,9 +98,10 @@ class Submissions:
     ) -> InstanceId:
         """The id of a new instance whose units come from a client, or of the one that has the request key."""
         description, task = self._library.find(task_key)
-        own, others = _session_options(options)
-        run = await self._known(session_options(others, task))
-        args = await self._kept(payload.pack({"task": task_key} | own))
+        unit_time_limit, wanted = session_options(options, task)
+        run = await self._known(wanted)
+        own = {"task": task_key} | ({"unit_time_limit": unit_time_limit} if unit_time_limit else {})
+        args = await self._kept(payload.pack(own))
         return await self._accept(SESSION_TASK, description, args, request_key, self._wall_clock(), run)
 
     async def _submit(
@@ -244,13 +242,3 @@ class Submissions:
             self._uses.let_go(digest)
             raise
         return Payload(len(packed), sha256=digest)
-
-
-def _session_options(options: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-    """What is of the session itself, and how it is run; `InvalidParameters` if the former is wrong."""
-    others = dict(options)
-    limit = others.pop("unit_time_limit", 0.0)
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0.0 <= limit <= LONGEST_UNIT_S:
-        told = f"a number of seconds from 0 to {LONGEST_UNIT_S:.0f} is needed."
-        raise InvalidParameters(errors={"unit_time_limit": [told]})
-    return {"unit_time_limit": float(limit)} if limit else {}, others
