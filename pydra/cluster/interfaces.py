@@ -105,8 +105,8 @@ class Store(Protocol):
         """What has a guarantee and was begun, of all instances that are not final; by instance."""
         ...
 
-    async def unit_counts(self, instance: InstanceId) -> UnitCounts:
-        """How many units of an instance the store has."""
+    async def unit_counts(self, instance: InstanceId, branch: str | None = None) -> UnitCounts:
+        """How many units of an instance the store has; only of a branch, if it is told."""
         ...
 
     async def nodes(self) -> list[Node]:

@@ -216,11 +216,13 @@ def test_units_of_one_status_can_be_chosen(running: Bench) -> None:
 
 
 def test_units_are_counted(running: Bench) -> None:
-    """By status, over all branches."""
+    """By status, over all branches or of one."""
     assert UnitCounts() == running.result(running.store.unit_counts(ONE))
 
     running.commit(record(range(10), failures={3: FAILURE}), record([1], "Other"), submit([20, 21, 22]))
     assert UnitCounts(10, 1, 3) == running.result(running.store.unit_counts(ONE))
+    assert UnitCounts(1, 0, 0) == running.result(running.store.unit_counts(ONE, "Other"))
+    assert UnitCounts() == running.result(running.store.unit_counts(ONE, "None"))
     assert UnitCounts() == running.result(running.store.unit_counts(InstanceId(2)))
 
 

@@ -236,9 +236,9 @@ class MemoryStore:
         """What has a guarantee and was begun, of all instances that are not final; by instance."""
         return self._units.running([each.id for each in await self.unfinished()])
 
-    async def unit_counts(self, instance: InstanceId) -> UnitCounts:
-        """How many units of an instance the store has."""
-        return self._units.counts(instance)
+    async def unit_counts(self, instance: InstanceId, branch: str | None = None) -> UnitCounts:
+        """How many units of an instance the store has; only of a branch, if it is told."""
+        return self._units.counts(instance, branch)
 
     async def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""

@@ -77,9 +77,9 @@ class MemoryUnits:
         """Those that did not end."""
         return [row for row in self._of(instance) if row.status is Status.QUEUED]
 
-    def counts(self, instance: InstanceId) -> UnitCounts:
-        """How many there are, by status."""
-        found = [row.status for row in self._of(instance)]
+    def counts(self, instance: InstanceId, branch: str | None = None) -> UnitCounts:
+        """How many there are, by status; only of a branch, if it is told."""
+        found = [row.status for row in self._of(instance) if branch in (None, row.branch)]
         complete, failed = found.count(Status.COMPLETE), found.count(Status.FAILED)
         return UnitCounts(complete, failed, len(found) - complete - failed)
 

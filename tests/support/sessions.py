@@ -218,14 +218,15 @@ class SessionsBench:
         blobs: Mapping[int, Payload] | None = None,
         args: Sequence[bytes] | None = None,
         instance: int = 1,
+        branch: str = TASK,
     ) -> None:
-        """Results are committed, and told."""
+        """Results are committed, and told if they are of the client's own units."""
         digests = b"".join(digests_of(args or [b"%d" % index for index in indexes]))
         columns = (list(indexes), list(results or [b"r%d" % index for index in indexes]))
         told = Told(*columns, failures or {}, blobs or {})
         change = RecordUnits(
             InstanceId(instance),
-            TASK,
+            branch,
             told.indexes,
             digests,
             told.results,
@@ -236,9 +237,9 @@ class SessionsBench:
             5.0,
         )
         result_of(Deferred.fromCoroutine(self.store.commit([change])))
-        self.uses.release(InstanceId(instance), TASK, indexes)
+        self.uses.release(InstanceId(instance), branch, indexes)
         listener = self.dispatcher.units.listeners.get(InstanceId(instance))
-        if listener is not None:
+        if listener is not None and branch == TASK:
             listener(TASK, told)
 
     def paused(self, instance: int = 1) -> None:

@@ -304,6 +304,21 @@ def test_a_closed_session_is_complete(bench: SessionsBench) -> None:
     assert 1000 == wire.closed[0][0]
 
 
+def test_the_units_of_units_are_not_counted(bench: SessionsBench) -> None:
+    """The result, the end, and what a late client hears count what the client sent."""
+    wire = bench.opened()
+    wire.say(units(0))
+    bench.record(0, 1, 2, branch=f"{TASK}:0/Sub")
+    bench.record(0)
+    wire.heard()
+    wire.say(Close())
+    assert [(1, {"complete": 1, "failed": 0, "queued": 0})] == bench.dispatcher.completed
+    bench.finish(Status.COMPLETE)
+
+    assert [Ended(3, 1, 0, 0)] == wire.heard()
+    assert [Ended(3, 1, 0, 0)] == bench.connect().say(Attach(1))
+
+
 def test_a_close_waits_for_what_is_being_stored(bench: SessionsBench) -> None:
     """Nothing that was sent before the close is left out of the counts."""
     wire = bench.opened()

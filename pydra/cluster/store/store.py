@@ -134,9 +134,9 @@ class DjangoStore:
         """What has a guarantee and was begun, of all instances that are not final; by instance."""
         return await self._readers.ask(self._queries.running_units)
 
-    async def unit_counts(self, instance: InstanceId) -> UnitCounts:
-        """How many units of an instance the store has."""
-        return await self._readers.ask(self._queries.unit_counts, instance)
+    async def unit_counts(self, instance: InstanceId, branch: str | None = None) -> UnitCounts:
+        """How many units of an instance the store has; only of a branch, if it is told."""
+        return await self._readers.ask(self._queries.unit_counts, instance, branch)
 
     async def nodes(self) -> list[Node]:
         """All node records, deleted ones too, by id."""

@@ -54,10 +54,6 @@ _RUNNING = (
     f"WHERE i.status NOT IN ({', '.join(str(int(status)) for status in Status if status.is_final)}) "
     f"AND {_NOT_COMPLETE} AND u.status = {int(Status.RUNNING)} ORDER BY b.instance, b.branch, u.unit_index"
 )
-_COUNTS = (
-    f"SELECT u.status, {_OF_INSTANCE} AND {_NOT_COMPLETE} GROUP BY u.status "
-    f"UNION ALL SELECT NULL, {_OF_INSTANCE}"
-)
 
 
 class UnitQueries:
@@ -116,10 +112,18 @@ class UnitQueries:
             cursor.execute(_RUNNING)
             return [_unit(InstanceId(row[0]), *row[1:]) for row in cursor.fetchall()]
 
-    def unit_counts(self, instance: InstanceId) -> UnitCounts:
-        """How many units an instance has, by status."""
+    def unit_counts(self, instance: InstanceId, branch: str | None = None) -> UnitCounts:
+        """How many units an instance has, by status; only of a branch, if it is told."""
+        chosen = _OF_INSTANCE
+        values: list[int | str] = [instance]
+        if branch is not None:
+            chosen += " AND b.branch = %s"
+            values.append(branch)
+        text = (
+            f"SELECT u.status, {chosen} AND {_NOT_COMPLETE} GROUP BY u.status UNION ALL SELECT NULL, {chosen}"
+        )
         with connections["default"].cursor() as cursor:
-            cursor.execute(_COUNTS, [instance, instance])
+            cursor.execute(text, values * 2)
             counts = dict(cursor.fetchall())
         failed = counts.get(int(Status.FAILED), 0)
         queued = counts.get(int(Status.QUEUED), 0) + counts.get(int(Status.RUNNING), 0)

@@ -74,9 +74,8 @@ class HeldSession:
 
     def __init__(self, around: SessionAround, ends: SessionEnds, instance: Instance, is_new: bool) -> None:
         self.instance = instance.id
-        about = _arguments(instance)
-        self.task = str(about["task"])
-        limit = float(about.get("unit_time_limit", 0.0))
+        self.task = task_of(instance)
+        limit = float(_arguments(instance).get("unit_time_limit", 0.0))
         self._units = SessionUnits(around, self.instance, self.task, limit, is_new)
         self._around = around
         self._ends = ends
@@ -245,7 +244,7 @@ class HeldSession:
 
     async def _counts(self) -> UnitCounts:
         around = self._around
-        return await around.persistent.insist(lambda: around.store.unit_counts(self.instance))
+        return await around.persistent.insist(lambda: around.store.unit_counts(self.instance, self.task))
 
     def _pay(self) -> None:
         if not self._is_paying and self._is_greeted:
@@ -350,6 +349,11 @@ class HeldSession:
             client.tell(Refused(InternalError.code, "Internal error; see the master's log."))
             client.close("Internal error.")
             self.lost(client)
+
+
+def task_of(instance: Instance) -> str:
+    """The task that a session is for; the branch of its units, those that these ask for left out."""
+    return str(_arguments(instance)["task"])
 
 
 def _arguments(instance: Instance) -> Mapping[str, Any]:

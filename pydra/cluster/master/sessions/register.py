@@ -14,7 +14,7 @@ from pydra.cluster.controller.session_messages import Attach, Ended, Open
 from pydra.cluster.interfaces import InThread, Socket, Store
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.payloads.uses import BlobUses
-from pydra.cluster.master.sessions.held_session import HeldSession, SessionEnds, farewell
+from pydra.cluster.master.sessions.held_session import HeldSession, SessionEnds, farewell, task_of
 from pydra.cluster.master.sessions.speaker import SessionSpeaker
 from pydra.cluster.master.sessions.units import Persistent, SessionAround
 from pydra.cluster.master.sessions.unstored import MOMENT_S
@@ -113,7 +113,7 @@ class Sessions:
         stored = self._dispatcher.ended.get(instance) or await self._store.instance(instance)
         if stored is None or stored.task_key != SESSION_TASK or not stored.status.is_final:
             raise NotFound(f"There is no session {instance}.")
-        return farewell(stored, await self._store.unit_counts(instance))
+        return farewell(stored, await self._store.unit_counts(instance, task_of(stored)))
 
     def _hold(self, instance: Instance, *, is_new: bool) -> HeldSession:
         session = HeldSession(self._around, self._ends, instance, is_new)
