@@ -267,6 +267,13 @@ def test_what_cannot_be_in_a_session_ends_the_socket(bench: SessionsBench, messa
     assert [Opened(1)] == bench.connect().say(Attach(1))
 
 
+@pytest.mark.parametrize("message", [Units([], []), Units(3, [])])
+def test_a_message_without_units_is_refused_in_words(bench: SessionsBench, message: Units) -> None:
+    """What is wrong with it is that there is nothing in it."""
+    (refused,) = bench.opened().say(message)
+    assert "A message of units has at least one." == refused.message
+
+
 def test_an_unknown_task_is_refused_in_words(bench: SessionsBench) -> None:
     """The client may try another on the same socket."""
     wire = bench.connect()

@@ -134,7 +134,9 @@ class SessionSpeaker:
     def _take(self, session: HeldSession, message: Units) -> bool:
         given, count = message.indexes, len(message.args)
         indexes = list(range(given, given + count)) if isinstance(given, int) else given
-        if not count or len(set(indexes)) != count or len(indexes) != count or indexes[-1] > LARGEST_INDEX:
+        if not count and not indexes:
+            raise WireError("A message of units has at least one.")
+        if len(set(indexes)) != count or len(indexes) != count or indexes[-1] > LARGEST_INDEX:
             raise WireError("A message of units has one index, each its own, for each argument.")
         try:
             return session.take(given, indexes, message.args)
