@@ -55,6 +55,8 @@ class Client:
         ``instances``, ``mode``, ``success`` and ``failure``.
         `InvalidParameters` says which arguments the task's form refuses, and which options cannot be.
         """
+        if options is not None and not isinstance(options, Mapping):
+            raise InvalidParameters(errors={"options": ["a mapping of names to values is needed."]})
         wanted = {"options": _plain(options)} if options else {}
         answer = self.controller.queue_task(task_key, dict(args or {}), **wanted)
         if answer.get("errors"):

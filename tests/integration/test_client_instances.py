@@ -86,6 +86,16 @@ def test_refused_arguments_are_told_field_by_field(client: Client, desk: Desk) -
     assert {"start": ["Enter a whole number."]} == caught.value.errors
 
 
+@pytest.mark.parametrize("options", ["x", [], 0])
+def test_options_are_a_mapping(client: Client, desk: Desk, options: Any) -> None:
+    """Anything else is refused as an option is, and nothing is asked."""
+    with pytest.raises(InvalidParameters) as caught:
+        client.submit("a.b", options=options)
+
+    assert {"options": ["a mapping of names to values is needed."]} == caught.value.errors
+    assert [] == desk.calls
+
+
 def test_other_refusals_pass(client: Client, desk: Desk) -> None:
     """What the function itself refuses is raised as the controller raises it."""
     desk.answers["queue_task"] = InvalidParameters(errors={"start": ["no"]})

@@ -147,7 +147,7 @@ def test_retries_of_what_is_never_run_again() -> None:
         ("resources", [{"g": -1}, {"g": "1"}, {"g": math.nan}, {"g": True}, {"g": 1e10}], "g: an amount"),
         ("labels", [5, {}, [f"l{n}" for n in range(65)]], "a list of at most 64"),
         ("labels", [["a b"], [""], [5], [None], ["x" * 65], "-", ["\n"], ["a\n"]], "is no label"),
-        ("after", [0, -1, "x", 1.5, True, [[1]], [None], 2**63, {"mode": "all"}, ["1"]], DEP),
+        ("after", [0, -1, "x", 1.5, True, [[1]], [None], 2**63, {"mode": "all"}, ["1"], 1.0], DEP),
         ("after", [{"instances": [1], "mode": "some"}, {"instances": [1], "mode": []}], "the mode is"),
         ("after", [{"instances": [1], "success": 1}, {"instances": [1], "success": False}], "one of them"),
         ("after", [{"instances": [1], "whatever": 1}], "there is no whatever"),

@@ -219,6 +219,8 @@ def _instances(value: object) -> tuple[InstanceId, ...]:
         raise ValueError(f"at most {MOST_DEPENDENCIES} task instances can be named, not {len(listed)}")
     read = _whole(1, LARGEST_INTEGER)
     try:
+        if any(isinstance(each, float) for each in listed):  # no id is written so
+            raise ValueError
         return tuple(InstanceId(number) for number in dict.fromkeys(map(read, listed)))
     except ValueError:
         raise ValueError("the numbers of task instances are needed") from None
