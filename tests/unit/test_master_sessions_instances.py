@@ -79,6 +79,13 @@ def test_what_a_session_cannot_be_opened_with(bench: CommandsBench, options: dic
     assert [] == bench.call("list_queue")
 
 
+def test_a_session_is_not_submitted(bench: CommandsBench) -> None:
+    """Whoever asks for it as for a task is told how it is opened."""
+    for call in ("queue_task", "task_form"):
+        with pytest.raises(NotFound, match="pydra.session is opened over /ws; see docs/reference/session.md"):
+            bench.call(call, task_key=SESSION_TASK)
+
+
 def test_the_options_of_a_session_are_listed(bench: CommandsBench) -> None:
     """An unknown one is answered with all that there are, its own one too."""
     with pytest.raises(InvalidParameters, match=r"there are: priority, .*, unit_time_limit\."):

@@ -47,6 +47,7 @@ from pydra.events import Event, PackageChanged
 from pydra.model.changes import PutPackage
 from pydra.model.ids import PackageName, PackageVersion, TaskKey
 from pydra.model.package import FileError, Needs, PackageDescription, TaskDescription, TaskLimits
+from pydra.model.unit import SESSION_TASK
 
 AT_ONCE = 2
 """Packages that are described at the same time."""
@@ -144,6 +145,8 @@ class PackageLibrary:
         """A task and the current version of its package; `NotFound` with the nearest reason."""
         package, _, rest = task_key.partition(".")
         description = self._current.get(PackageName(package))
+        if task_key == SESSION_TASK:
+            raise NotFound(f"{SESSION_TASK} is opened over /ws; see docs/reference/session.md.")
         if description is None:
             raise NotFound(f"There is no task {task_key!r}: there is no package {package!r}.")
         for task in description.tasks:
