@@ -51,7 +51,6 @@ def follow(controller: Controller, instance: int, output: Output, timeout_s: flo
             left = TURN_S if deadline is None else min(TURN_S, deadline - time.monotonic())
             answer = watch.turn(max(left, 0.0))
             if answer is not None and shapes.is_final(answer):
-                watch.last_lines()
                 return answer
             if left <= 0:
                 raise StillRunning
@@ -80,6 +79,8 @@ class Watch:
                 self._instance, timeout=wait_s, seen=self._seen
             )
             self._lines()
+            if shapes.is_final(answer):
+                self._last_lines()  # before its end is shown
         except ControllerException as error:
             if error.code != CONTROLLER_ERROR_DISCONNECTED or time.monotonic() - self._reached > PATIENCE_S:
                 raise
@@ -115,7 +116,7 @@ class Watch:
         self._after = answer["next"]
         return more
 
-    def last_lines(self) -> None:
+    def _last_lines(self) -> None:
         """Show what the task wrote last; its lines may arrive after its result."""
         deadline = time.monotonic() + 3.0
         while self._lines(TURN_S) and time.monotonic() < deadline:

@@ -86,6 +86,16 @@ def test_wait_shows_progress_and_lines_and_prints_the_result() -> None:
     assert [kwargs["seen"] for _, kwargs in controller.asked("wait_task")] == [None, 1, 2]
 
 
+def test_wait_shows_all_lines_before_the_end() -> None:
+    """Lines that arrive after the result stand before the last state, which ends what is shown."""
+    late = {"lines": [[1795341600.5, "info", "stdout", "late"]], "next": 1, "final": False}
+    answers = [{**NO_LINES, "final": False}, late, {"lines": [], "next": 1, "final": True}]
+    controller = ScriptedController(queue_task=[QUEUED], wait_task=[COMPLETE], task_lines=answers)
+    result = call(controller, "run", KEY, "--wait")
+
+    assert ["2026-11-22T10:00:00.500Z info    late", "complete 100 %"] == result.stderr.splitlines()[1:]
+
+
 def test_wait_names_the_units_of_lines() -> None:
     """As ``logs`` does: those of several units are mixed."""
     lines = [[1795341600.5, "info", "log", "from the task"], [1795341600.6, "info", "stdout", "from a unit"]]
