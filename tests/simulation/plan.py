@@ -118,10 +118,10 @@ def plan(seed: int) -> Plan:
     else:
         chosen = {*random.sample(FAULTS, random.randint(2, 8)), *random.sample(COMMON, 1)}
         faults = {kind: random.choice([0.005, 0.02, 0.05]) for kind in sorted(chosen)}
-    guarded = Random(f"guarded {seed}").choice([0.0, 0.2, 0.7])
+    guarded = Random(f"guarded {seed}").choice([0.0, 0.2, 0.7, 0.7])
     if guarded > 0.5 and not is_gentle and faults is not PAUSES:
-        # What is exclusive is only seen to be if nodes are away.
-        faults = {**faults, "cut": 0.05}
+        # What is exclusive is only seen to be if nodes are away, and roots and workers are lost.
+        faults = {**faults, "cut": 0.1, "kill_worker": 0.1}
     return Plan(
         seed=seed,
         nodes=random.randint(1, 3),

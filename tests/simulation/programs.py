@@ -31,7 +31,7 @@ WRITES_EVERY = 5
 FLUSH_S = 0.01
 """Seconds for which a worker keeps a result, so that more go with it."""
 
-DYING_S = 2.0
+DYING_S = 5.0
 """Seconds that the death of a worker may take."""
 
 HEARS_S = 0.0005
