@@ -166,7 +166,7 @@ class Nemesis:
 
     def usurp(self) -> None:
         """A second master is started on the store."""
-        self._cluster.usurp(self._random.random() < 0.5, self._random.uniform(0.0, 5.0))
+        self._cluster.usurp(self._random.random() < 0.5, self._random.uniform(3.0, 5.0))
 
     def set_clock(self) -> None:
         """Somebody sets the wall clock."""

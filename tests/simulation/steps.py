@@ -100,8 +100,7 @@ class Steps:
         if self._trap is not None and random.random() < PATIENCE:
             return ""
         steps = OF_MASTER if is_master else OF_NODE
-        step = random.choice(list(steps))
-        doing = random.choice(steps[step])
+        step, doing = random.choice([(step, doing) for step, done in steps.items() for doing in done])
         self._trap = (is_master, doing)
         self._passings = random.choice([1, 1, 2, 5])
         self._name = f"{'master' if is_master else 'node'}, {step}: {doing}"

@@ -15,6 +15,7 @@ from pydra.cluster.wire.link import ANSWER_TIMEOUT_S
 from pydra.cluster.wire.messages import (
     MasterHello,
     NodeHello,
+    UnitResults,
     UnitsAsked,
     batches,
     decode_to_master,
@@ -30,8 +31,8 @@ LATEST_S = 60.0
 LAST_WORDS = 0.5
 """How often what a daemon sent last still arrives after its end."""
 
-ONCE = (MasterHello, NodeHello, UnitsAsked)
-"""What is not repeated: a link has one greeting, and who asks twice for a unit wants it twice."""
+ONCE = (MasterHello, NodeHello, UnitsAsked, UnitResults)
+"""What is not repeated: a link has one greeting, and who asks again for a unit wants another answer."""
 
 
 class Daemon(Protocol):
