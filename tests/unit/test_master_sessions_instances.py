@@ -82,7 +82,9 @@ def test_what_a_session_cannot_be_opened_with(bench: CommandsBench, options: dic
 def test_a_session_is_not_submitted(bench: CommandsBench) -> None:
     """Whoever asks for it as for a task is told how it is opened."""
     for call in ("queue_task", "task_form"):
-        with pytest.raises(NotFound, match=r"pydra.session is opened over /ws; see docs/reference/session.md"):
+        with pytest.raises(
+            NotFound, match=r"pydra.session is opened over /ws; see docs/reference/session.md"
+        ):
             bench.call(call, task_key=SESSION_TASK)
 
 
