@@ -81,7 +81,6 @@ class Dispatcher:
         self._worker_key = worker_key
         self._publish = publish
         self._fatal = fatal
-        self._uses = uses
         self.live: dict[InstanceId, Instance] = {}
         self.progress: dict[InstanceId, Progress] = {}
         self.ended: OrderedDict[InstanceId, Instance] = OrderedDict()
@@ -209,9 +208,6 @@ class Dispatcher:
 
     def feed(self, *given: inputs.Input) -> Deferred[None]:
         """Feed the scheduler; the Deferred fires when all that follows is committed and sent."""
-        for each in given:
-            if isinstance(each, unit_values.UnitsAsked) and each.blobs:
-                self._uses.take(each.instance, each.branch, each.indexes, each.blobs)
         try:
             wanted = self._scheduler.feed(self._clock.seconds(), given)
         except Exception:
