@@ -17,15 +17,10 @@ from twisted.logger import Logger
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
+from pydra.cluster.controller.close_codes import GOING_AWAY, INTERNAL, POLICY, TOO_BIG
 from pydra.cluster.controller.web.bounds import Limits
 from pydra.cluster.controller.web.request import Caller
 from pydra.cluster.interfaces import OpenSpeaker, Speaker
-
-GOING_AWAY: Final = 1001
-POLICY: Final = 1008
-TOO_BIG: Final = 1009
-INTERNAL: Final = 1011
-"""Close codes of RFC 6455, section 7.4."""
 
 SILENT_PINGS: Final = 2
 """Pings in a row without an answer, or without room to be sent, after which a peer counts as gone."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pydra.cluster.controller.close_codes import INTERNAL, NORMAL, POLICY, UNSUPPORTED
 from pydra.cluster.controller.session_messages import (
     LARGEST_INDEX,
     Attach,
@@ -27,12 +27,6 @@ from pydra.cluster.controller.session_messages import (
 from pydra.cluster.interfaces import Socket
 from pydra.cluster.master.sessions.held_session import HeldSession
 from pydra.errors import InternalError, PydraError, RequestError, WireError
-
-NORMAL: Final = 1000
-UNSUPPORTED: Final = 1003
-POLICY: Final = 1008
-INTERNAL: Final = 1011
-"""Close codes of RFC 6455, section 7.4."""
 
 Find = Callable[[Open | Attach], Awaitable[HeldSession | Ended]]
 """The session that a client opens or goes on with, or how it ended; a `PydraError` if there is none."""
