@@ -14,6 +14,10 @@ INLINE_LIMIT = 64 * 1024
 """Bytes of a payload that travel and are stored inline; larger ones go by bulk and are files."""
 
 
+MESSAGE_LIMIT, TRACEBACK_LIMIT = 4 * 1024, 64 * 1024
+"""Characters of a failure's message, or of a message of progress, and of its traceback; more is cut."""
+
+
 class Payload(msgspec.Struct, frozen=True):
     """
     Arguments or a result: MessagePack bytes that daemons carry and do not look into.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.node_link import LINES_LIMIT, MESSAGE_LIMIT, STREAMS_LIMIT
+from pydra.cluster.master.node_link import LINES_LIMIT, STREAMS_LIMIT
 from pydra.cluster.master.payloads import node_blobs
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.messages import (
@@ -26,7 +26,7 @@ from pydra.cluster.wire.messages import (
 )
 from pydra.errors import RemoteFault, WireError
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
-from pydra.model.instance import Payload
+from pydra.model.instance import MESSAGE_LIMIT, Payload
 from pydra.model.status import Status
 from tests.support.cables import chunked
 from tests.support.links import RecordingSink

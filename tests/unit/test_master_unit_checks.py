@@ -9,8 +9,6 @@ import msgspec
 import pytest
 
 from pydra.cluster.master.units.checks import (
-    MESSAGE_LIMIT,
-    TRACEBACK_LIMIT,
     ask_fault,
     batch_fault,
     checked_results,
@@ -18,7 +16,7 @@ from pydra.cluster.master.units.checks import (
 from pydra.cluster.wire.messages import HeldBatch, UnitsAsked, UnitsDone
 from pydra.errors import WireError
 from pydra.model.ids import Attempt, InstanceId
-from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.instance import INLINE_LIMIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, Failure, Payload
 from pydra.model.unit import BRANCH_LIMIT, INDEX_LIMIT
 
 WORKER, BATCH = Attempt(1, 2), Attempt(1, 3)

@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.node.hired_worker import SENT_LIMIT
 from pydra.cluster.node.surroundings import PAUSES_S
-from pydra.cluster.node.told import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
     BlobWanted,
@@ -27,7 +26,7 @@ from pydra.cluster.wire.messages import (
     WorkerLost,
 )
 from pydra.errors import LimitExceeded, WorkersUnavailable
-from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.instance import INLINE_LIMIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, Failure, Payload
 from tests.support.cables import chunked
 from tests.support.hired import BATCH, ONE, WORKER, done, hired, loss
 from tests.support.nodes import NodeBench, batch, hire, texts

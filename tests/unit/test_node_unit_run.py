@@ -11,7 +11,6 @@ import pytest
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.node.surroundings import PAUSES_S
-from pydra.cluster.node.told import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import (
     COMPLETE,
@@ -27,7 +26,7 @@ from pydra.cluster.wire.messages import (
 )
 from pydra.errors import SandboxError, WorkersUnavailable
 from pydra.model.ids import Attempt, InstanceId
-from pydra.model.instance import INLINE_LIMIT, Failure, LogLine, Payload
+from pydra.model.instance import INLINE_LIMIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, Failure, LogLine, Payload
 from tests.support.nodes import NodeBench, lines, texts, unit
 from tests.support.workers import ScriptedWorker
 

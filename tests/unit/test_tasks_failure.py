@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pydra.cluster.tasks import failure
 from pydra.cluster.tasks.container import SubtaskFailed
 from pydra.cluster.tasks.failure import failure_of
 from pydra.cluster.tasks.unit_failure import (
@@ -16,6 +17,15 @@ from pydra.cluster.tasks.unit_failure import (
     datasource_failure,
     item_in_words,
 )
+from pydra.model import instance
+
+
+def test_limits() -> None:
+    """What a worker tells is not cut again by those who hand it on."""
+    assert (failure.MESSAGE_LIMIT, failure.TRACEBACK_LIMIT) == (
+        instance.MESSAGE_LIMIT,
+        instance.TRACEBACK_LIMIT,
+    )
 
 
 def test_a_traceback_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,14 +57,11 @@ from pydra.cluster.wire.messages import (
 )
 from pydra.errors import LinkLost, PydraError, RemoteFault, WireError
 from pydra.model.ids import NodeId, PackageName, PackageVersion
-from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.instance import INLINE_LIMIT, MESSAGE_LIMIT, Failure, Payload
 from pydra.model.node import ISOLATIONS, SLOTS_LIMIT, Node, NodeInformation
 
 STREAMS_LIMIT = 2 * SLOTS_LIMIT
 """Packages and arguments that one node may have asked for and not got yet."""
-
-MESSAGE_LIMIT = 4 * 1024
-"""Characters of a progress message; a node cuts them there itself."""
 
 OUTCOMES = frozenset(outcome.value for outcome in inputs.Outcome)
 

@@ -9,10 +9,8 @@ from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.node.limit_words import after
 from pydra.cluster.wire import frames
 from pydra.errors import InvalidParameters, LimitExceeded, LoadError, TaskNotFoundException, WireError
-from pydra.model.instance import Failure
+from pydra.model.instance import MESSAGE_LIMIT, TRACEBACK_LIMIT, Failure
 
-MESSAGE_LIMIT = 4 * 1024
-TRACEBACK_LIMIT = 64 * 1024
 TASK_CODES = frozenset(
     {"failed", LoadError.code, LimitExceeded.code, InvalidParameters.code, TaskNotFoundException.code}
 )

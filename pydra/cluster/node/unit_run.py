@@ -22,11 +22,11 @@ from pydra.cluster.node.outbox import Outcome
 from pydra.cluster.node.room import Claim
 from pydra.cluster.node.spool import Spool, SpooledAnswer
 from pydra.cluster.node.surroundings import Surroundings
-from pydra.cluster.node.told import MESSAGE_LIMIT, Parts, limit_failure, told_failure
+from pydra.cluster.node.told import Parts, limit_failure, told_failure
 from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import COMPLETE, FAILED, LOST, STOPPED, RunUnit, UnitFinished
 from pydra.errors import LimitExceeded, LoadError, PydraError, WireError, WorkerDied
-from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.instance import INLINE_LIMIT, MESSAGE_LIMIT, Failure, Payload
 from pydra.model.options import Guarantee
 
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from traceback import TracebackException
     from types import TracebackType
 
-MESSAGE_LIMIT = 4096
-"""Characters of a message."""
-
-TRACEBACK_LIMIT = 64 * 1024
-"""Bytes of a traceback; its beginning is cut, since its end says most."""
+MESSAGE_LIMIT, TRACEBACK_LIMIT = 4 * 1024, 64 * 1024
+"""
+As in ``pydra.model.instance``, which a worker does not load; but bytes of a traceback, whose beginning is
+cut, since its end says most.
+"""
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The directory that holds ``worker`` and ``tasks``."""

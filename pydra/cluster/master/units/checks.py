@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from pydra.cluster.wire.messages import HeldBatch, UnitsAsked, UnitsDone
 from pydra.errors import LimitExceeded, WireError
-from pydra.model.instance import INLINE_LIMIT, Failure, Payload
+from pydra.model.instance import INLINE_LIMIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, Failure, Payload
 from pydra.model.options import Guarantee
 from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE, INDEX_LIMIT
 
 ALL_GUARANTEES = int(Guarantee.ONCE | Guarantee.EXCLUSIVE)
-
-MESSAGE_LIMIT, TRACEBACK_LIMIT = 4 * 1024, 64 * 1024
-"""Characters of a failure; a node cuts them there itself."""
 
 
 def ask_fault(message: UnitsAsked, came: Mapping[str, int]) -> str:
