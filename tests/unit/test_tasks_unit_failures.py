@@ -130,7 +130,9 @@ def test_a_retry_that_succeeds_is_a_success() -> None:
     assert (loop.completed, loop.failed) == (2, 0)
 
 
-@pytest.mark.parametrize("code", ["task_not_found", "invalid_parameters", "lost", "worker_died", "limit"])
+@pytest.mark.parametrize(
+    "code", ["task_not_found", "invalid_parameters", "lost", "worker_died", "wire", "limit"]
+)
 def test_what_no_retry_changes_is_not_tried_again(code: str) -> None:
     """A missing subtask is missing the next time too, and what killed its workers kills further ones."""
     units = ScriptedUnits(failing(lambda _: True, code=code))

@@ -93,7 +93,8 @@ FULL_FAILURES = 1000
 """Failures that are kept with their traceback; a million tracebacks would fill the memory."""
 
 LASTING = frozenset(
-    each.code for each in (InvalidParameters, TaskNotFoundException, TaskLost, WorkerDied, LimitExceeded)
+    each.code
+    for each in (InvalidParameters, TaskNotFoundException, TaskLost, WorkerDied, WireError, LimitExceeded)
 )
 """Failures that no retry changes; whoever lost its worker was tried often enough by the scheduler."""
 
