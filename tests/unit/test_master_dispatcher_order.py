@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.master.rounds import RETRY_FIRST_S, RETRY_LAST_S, Round
+from pydra.cluster.master.rounds import Round
+from pydra.cluster.master.store_retry import RETRY_FIRST_S, RETRY_LAST_S
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.wire.messages import LOST, KillUnit, RunUnit, StopUnit
 from pydra.events import InstanceChanged

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pydra.cluster.interfaces import Store
-from pydra.cluster.master.units.lookups import RETRY_S, SLICE, UnitLookUps, part_of
+from pydra.cluster.master.store_retry import RETRY_FIRST_S
+from pydra.cluster.master.units.lookups import SLICE, UnitLookUps, part_of
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.errors import StoreError
 from pydra.model.ids import Attempt, InstanceId
@@ -232,7 +233,7 @@ def test_a_store_that_refuses(bench: Bench) -> None:
     bench.look_ups.begin(ask(1, 2))
     assert [] == bench.settle()
     bench.refuses = False
-    bench.clock.advance(RETRY_S)
+    bench.clock.advance(RETRY_FIRST_S)
     assert [("answered", [1]), ("asked", [2])] == bench.settle()
 
 

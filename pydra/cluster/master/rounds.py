@@ -14,16 +14,14 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
 from pydra.cluster.interfaces import Store
+from pydra.cluster.master.store_retry import StoreRetry
 from pydra.errors import Unstorable
 from pydra.model.changes import Change, RecordUnits, StartUnit
-
-RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
-"""Seconds between tries to commit while the store refuses, doubling from the first to the last."""
 
 Step = Callable[[], None]
 Look = Callable[[], Coroutine[Deferred[None], None, None]]
@@ -49,11 +47,10 @@ class Rounds:
     log = Logger()
 
     def __init__(self, clock: IReactorTime, store: Store, fatal: Callable[[str], None]) -> None:
-        self._clock = clock
+        self._retry = StoreRetry(clock, "what was decided")
         self._store = store
         self._fatal = fatal
         self._waiting: deque[Round] = deque()
-        self._retry: IDelayedCall | None = None
         self._is_working = False
         self._stopped = False
 
@@ -68,8 +65,7 @@ class Rounds:
     def stop(self) -> None:
         """Leave no timer behind and take no further step."""
         self._stopped = True
-        if self._retry is not None and self._retry.active():
-            self._retry.cancel()
+        self._retry.stop()
 
     def _failed(self, fault: Failed) -> None:
         """A fault of ours: what is in memory and what is stored may differ, and nothing goes on any more."""
@@ -111,23 +107,7 @@ class Rounds:
 
     async def _commit(self, changes: Sequence[Change]) -> None:
         """Commit the changes; while the store refuses, they and all after them wait. `Unstorable`."""
-        retry_s = RETRY_FIRST_S
-        while True:
-            try:
-                outcomes = await self._store.commit(changes)
-                break
-            except Unstorable:
-                raise
-            # An edge: whatever it raised, nothing was committed, and without it nothing may go on.
-            except Exception as fault:  # noqa: BLE001
-                self.log.error(
-                    "The store refused; trying again in {s} s: {fault}", s=retry_s, fault=str(fault)
-                )
-            paused: Deferred[None] = Deferred()
-            if not self._stopped:
-                self._retry = self._clock.callLater(retry_s, paused.callback, None)
-            await paused
-            retry_s = min(retry_s * 2, RETRY_LAST_S)
+        outcomes = await self._retry.insist(lambda: self._store.commit(changes))
         for change, outcome in zip(changes, outcomes, strict=True):
             # Units that were recorded before are no fault: they came twice.
             # And what was begun may have ended with its instance in between.

@@ -16,8 +16,9 @@ from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.sessions.held_session import HeldSession, SessionEnds, farewell, task_of
 from pydra.cluster.master.sessions.speaker import SessionSpeaker
-from pydra.cluster.master.sessions.units import Persistent, SessionAround
+from pydra.cluster.master.sessions.units import SessionAround
 from pydra.cluster.master.sessions.unstored import MOMENT_S
+from pydra.cluster.master.store_retry import StoreRetry
 from pydra.cluster.master.units.results import Results
 from pydra.cluster.scheduler.inputs import CancelRequested
 from pydra.cluster.store.blobs import Blobs
@@ -55,7 +56,7 @@ class Sessions:
         self._dispatcher = dispatcher
         self._store = store
         self._open_session = open_session
-        self._persistent = Persistent(clock)
+        self._persistent = StoreRetry(clock, "a session")
         self._around = SessionAround(
             clock,
             store,

@@ -9,21 +9,19 @@ results end in the store; here are only the numbers of those that do not have on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import repeat
-from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IReactorTime
 
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.sessions.unstored import Unstored
+from pydra.cluster.master.store_retry import StoreRetry
 from pydra.cluster.scheduler.unit_values import UnitInput, UnitsAsked, UnitsForgotten
 from pydra.cluster.store.blobs import Blobs
-from pydra.errors import StoreError
 from pydra.model.changes import InsertUnits
 from pydra.model.ids import InstanceId
 from pydra.model.instance import INLINE_LIMIT, Instance, Payload
@@ -31,52 +29,8 @@ from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
 
-RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
-"""Seconds between tries while the store refuses, doubling from the first to the last."""
-
 AT_ONCE = 200
 """Units that are read at once; with the largest inline results they are 12 MiB."""
-
-T = TypeVar("T")
-
-
-class Persistent:
-    """Asks the store again and again while it refuses."""
-
-    log = Logger()
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._timers: set[IDelayedCall] = set()
-        self._is_stopped = False
-
-    async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What the store answers at last; after ``stop`` nothing comes any more."""
-        retry_s = RETRY_FIRST_S
-        while True:
-            try:
-                return await ask()
-            except StoreError as fault:
-                self.log.error(
-                    "The store refused a session; trying again in {s} s: {fault}", s=retry_s, fault=str(fault)
-                )
-            await self._pause(retry_s)
-            retry_s = min(retry_s * 2, RETRY_LAST_S)
-
-    async def _pause(self, seconds: float) -> None:
-        paused: Deferred[None] = Deferred()
-        if not self._is_stopped:
-            timer = self._clock.callLater(seconds, paused.callback, None)
-            self._timers.add(timer)
-            paused.addCallback(lambda _: self._timers.discard(timer))
-        await paused
-
-    def stop(self) -> None:
-        """Ask no more."""
-        self._is_stopped = True
-        for timer in self._timers:
-            if timer.active():
-                timer.cancel()
 
 
 @attrs.frozen
@@ -93,7 +47,7 @@ class SessionAround:
     in_thread: InThread
     feed: Callable[[UnitInput], object]
     live: Mapping[InstanceId, Instance]
-    persistent: Persistent
+    persistent: StoreRetry
     moment_s: float
 
 

@@ -9,15 +9,17 @@ An ask whose look-up is under way is outstanding: a repeat of it does nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Store
+from pydra.cluster.master.store_retry import StoreRetry
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.errors import TaskLost
 from pydra.model.ids import Attempt, InstanceId
@@ -27,9 +29,6 @@ from pydra.model.unit import DIGEST_SIZE, UnitRow
 
 SLICE = 1_000
 """Units that are looked up at a time."""
-
-RETRY_S = 1.0
-"""Seconds until a look-up is tried again that the store refused."""
 
 
 @attrs.define(eq=False)
@@ -43,7 +42,6 @@ class _LookUp:
     missed: set[int] = attrs.field(factory=set)
     """Recorded since it began, but told to nobody, or to another asker: to be looked up again."""
     is_wanted: bool = True
-    retry: IDelayedCall | None = None
 
 
 class UnitLookUps:
@@ -64,22 +62,19 @@ class UnitLookUps:
         answer: Callable[[UnitsAsked, Sequence[UnitRow]], None],
         go_on: Callable[[UnitsAsked], None],
     ) -> None:
-        self._clock = clock
+        self._retry = StoreRetry(clock, "a look-up of units")
         self._store = store
         self._after_commits = after_commits
         self._answer = answer
         self._go_on = go_on
         self._active: dict[InstanceId, list[_LookUp]] = {}
-        self._stopped = False
 
     def stop(self) -> None:
         """Leave no timer behind and answer nothing more."""
-        self._stopped = True
+        self._retry.stop()
         for look_ups in self._active.values():
             for look_up in look_ups:
                 look_up.is_wanted = False
-                if look_up.retry is not None and look_up.retry.active():
-                    look_up.retry.cancel()
 
     def begin(self, asked: UnitsAsked) -> None:
         """Look up what of this is recorded, unless that is under way."""
@@ -145,7 +140,7 @@ class UnitLookUps:
             for start in range(0, len(indexes), SLICE):
                 at = range(start, min(start + SLICE, len(indexes)))
                 asked = part_of(look_up.asked, at) if len(at) < len(indexes) else look_up.asked
-                rows = await self._read(look_up, asked)
+                rows = await self._retry.insist(functools.partial(self._read, look_up, asked))
                 if not look_up.is_wanted:
                     return
                 self._pass_on(look_up, asked, rows)
@@ -157,18 +152,10 @@ class UnitLookUps:
                     del self._active[look_up.asked.instance]
 
     async def _read(self, look_up: _LookUp, asked: UnitsAsked) -> list[UnitRow]:
-        """The rows of these units; while the store refuses it is asked again, as long as they are wanted."""
-        while look_up.is_wanted:
-            try:
-                return await self._store.units(asked.instance, asked.branch, asked.indexes)
-            # An edge: whatever it raised, without the answer units would be computed twice.
-            except Exception as fault:  # noqa: BLE001
-                self.log.error("Units were not looked up; trying again: {fault}", fault=str(fault))
-            paused: Deferred[None] = Deferred()
-            if not self._stopped:
-                look_up.retry = self._clock.callLater(RETRY_S, paused.callback, None)
-            await paused
-        return []
+        """The rows of these units, as long as they are wanted."""
+        if not look_up.is_wanted:
+            return []
+        return await self._store.units(asked.instance, asked.branch, asked.indexes)
 
     def _pass_on(self, look_up: _LookUp, asked: UnitsAsked, rows: Sequence[UnitRow]) -> None:
         digests = asked.digests
