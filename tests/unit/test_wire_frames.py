@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
+
 import msgpack
 import pytest
 
-from pydra.cluster.wire.frames import DONE, FRAME_LIMIT, MORE, PART, PART_SIZE, FrameReader, encode
+from pydra.cluster.wire.frames import DONE, FRAME_LIMIT, MORE, PART, PART_SIZE, FrameReader, encode, in_parts
 from pydra.errors import WireError
 
 
@@ -40,3 +42,14 @@ def test_a_long_part_above_the_limit() -> None:
     """It is refused, as any frame is."""
     with pytest.raises(WireError, match="too large"):
         encode([PART, bytes(FRAME_LIMIT - 6)])
+
+
+@pytest.mark.parametrize("size", [0, 1, PART_SIZE, PART_SIZE + 1, 3 * PART_SIZE])
+def test_a_long_payload_goes_in_parts(size: int) -> None:
+    """The rest is never above one part."""
+    data = os.urandom(size)
+    parts, rest = in_parts(MORE, data)
+    assert data == b"".join([bytes(part[1]) for part in parts] + [rest])  # type: ignore[call-overload]
+    assert {MORE} >= {part[0] for part in parts}
+    assert all(len(encode(part)) <= FRAME_LIMIT for part in parts)
+    assert len(rest) <= PART_SIZE

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydra.cluster.wire.frames import DONE, PART, PART_SIZE, FrameReader
-from pydra.cluster.worker.channel import Channel, in_parts
+from pydra.cluster.wire.frames import DONE, PART, FrameReader
+from pydra.cluster.worker.channel import Channel
 from tests.support.runtimes import SOURCES
 
 Ends = tuple[Channel, socket.socket]
@@ -55,15 +55,6 @@ def test_frames_that_are_sent_together_stay_together(ends: Ends) -> None:
     for start in range(0, len(frames), 3):
         number = frames[start][1]
         assert [[PART, number], [PART, number], [DONE, number]] == frames[start : start + 3]
-
-
-@pytest.mark.parametrize("size", [0, 1, PART_SIZE, PART_SIZE + 1, 3 * PART_SIZE])
-def test_a_long_payload_goes_in_parts(size: int) -> None:
-    """The rest is never above one part."""
-    data = os.urandom(size)
-    parts, rest = in_parts(data)
-    assert data == b"".join([bytes(part[1]) for part in parts] + [rest])  # type: ignore[call-overload]
-    assert len(rest) <= PART_SIZE
 
 
 def test_a_warm_worker_has_loaded_little() -> None:

@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 
 from pydra.cluster.interfaces import WorkerProcess
 from pydra.cluster.node.spool import Spool
-from pydra.cluster.wire.frames import MORE, PART_SIZE
+from pydra.cluster.wire.frames import MORE, PART_SIZE, in_parts
 
 BACKLOG_LIMIT = 8 * 1024 * 1024
 """Bytes that may wait for a worker to read them; more wait in their file."""
@@ -26,11 +26,10 @@ async def send_arguments(
 ) -> bytes:
     """Send all but the last part, which is returned for the RUN itself. `OSError`."""
     if isinstance(data, bytes):
-        start = 0
-        while len(data) - start > PART_SIZE:
-            worker.send([MORE, data[start : start + PART_SIZE]])
-            start += PART_SIZE
-        return data[start:]
+        parts, rest = in_parts(MORE, data)
+        for part in parts:
+            worker.send(part)
+        return rest
     start = 0
     while start < data.size and not is_ended():
         if worker.backlog() > BACKLOG_LIMIT:

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from struct import iter_unpack
 from typing import Any
 
@@ -30,9 +30,7 @@ from pydra.errors import PydraError, WireError
 from pydra.model.ids import Attempt
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
 from pydra.model.options import Guarantee
-from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE, OUTSTANDING_BYTES, OUTSTANDING_LIMIT
-
-LAST_INDEX = 2**63 - 1
+from pydra.model.unit import BRANCH_LIMIT, DIGEST_SIZE, INDEX_LIMIT, OUTSTANDING_BYTES, OUTSTANDING_LIMIT
 
 ALL_GUARANTEES = int(Guarantee.ONCE | Guarantee.EXCLUSIVE)
 
@@ -301,9 +299,10 @@ class Asker:
                 held.arriving.discard(index)
                 if index not in held.args:
                     continue
-                for part in in_parts(result):
-                    self._send([frames.MORE, part])
-                self._give(branch, held, [index], [last_part(result)], failures)
+                parts, rest = frames.in_parts(frames.MORE, result)
+                for part in parts:
+                    self._send(part)
+                self._give(branch, held, [index], [rest], failures)
         finally:
             self._is_fetching = False
 
@@ -349,18 +348,6 @@ class Askers:
             asker.ask_again()
 
 
-def in_parts(data: bytes) -> Iterable[bytes]:
-    """What goes ahead in MOREs of something that is too large for one frame."""
-    end = len(data) - len(last_part(data))
-    return (data[start : start + frames.PART_SIZE] for start in range(0, end, frames.PART_SIZE))
-
-
-def last_part(data: bytes) -> bytes:
-    """What is left for the frame after the MOREs."""
-    whole = (len(data) - 1) // frames.PART_SIZE if data else 0
-    return data[whole * frames.PART_SIZE :]
-
-
 def _checked(
     branch: str, indexes: list[Any], args: list[Any], digests: bytes
 ) -> tuple[list[int], list[bytes]]:
@@ -372,7 +359,7 @@ def _checked(
         raise WireError("The worker asked for units in columns of different lengths.")
     if set(map(type, indexes)) != {int} or set(map(type, args)) != {bytes}:
         raise WireError("The worker asked for units with columns of other types.")
-    if min(indexes) < 0 or max(indexes) > LAST_INDEX:
+    if min(indexes) < 0 or max(indexes) > INDEX_LIMIT:
         raise WireError("The worker asked for a unit with an index that is none.")
     if len(set(indexes)) != count:
         raise WireError("The worker asked for a unit twice.")

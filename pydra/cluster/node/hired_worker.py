@@ -19,7 +19,6 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import WorkerExit, WorkerProcess
-from pydra.cluster.node.askers import LAST_INDEX, in_parts, last_part
 from pydra.cluster.node.groups import groups
 from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.told import Parts, limit_failure, told_failure
@@ -28,7 +27,7 @@ from pydra.cluster.wire.messages import HireWorker, RunUnits, UnitsDone
 from pydra.errors import LimitExceeded, PydraError, WireError, WorkerDied
 from pydra.model.ids import Attempt
 from pydra.model.instance import INLINE_LIMIT, Failure, Payload
-from pydra.model.unit import BRANCH_LIMIT
+from pydra.model.unit import BRANCH_LIMIT, INDEX_LIMIT
 
 SENT_LIMIT = 8 * 1024 * 1024
 """Bytes of arguments that a worker is sent before it has told results; one unit may have more."""
@@ -183,9 +182,10 @@ class HiredWorker:
         self._sent_bytes += piece.size
         args, piece.args = piece.args, []
         if len(args) == 1:
-            for part in in_parts(args[0]):
-                self._send([frames.MORE, part])
-            args = [last_part(args[0])]
+            parts, rest = frames.in_parts(frames.MORE, args[0])
+            for part in parts:
+                self._send(part)
+            args = [rest]
         self._send([frames.UNITS, piece.name, piece.branch, piece.indexes, args])
         if len(self._sent) == 1:
             self._begin_unit()
@@ -226,7 +226,7 @@ class HiredWorker:
             case [frames.FORGET, *_]:
                 self._asker.forgot(frame)
             case [frames.LOG, rows, str() as branch, int() as index] if (
-                0 <= index <= LAST_INDEX and len(branch) <= BRANCH_LIMIT
+                0 <= index <= INDEX_LIMIT and len(branch) <= BRANCH_LIMIT
             ):
                 self._log.unit_lines(rows, branch, int(index))
             case [frames.LOG, rows]:

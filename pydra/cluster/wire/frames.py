@@ -148,6 +148,16 @@ _LONG, _LONG_HEAD = 64 * 1024, 7
 """Bytes that are rather not copied than packed, and what stands before them in their frame."""
 
 
+def in_parts(kind: int, data: bytes) -> tuple[list[list[object]], bytes]:
+    """What goes ahead of a frame with a long payload, in PARTs or MOREs, and the rest, which goes in it."""
+    ahead: list[list[object]] = []
+    start = 0
+    while len(data) - start > PART_SIZE:
+        ahead.append([kind, data[start : start + PART_SIZE]])
+        start += PART_SIZE
+    return ahead, data[start:] if start else data
+
+
 class FrameReader:
     """Takes bytes as they come and gives whole frames; it never holds more than one frame and one read."""
 

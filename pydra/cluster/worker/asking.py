@@ -13,8 +13,7 @@ from _queue import Empty, SimpleQueue
 from itertools import repeat
 from time import monotonic
 
-from pydra.cluster.wire.frames import ANSWER_LIMIT, ASK, FORGET
-from pydra.cluster.worker.channel import in_parts
+from pydra.cluster.wire.frames import ANSWER_LIMIT, ASK, FORGET, PART, in_parts
 from pydra.errors import LimitExceeded, TaskCancelled, TaskError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
@@ -91,7 +90,7 @@ class AskedUnits:
             if len(sent) == 1:
                 if len(sent[0]) > ANSWER_LIMIT:
                     raise LimitExceeded(_too_large(branch, indexes[start], len(sent[0])))
-                parts, sent[0] = in_parts(sent[0])
+                parts, sent[0] = in_parts(PART, sent[0])
             asked.outstanding.update(numbers[start:end])
             asked.next = max(asked.next, max(numbers[start:end]) + 1)
             frame = [ASK, name, numbers[start:end], sent, b"".join(digests[start:end]), time_limit]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
-from pydra.cluster.wire.frames import PART, PART_SIZE, FrameReader, encode
+from pydra.cluster.wire.frames import FrameReader, encode
 
 READ_SIZE = 256 * 1024
 
@@ -66,13 +66,3 @@ class Channel:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
             os._exit(1)
-
-
-def in_parts(data: bytes) -> tuple[list[list[object]], bytes]:
-    """What has to go before an answer with a long payload, as PART frames, and the rest, which goes in it."""
-    frames: list[list[object]] = []
-    start = 0
-    while len(data) - start > PART_SIZE:
-        frames.append([PART, data[start : start + PART_SIZE]])
-        start += PART_SIZE
-    return frames, data[start:] if start else data

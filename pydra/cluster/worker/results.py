@@ -6,8 +6,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from time import monotonic
 
-from pydra.cluster.wire.frames import DONE, PART_SIZE
-from pydra.cluster.worker.channel import in_parts
+from pydra.cluster.wire.frames import DONE, PART, PART_SIZE, in_parts
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Results:
         self._waiting, self._failures, self._size = [], {}, 0
         parts: list[list[object]] = []
         if count == 1:
-            parts, results[0] = in_parts(results[0])
+            parts, results[0] = in_parts(PART, results[0])
         now = monotonic()
         busy_s, self._since = now - self._since, now
         self._log.flush()

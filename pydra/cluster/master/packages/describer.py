@@ -300,11 +300,8 @@ class _Validator:
         self._be_idle(False)
         self._number += 1
         number = self._number
-        pieces = [
-            packed[start : start + frames.PART_SIZE] for start in range(0, len(packed), frames.PART_SIZE)
-        ]
-        more: list[list[object]] = [[frames.MORE, piece] for piece in pieces[:-1]]
-        last: list[object] = [frames.VALIDATE, number, package, task_key, pieces[-1], _names(self._needs)]
+        more, rest = frames.in_parts(frames.MORE, packed)
+        last: list[object] = [frames.VALIDATE, number, package, task_key, rest, _names(self._needs)]
         try:
             valid, answer = await self._conversation.ask(number, *more, last)
         finally:
