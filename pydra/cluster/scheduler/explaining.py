@@ -7,6 +7,7 @@ from typing import assert_never
 
 import msgspec
 
+from pydra.cluster.scheduler import views
 from pydra.cluster.scheduler.crews import Crew
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.dependencies import numbers
@@ -136,7 +137,7 @@ def _with_node(state: State, assigned: Assigned) -> Explanation:
     crew = state.crews.get(instance)
     if crew is None:
         return Explanation(instance, assigned.status, text)
-    units = _units(crew)
+    units = UnitsWaiting(*views.units(state, instance), len(crew.workers))
     refusals: tuple[NodeRefusal, ...] = ()
     if assigned.status is Status.PAUSED:
         text += " What runs comes to its end, and units that others wait for still begin." * bool(
@@ -179,13 +180,6 @@ def _workers_away(state: State, crew: Crew, root: NodeId) -> str:
 
 def _absence(node: NodeRecord) -> str:
     return "is connected, but sends no heartbeat" if node.standing.is_connected else "is not connected"
-
-
-def _units(crew: Crew) -> UnitsWaiting:
-    running = sum(
-        len(batch.indexes) - batch.done for worker in crew.workers.values() for batch in worker.batches
-    )
-    return UnitsWaiting(crew.queued, running, len(crew.workers))
 
 
 def _count(units: int) -> str:

@@ -188,7 +188,7 @@ def _may_work(state: State, worker: Hired) -> bool:
     return (
         not worker.units
         and state.nodes[worker.node].standing is Standing.READY
-        and _all_wait(worker.lender)
+        and all_wait(worker.lender)
         and not _works(worker.lendee)
     )
 
@@ -202,12 +202,13 @@ def _may_lend(state: State, asker: Asker) -> bool:
     """It has a slot and waits, and so do all who lend that to it."""
     if not isinstance(asker, Hired) and not state.assigned[asker.crew.instance].has_slot:
         return False
-    if not asker.units or asker.lendee is not None or not _all_wait(asker.upper):
+    if not asker.units or asker.lendee is not None or not all_wait(asker.upper):
         return False
     return state.nodes[_slot(state, asker).node].standing is Standing.READY
 
 
-def _all_wait(asker: Asker | None) -> bool:
+def all_wait(asker: Asker | None) -> bool:
+    """True if all who lend a slot wait for units."""
     while asker is not None:
         if not asker.units:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
-from pydra.cluster.scheduler.serving import least_depth, spare_for
+from pydra.cluster.scheduler.serving import all_wait, least_depth, spare_for
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import RunUnits
 from pydra.model.ids import Attempt
@@ -267,15 +267,6 @@ def lendees(asker: Asker) -> list[Hired]:
 def works(worker: Hired) -> bool:
     """It has something to do, and waits for no units."""
     return bool(worker.batches) and not worker.units
-
-
-def all_wait(asker: Asker | None) -> bool:
-    """True if all who lend a slot wait for units."""
-    while asker is not None:
-        if not asker.units:
-            return False
-        asker = asker.upper
-    return True
 
 
 def _is_past(state: State, attempt: Attempt) -> bool:
