@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydra.cluster.scheduler import inputs, invariants
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.cluster.wire.messages import (
+    PROTOCOL,
     BlobWanted,
     Heartbeat,
     HeldBatch,
@@ -35,6 +36,7 @@ from pydra.model.node import NodeInformation
 from tests.support.instances import queued_instance
 from tests.support.masters import RESULT
 from tests.support.node_links import SEAL, LinkBench
+from tests.support.unit_links import UnitBench, restarted
 
 OTHER = NodeId(2)
 ANY = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**64 - 1))
@@ -72,9 +74,14 @@ def columns(draw: st.DrawFn) -> tuple[list[int], list[bytes], bytes]:
     return indexes, [b"\x80"] * (count + odd), b"d" * 16 * (count + draw(st.sampled_from([0, 0, 0, odd])))
 
 
+def own(worker: Attempt) -> bytes:
+    """The seal that the hostile node got with a worker of its own instance."""
+    return SEAL.make(NodeId(1), worker, InstanceId(1))
+
+
 HELD_BATCHES = st.builds(
     lambda batch, worker, instance, branch, units, recorded: HeldBatch(
-        batch, worker, instance, branch, units[0], units[2], recorded
+        batch, worker, instance, branch, units[0], units[2], recorded, own(worker)
     ),
     ATTEMPTS,
     ATTEMPTS,
@@ -85,7 +92,13 @@ HELD_BATCHES = st.builds(
 )
 SEVERAL_BATCHES = st.lists(HELD_BATCHES, max_size=2).map(tuple)
 HELD_WORKERS = st.lists(
-    st.builds(HeldWorker, ATTEMPTS, INSTANCES, st.integers(0, 5) | NUMBERS), max_size=2
+    st.builds(
+        lambda worker, instance, index: HeldWorker(worker, instance, index, own(worker)),
+        ATTEMPTS,
+        INSTANCES,
+        st.integers(0, 5) | NUMBERS,
+    ),
+    max_size=2,
 ).map(tuple)
 UNIT_MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
     st.builds(
@@ -113,7 +126,7 @@ UNIT_MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
 MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
     st.builds(
         NodeHello,
-        st.just(1) | ANY,
+        st.just(PROTOCOL) | ANY,
         TEXTS,
         st.integers(1, 3) | ANY,
         INFORMATION,
@@ -143,17 +156,35 @@ def test_a_hostile_node(happenings: list[list[ToMaster] | float]) -> None:
     with TemporaryDirectory() as directory:
         bench = LinkBench(Path(directory))
         try:
+            _begin(bench)
             _play(bench, happenings)
         finally:
             bench.close()
 
 
-def _play(bench: LinkBench, happenings: list[list[ToMaster] | float]) -> None:
+@given(st.lists(st.lists(MESSAGES, max_size=4) | st.floats(0.0, 70.0), max_size=12))
+def test_a_hostile_node_of_a_restarted_master(happenings: list[list[ToMaster] | float]) -> None:
+    """It may say that it has anything of before, and still has nothing but its own."""
+    with TemporaryDirectory() as directory:
+        before = UnitBench(Path(directory))
+        _begin(before)
+        again = restarted(before, Path(directory))
+        try:
+            again.dispatcher.feed(inputs.NodeReady(OTHER, 1, (Attempt(1, 2),)))
+            _play(again, happenings)
+        finally:
+            again.close()
+
+
+def _begin(bench: LinkBench) -> None:
     bench.submit(1)
     [run] = bench.greet()
     assert isinstance(run, RunUnit)
     bench.dispatcher.feed(inputs.NodeReady(OTHER, 1))
     bench.submit(2)
+
+
+def _play(bench: LinkBench, happenings: list[list[ToMaster] | float]) -> None:
     theirs = bench.dispatcher.live[InstanceId(2)]
     assert (OTHER, Attempt(1, 2)) == (theirs.node, theirs.attempt)
     for happening in happenings:
