@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,10 +33,10 @@ from pydra.cluster.wire.messages import (
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId, PackageName, PackageVersion
 from pydra.model.instance import Failure, LogLine, Payload
-from pydra.model.node import NodeInformation
+from pydra.model.node import ISOLATIONS, NodeInformation
 from tests.support.instances import queued_instance
 from tests.support.masters import RESULT
-from tests.support.node_links import SEAL, LinkBench
+from tests.support.node_links import SEAL, LinkBench, hello
 from tests.support.unit_links import UnitBench, restarted
 
 OTHER = NodeId(2)
@@ -48,11 +49,12 @@ NUMBERS = st.one_of(st.integers(0, 5), st.integers(0, 2**63 - 1))
 ATTEMPTS = st.builds(Attempt, st.integers(0, 2), st.integers(0, 5)) | st.builds(Attempt, NUMBERS, NUMBERS)
 NO_ATTEMPTS = st.builds(Attempt, ANY, ANY)
 """Most of these are refused with their message, and with its link."""
-INSTANCES = st.integers(-1, 5).map(InstanceId) | ANY.map(InstanceId)
+INSTANCES = st.one_of(st.just(1), st.integers(-1, 5), ANY).map(InstanceId)
 PAYLOADS = st.builds(Payload, ANY, st.binary(max_size=20), TEXTS)
 FAILURES = st.builds(Failure, TEXTS, TEXTS, TEXTS)
 LINES = st.builds(LogLine, st.floats(), TEXTS, TEXTS, TEXTS)
-INFORMATION = st.builds(NodeInformation, ANY, ANY, ANY, ANY, TEXTS, TEXTS, TEXTS, TEXTS)
+ISOLATION = st.sampled_from(ISOLATIONS) | TEXTS
+INFORMATION = st.builds(NodeInformation, ANY, ANY, ANY, ANY, ISOLATION, TEXTS, TEXTS, TEXTS)
 PACKED = st.lists(LINES, max_size=3).map(pack_lines) | st.binary(max_size=20)
 RECORDS = st.builds(LogRecord, ATTEMPTS, NUMBERS, st.integers(0, 3) | NUMBERS, PACKED, st.none() | TEXTS, ANY)
 SEALS = st.just(SEAL.make(NodeId(1), Attempt(1, 1), InstanceId(1)))
@@ -130,7 +132,7 @@ MESSAGES: st.SearchStrategy[ToMaster] = st.one_of(
         TEXTS,
         st.integers(1, 3) | ANY,
         INFORMATION,
-        MANY,
+        st.just((Attempt(1, 1),)) | MANY,
         MANY,
         HELD_WORKERS,
         SEVERAL_BATCHES,
@@ -162,8 +164,19 @@ def test_a_hostile_node(happenings: list[list[ToMaster] | float]) -> None:
             bench.close()
 
 
-@given(st.lists(st.lists(MESSAGES, max_size=4) | st.floats(0.0, 70.0), max_size=12))
-def test_a_hostile_node_of_a_restarted_master(happenings: list[list[ToMaster] | float]) -> None:
+CLAIMS = st.builds(
+    lambda workers, batches: msgspec.structs.replace(
+        hello(2, (Attempt(1, 1),)), workers=workers, batches=batches
+    ),
+    HELD_WORKERS,
+    SEVERAL_BATCHES,
+)
+
+
+@given(CLAIMS, st.lists(st.lists(MESSAGES, max_size=4) | st.floats(0.0, 70.0), max_size=12))
+def test_a_hostile_node_of_a_restarted_master(
+    claims: NodeHello, happenings: list[list[ToMaster] | float]
+) -> None:
     """It may say that it has anything of before, and still has nothing but its own."""
     with TemporaryDirectory() as directory:
         before = UnitBench(Path(directory))
@@ -171,6 +184,8 @@ def test_a_hostile_node_of_a_restarted_master(happenings: list[list[ToMaster] | 
         again = restarted(before, Path(directory))
         try:
             again.dispatcher.feed(inputs.NodeReady(OTHER, 1, (Attempt(1, 2),)))
+            again.plug()
+            again.tell(claims)
             _play(again, happenings)
         finally:
             again.close()
