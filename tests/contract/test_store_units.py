@@ -329,6 +329,16 @@ def test_only_its_own_attempt_ends_a_begun_unit(running: Bench) -> None:
     assert [complete(0, number=9), complete(1, number=8)] == units(running)
 
 
+def test_no_attempt_ends_a_unit_twice(running: Bench) -> None:
+    """What was recorded as failed stays so, until another attempt has a result."""
+    running.commit(start(0, number=9))
+    running.commit(record([0, 1], number=9, failures={0: FAILURE, 1: FAILURE}))
+    running.commit(record([0, 1], number=9), record([0, 1], number=9, seed=5))
+    assert [failed(0, number=9), failed(1, number=9)] == units(running)
+    running.commit(record([0, 1], number=10))
+    assert [complete(0, number=10), complete(1, number=10)] == units(running)
+
+
 def test_a_unit_is_begun_again(running: Bench) -> None:
     """One that was given out again has the later attempt; so has one with other arguments."""
     running.commit(submit([0, 1]), start(0, number=5))

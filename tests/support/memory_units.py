@@ -161,8 +161,10 @@ def _is_open(known: UnitRow, row: UnitRow) -> bool:
 
 
 def _gives_way(known: UnitRow, row: UnitRow) -> bool:
-    if known.status is Status.RUNNING and row.status.is_final and known.attempt != row.attempt:
-        return False
+    if row.status.is_final and known.status in (Status.RUNNING, Status.FAILED):
+        is_its_end = known.attempt == row.attempt
+        if is_its_end is not (known.status is Status.RUNNING):
+            return False
     if known.digest != row.digest:
         return True
     return row.status is not Status.QUEUED and known.status is not Status.COMPLETE

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from pydra.cluster.scheduler.inputs import (
@@ -16,6 +17,7 @@ from pydra.cluster.scheduler.inputs import (
 )
 from pydra.cluster.scheduler.unit_values import (
     BatchHeld,
+    DiscardUnits,
     HireWorker,
     PauseRequested,
     RecordUnits,
@@ -273,6 +275,16 @@ def test_node_still_has_it() -> None:
             assert [] == of(RunUnits, bench.feed(guarded(ONCE, 0, asker=OLD_ROOT, started={0: OLD_BATCH})))
         result = UnitsDone(N1, OLD_WORKER, OLD_BATCH, 0, 1, 1.0, "told")
         assert OLD_ROOT == one(RecordUnits, bench.feed(result)).asker
+
+
+def test_node_still_has_what_was_given_up() -> None:
+    """What is recorded as lost, or was given out again, is no more than a worker to be ended."""
+    bench = restarted()
+    out = bench.feed(hello(msgspec.structs.replace(OLD, is_guarded=True)))
+    assert DiscardUnits(N1, OLD_BATCH, 1) in out
+    assert [OLD_WORKER] == [each.worker for each in of(ReleaseWorker, out)]
+    result = UnitsDone(N1, OLD_WORKER, OLD_BATCH, 0, 1, 1.0, "told")
+    assert [] == of(RecordUnits, bench.feed(result))
 
 
 def test_node_has_its_result() -> None:

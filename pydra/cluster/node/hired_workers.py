@@ -57,8 +57,12 @@ class HiredWorkers:
             return
         instance = worker.message.instance
         units = (message.branch, message.indexes, message.digests)
-        held = HeldBatch(message.batch, message.worker, instance, *units, seal=worker.message.seal)
-        self._around.outbox.begin(held, is_synced=bool(message.guarantee))
+        held = HeldBatch(
+            *(message.batch, message.worker, instance, *units),
+            seal=worker.message.seal,
+            is_guarded=bool(message.guarantee),
+        )
+        self._around.outbox.begin(held, is_synced=held.is_guarded)
         worker.run(message)
 
     def _may_begin(self, message: RunUnits, worker: HiredWorker) -> bool:

@@ -112,8 +112,8 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
     if root is None or not root.attempt < held.worker or held.recorded >= len(held.indexes):
         return False
     stray = state.strays.get(held.batch)
-    if stray is not None and not _is_of(stray, node, held):
-        return False
+    if (held.is_guarded and stray is None) or (stray is not None and not _is_of(stray, node, held)):
+        return False  # it was given up: lost, or given out again
     crew = _crew(state, root)
     worker = state.hired.get(held.worker)
     if worker is None:

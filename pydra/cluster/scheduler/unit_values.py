@@ -89,6 +89,8 @@ class BatchHeld(msgspec.Struct, frozen=True):
     recorded: int
     was_given: bool = True
     """As that of its worker."""
+    is_guarded: bool = False
+    """It has a guarantee, so it was stored as begun before the node had it."""
 
 
 class UnitRestored(msgspec.Struct, frozen=True):

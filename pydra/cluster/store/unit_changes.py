@@ -237,13 +237,14 @@ def _insertion(status: Status, width: int, rows: int) -> str:
         overwritten = overwritten.replace("excluded.payload", own)
     # What ended or begins takes the place of what did not complete; what waits, of nothing: it may come late.
     yields = "" if status is Status.QUEUED else f"pydra_unit.status <> {int(Status.COMPLETE)} OR "
-    # What runs with a guarantee ends as this very attempt.
+    # What runs with a guarantee ends as this very attempt; and no attempt ends twice.
     fence = ""
     if status.is_final:
         fence = (
-            f" AND (pydra_unit.status <> {int(Status.RUNNING)} OR "
-            "pydra_unit.attempt_epoch = excluded.attempt_epoch AND "
-            "pydra_unit.attempt_number = excluded.attempt_number)"
+            f" AND (pydra_unit.status NOT IN ({int(Status.RUNNING)}, {int(Status.FAILED)}) OR "
+            f"(pydra_unit.status = {int(Status.RUNNING)}) = "
+            "(pydra_unit.attempt_epoch = excluded.attempt_epoch AND "
+            "pydra_unit.attempt_number = excluded.attempt_number))"
         )
     return (
         f"INSERT INTO pydra_unit ({', '.join(_COLUMNS[:width])}, status) "  # noqa: S608

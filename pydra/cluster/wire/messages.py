@@ -188,6 +188,8 @@ class HeldBatch(msgspec.Struct, frozen=True):
     """Results that were acknowledged; those after it follow as ``UnitsDone``, as they are there."""
     seal: bytes = b""
     """That of the ``HireWorker`` of its worker."""
+    is_guarded: bool = False
+    """Its unit was given out with a guarantee."""
 
 
 class HeldBatches(msgspec.Struct, frozen=True, tag="held_batches"):

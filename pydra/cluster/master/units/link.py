@@ -86,6 +86,7 @@ class UnitLink:
                 each.digests,
                 each.recorded,
                 self._was_given(each),
+                each.is_guarded,
             )
             for each in held
         )
