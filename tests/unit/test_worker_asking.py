@@ -182,12 +182,14 @@ def test_a_unit_asks_under_its_own_path(branch: str) -> None:
                 asked = runtime.frame()
             assert [ASK, below, [0], [args], digest(args), 2.5] == asked
             runtime.results(below, {0: result})
-        frame = runtime.frame()
-        assert frame is not None
-        assert DONE == frame[0]
-        assert isinstance(frame[3], list)
         key = "5.Nested.2.Deeper.1.Echo" if "Deeper" in branch else "5.Nested.1.Echo"
-        assert [[key, 0, payload.pack("B"), None]] == payload.unpack(frame[3][-1])
+        wanted, told = [[key, 0, payload.pack("B"), None]], None
+        while told != wanted:  # on a slow machine each unit is told by itself
+            frame = runtime.frame()
+            assert frame is not None
+            assert DONE == frame[0]
+            assert isinstance(frame[3], list)
+            told = payload.unpack(frame[3][-1])
 
 
 def test_a_unit_that_leaves_its_units_has_them_forgotten() -> None:
