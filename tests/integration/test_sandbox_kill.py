@@ -286,3 +286,29 @@ def test_many_workers_at_once(tmp_path: Path) -> None:
         assert set() == processes(started)
         for end in ends:
             end.close()
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.003, 0.01])
+@pytest.mark.root_only
+def test_a_kill_meets_a_worker_that_ends_by_itself(tmp_path: Path, pause_s: float) -> None:
+    """The launcher, which is busy meanwhile, learns of both at once and goes on."""
+    with launcher(tmp_path, "full-bubblewrap") as started:
+        started.control.settimeout(DEADLINE_S)
+        for number in range(1, 6):
+            ours, its = socket.socketpair()
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            launch = messages.encode(messages.LAUNCH, number, probe=True)
+            socket.send_fds(started.control, [launch], [its.fileno(), writing])
+            its.close()
+            os.close(writing)
+            assert b"launched" in started.control.recv(65_536)
+            time.sleep(pause_s)  # noqa: TID251 - when the launcher stands still is what the test varies
+            os.kill(started.pid, signal.SIGSTOP)
+            ours.settimeout(DEADLINE_S)
+            assert ours.recv(65_536)
+            started.control.send(messages.encode(messages.KILL, number))
+            time.sleep(0.15)  # noqa: TID251 - the probe ends by itself
+            os.kill(started.pid, signal.SIGCONT)
+            assert b"exited" in started.control.recv(65_536)
+            ours.close()
+            os.close(reading)

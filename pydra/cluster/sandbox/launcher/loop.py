@@ -313,6 +313,7 @@ class Launcher:
 
     def _ended(self, sandbox: Sandbox, pid: int, status: int) -> None:
         if pid == sandbox.monitor and sandbox.status is None:
+            sandbox.status = status  # it is reaped: its number may be another process's from here on
             while sandbox.information is not None:
                 self._information_readable(sandbox)
             sandbox.note_reached()
