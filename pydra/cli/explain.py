@@ -44,7 +44,7 @@ def explain(controller: Controller, output: Output, instance: int) -> None:
     if needed:
         output.text("")
         output.table(
-            ("DEPENDS ON", "HOW", "STATE", ""),
+            ("DEPENDS ON", "HOW", "STATE", "WANTED"),
             [
                 (each["id"], each["kind"], each["state"], "good" if each["met"] else "")
                 for each in needed[:SHOWN]

@@ -44,7 +44,7 @@ def ps(controller: Controller, output: Output, finished: bool, limit: int | None
     """List the task instances that wait or run."""
     if finished:
         if skip:
-            raise click.UsageError("--skip is not for --all; see pydra history.")
+            raise click.UsageError("--skip is not for --all; see pydra history TASK --page N.")
         _show(output, controller.list_recent(limit=limit or LATEST))
         return
     limit = limit or MOST

@@ -64,7 +64,7 @@ def submit(
         faults = "\n".join(
             f"  {name}: {' '.join(map(str, texts))}" for name, texts in sorted(refused.items())
         )
-        raise CliError(f"The arguments of {task_key} are not valid:\n{faults}", USAGE, "invalid_parameters")
+        raise CliError(f"{task_key} was refused:\n{faults}", USAGE, "invalid_parameters")
     return answer
 
 

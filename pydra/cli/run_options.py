@@ -80,10 +80,10 @@ def _mebibytes(amount: str) -> float:
 _OPTIONS = (
     click.option("--priority", type=int, help="Smaller runs first.  [default: 5]"),
     click.option(
-        "--time-limit", type=Seconds(), help="Seconds that it may run; then it has failed. 0: no limit."
+        "--time-limit", type=Seconds(0), help="Seconds that it may run; then it has failed. 0: no limit."
     ),
     click.option("--retries", type=int, help="How often it is run again if it fails."),
-    click.option("--retry-delay", type=Seconds(), help="Seconds before the first retry; they double."),
+    click.option("--retry-delay", type=Seconds(0), help="Seconds before the first retry; they double."),
     click.option(
         "--retry",
         type=click.Choice(["lost", "never"]),

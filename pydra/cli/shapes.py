@@ -139,6 +139,7 @@ def outcome(answer: Record) -> dict[str, object]:
         "message": answer.get("message"),
         "result": answer.get("result"),
         "error": answer.get("error"),
+        "error_code": answer.get("error_code"),
         "traceback": answer.get("traceback"),
         **_units(answer),
     }

@@ -62,7 +62,8 @@ def units(
     counts = shapes.units(answer)
     output.say(f"Work units: {counts}." if counts else f"Task instance {instance} has no work units.")
     if after is not None:
-        output.say(f"More: pydra units {instance} --after {after}")
+        chosen = (f" --branch {branch}" if branch else "") + (" --failed" if failed else "")
+        output.say(f"More: pydra units {instance}{chosen} --after {after} -n {limit}")
 
 
 def _row(unit: shapes.Record) -> list[object]:

@@ -78,7 +78,8 @@ class TaskInstance:
         """
         What the task returned, when it has: bytes, dates and so on as such, of any size; a tuple as a list.
 
-        `TaskFailed` (with the task's traceback as a note), `TaskCancelled`, or `TimeoutError`.
+        `TaskFailed` (with the task's traceback as a note, and the code of the failure as ``code``),
+        `TaskCancelled`, or `TimeoutError`.
         """
         state = self.wait(timeout_s=timeout_s)
         status = Status(state["status"])
@@ -88,6 +89,7 @@ class TaskInstance:
         if status is Status.CANCELLED:
             raise TaskCancelled(f"Instance {self.id} was cancelled.")
         failure = TaskFailed(f"Instance {self.id} failed: {state['error']}")
+        failure.code = state.get("error_code") or TaskFailed.code
         if state["traceback"]:
             failure.add_note(state["traceback"])
         raise failure

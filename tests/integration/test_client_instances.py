@@ -25,7 +25,7 @@ def state(word: str, status: int, seen: int, **other: Any) -> dict[str, Any]:
 
 RUNNING = state("running", 1, 4, percent=50)
 COMPLETE = state("complete", 3, 5, percent=100, result={"sum": 3})
-FAILED = state("failed", -1, 5, error="ValueError: no", traceback="Traceback: in task")
+FAILED = state("failed", -1, 5, error="ValueError: no", error_code="limit", traceback="Traceback: in task")
 CANCELLED = state("cancelled", -2, 5)
 
 
@@ -124,6 +124,7 @@ def test_a_failure_is_raised_with_the_tasks_traceback(client: Client, desk: Desk
         client.instance(7).result()
 
     assert ["Traceback: in task"] == caught.value.__notes__
+    assert "limit" == caught.value.code
 
 
 def test_a_cancelled_task_has_no_result(client: Client, desk: Desk) -> None:

@@ -325,8 +325,9 @@ def test_the_widest_columns_of_a_table_are_cut(widths: list[int], total: int, le
 
 def test_ps_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """In eighty columns there is the number, the state and the time of each, and only the task is cut."""
-    monkeypatch.setattr("pydra.cli.output.is_terminal", lambda _stream: True)
+    # In this order: the second is imported from the first, and with the double in place it would keep that.
     monkeypatch.setattr("pydra.cli.instances.is_terminal", lambda _stream: True)
+    monkeypatch.setattr("pydra.cli.output.is_terminal", lambda _stream: True)
     monkeypatch.setenv("COLUMNS", "80")
     counts = {"complete": 1_075_516, "failed": 12, "running": 0, "queued": 0}
     record = {**RUNNING, "id": 123456, "task_key": "some.long_name.OfATask", "units": counts}

@@ -93,6 +93,13 @@ def test_what_is_asked_for_is_passed_on() -> None:
     assert [((7, "Sub"), {"after": "Sub:3", "limit": 5, "state": "failed"})] == controller.asked("task_units")
 
 
+def test_the_rest_is_of_the_same_choice() -> None:
+    """The command for the next units chooses as this one did."""
+    controller = ScriptedController(task_units=[answer(unit(3), following="Sub:3")])
+    result = call(controller, "units", "7", "--branch", "Sub", "--failed", "-n", "1")
+    assert "More: pydra units 7 --branch Sub --failed --after Sub:3 -n 1" in result.stderr
+
+
 def test_as_many_pages_are_read_as_are_needed() -> None:
     """And it is told where the rest begins."""
     first = [unit(index) for index in range(500)]
@@ -102,7 +109,7 @@ def test_as_many_pages_are_read_as_are_needed() -> None:
     result = call(controller, "units", "7", "-n", "501")
 
     assert 502 == len(result.stdout.splitlines())
-    assert "More: pydra units 7 --after Sub:500" in result.stderr
+    assert "More: pydra units 7 --after Sub:500 -n 501" in result.stderr
     asked = [(kwargs["after"], kwargs["limit"]) for _, kwargs in controller.asked("task_units")]
     assert [(None, 500), ("Sub:499", 1)] == asked
 

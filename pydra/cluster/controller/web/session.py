@@ -251,7 +251,7 @@ class Session:
         raise ControllerException(
             CONTROLLER_ERROR_NO_RSA_KEY,
             f"There is no key at {self._key_path}; copy master.key from the master's runtime directory to "
-            "there, or give its path as key.",
+            "there, or give its path as key. (A cluster of one's own: pydra cluster up.)",
         )
 
     def _log_in(self, refused: str) -> str:
