@@ -150,7 +150,7 @@ def test_changes_of_units_take_effect_in_their_order(reactor: PumpedReactor, sto
         [submit(range(2))],
         [record(range(1), failures=failure)],
         [submit(range(1)), record(range(1, 2), failures=failure)],
-        [record(range(1, 2)), record(range(2, 3))],
+        [record(range(1, 2), attempt=Attempt(1, 2)), record(range(2, 3))],
         [end],
         [record(range(3, 4)), submit(range(4, 5))],
     )
