@@ -51,10 +51,16 @@ def memory(cluster: MeasuredCluster) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, pid in cluster.pids.items():
         daemon = psutil.Process(pid)
-        figures[name] = daemon.memory_full_info().pss / MEGABYTE
-        children = [child.memory_full_info().pss for child in daemon.children(recursive=True)]
-        figures[f"{name}: launcher and warm workers"] = sum(children) / MEGABYTE
+        figures[name] = _megabytes(daemon)
+        figures[f"{name}: launcher and warm workers"] = sum(map(_megabytes, daemon.children(recursive=True)))
     return figures
+
+
+def _megabytes(process: psutil.Process) -> float:
+    try:
+        return float(process.memory_full_info().pss) / MEGABYTE
+    except psutil.NoSuchProcess:
+        return 0.0  # an unused worker, which the pool has just ended
 
 
 def main() -> None:
