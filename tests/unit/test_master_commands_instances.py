@@ -65,6 +65,18 @@ def test_queued(bench: CommandsBench) -> None:
     assert {"1": {"s": 0}} == bench.call("task_statuses")
 
 
+def test_about_to_run(bench: CommandsBench) -> None:
+    """What has a worker is listed as running when that is stored, as its status says."""
+    bench.queue(n=5)
+    bench.store.hold()
+    bench.ready()
+    assert [] == bench.call("list_running")
+    assert {"1": {"s": 0}} == bench.call("task_statuses")
+    bench.store.release()
+    assert [1] == [each["id"] for each in bench.call("list_running")]
+    assert 1 == bench.call("task_statuses")["1"]["s"]
+
+
 def test_running(running: CommandsBench) -> None:
     """A running one is in the queue and among the running, with its start and worker."""
     shown = QUEUED | {

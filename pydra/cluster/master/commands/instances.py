@@ -86,11 +86,12 @@ class InstanceCommands:
         return [self._object(each) for each in live[skip : skip + limit]]
 
     async def list_running(self) -> list[JSON]:
-        """Running instances, by id."""
+        """Running instances, by id; what is to run counts as queued until that is stored."""
+        live = self._dispatcher.live
         return [
             self._object(running.instance)
             for running in self._scheduler.running()
-            if running.instance in self._dispatcher.live
+            if running.instance in live and live[running.instance].status is not Status.QUEUED
         ]
 
     async def list_recent(self, limit: int = 20) -> list[JSON]:
