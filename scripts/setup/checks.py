@@ -3,6 +3,7 @@
 Every check and test, in order, with a heading each and a summary at the end.
 
 All of them run even if one fails; the exit code is 1 if any did. Names on the command line choose some.
+The end of what a failed check printed is repeated below the summary: many keep only the end of a log.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import machine
@@ -23,6 +25,7 @@ from machine import ROOT, say
 
 UNIT_TREES = ("tests/unit", "tests/contract", "tests/property", "tests/simulation", "tests/web")
 PLANTED = ("results_told_before_the_commit", "units_of_a_lost_worker_dropped")
+KEPT_LINES = 25
 SOURCES = ("pydra", "tests", "scripts", "benchmarks", "examples", "setup.py", "pydra_settings.py")
 
 
@@ -32,14 +35,33 @@ class Checks:
 
     python: Path
     env: dict[str, str]
+    told: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    """The last lines that programs printed."""
 
     def run(self, *words: str) -> bool:
         """Run a program of the virtual environment in the root of the repository."""
         program, *rest = words
         command = [str(self.python.parent / program), *rest]
         say("$ " + " ".join(words))
-        done = subprocess.run(command, cwd=ROOT, env=self.env, check=False)  # noqa: S603 - our own tools
-        return done.returncode == 0
+        return self._shown(command, ROOT, self.env) == 0
+
+    def _shown(self, command: list[str], cwd: Path, env: dict[str, str]) -> int:
+        """Show what a program prints while it runs, keep the last lines, and return its exit code."""
+        with subprocess.Popen(  # noqa: S603 - our own tools
+            command,
+            cwd=cwd,
+            env=env | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as program:
+            assert program.stdout is not None
+            for line in program.stdout:
+                self.told.append(line)
+                sys.stdout.write(line)
+                sys.stdout.flush()
+        return program.returncode
 
     def existing(self, names: tuple[str, ...]) -> list[str]:
         """Return those of the names that this repository has."""
@@ -71,9 +93,9 @@ class Checks:
         return self.run("python", "-m", "pytest", "-q", *self.existing(UNIT_TREES))
 
     def simulation(self) -> bool:
-        """A minute of simulated clusters with faults: fixed seeds, then new ones; and two bugs are found."""
+        """A minute of simulated clusters with faults, the same at every run; and two bugs are found."""
         module = ("python", "-m", "tests.simulation")
-        holds = self.run(*module, "--seeds", "20", "--new", "--seconds", "45")
+        holds = self.run(*module, "--seeds", "400")
         return holds & self.run(*module, "--planted", *PLANTED)
 
     def integration(self) -> bool:
@@ -84,8 +106,7 @@ class Checks:
         """The first command of the README runs the demo and leaves nothing."""
         say("$ scripts/quickstart --once")
         command = [sys.executable, str(ROOT / "scripts" / "setup" / "quickstart.py"), "--once"]
-        done = subprocess.run(command, cwd=ROOT, env=self.env, check=False)  # noqa: S603 - our own
-        return done.returncode == 0
+        return self._shown(command, ROOT, self.env) == 0
 
     def wheel(self) -> bool:
         """A wheel, installed in an empty environment, runs a task."""
@@ -103,6 +124,7 @@ class Checks:
                 fault = machine.quiet(step)
                 if fault is not None:
                     say(fault)
+                    self.told.append(fault)
                     return False
             return self._run_one_task(python, work)
 
@@ -117,8 +139,7 @@ class Checks:
 
         def call(*words: str) -> int:
             say("$ pydra " + " ".join(words))
-            done = subprocess.run([*pydra, *words], cwd=work, env=env, check=False)  # noqa: S603 - our own
-            return done.returncode
+            return self._shown([*pydra, *words], work, env)
 
         if call("cluster", "up", "--dir", str(directory), "--port", "0", "--detach") != 0:
             return False
@@ -149,14 +170,21 @@ CHECKS: dict[str, Callable[[Checks], bool]] = {
 def run_all(checks: Checks, chosen: list[str]) -> int:
     """Run the chosen checks and tell how each went; return 1 if one failed."""
     results: list[tuple[str, bool, float]] = []
+    failed: dict[str, list[str]] = {}
     for name in chosen:
         say(f"\n=== {name}: {(CHECKS[name].__doc__ or '').strip()}")
         began = time.monotonic()
-        results.append((name, CHECKS[name](checks), time.monotonic() - began))
+        checks.told.clear()
+        passed = CHECKS[name](checks)
+        results.append((name, passed, time.monotonic() - began))
+        if not passed:
+            failed[name] = list(checks.told)
     say("\n=== Summary")
     for name, passed, seconds in results:
         say(f"{'passed' if passed else 'FAILED'}  {name:<12} {seconds:6.1f} s")
-    return 0 if all(passed for _, passed, _ in results) else 1
+    for name, told in failed.items():
+        say(f"\n=== The end of {name}, which failed\n{''.join(told)}")
+    return 1 if failed else 0
 
 
 def main() -> int:

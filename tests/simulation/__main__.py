@@ -93,21 +93,25 @@ def run_seeds(options: argparse.Namespace) -> int:
         new = secrets.randbelow(10**9) * 1000
         print(f"new seeds begin with {new}")
         seeds = itertools.chain(seeds, itertools.count(new))
-    begun, count, is_good = time.monotonic(), 0, True
+    begun, count = time.monotonic(), 0
+    failed: list[Verdict] = []
     crashed: set[str] = set()
     for verdict, took_s, is_same in verdicts(seeds, options):
         show(verdict, took_s, is_same)
         count += 1
         crashed.update(verdict.crashed)
-        is_good &= is_same and not verdict.broken
-        if options.until_broken and not is_good:
+        if verdict.broken or not is_same:
+            failed.append(verdict)
+        if options.until_broken and failed:
             break
     print(f"{count} seeds in {time.monotonic() - begun:.0f} s")
     missed = sorted(every_step() - crashed)
     print(f"daemons were killed at {len(crashed)} steps, and not yet at {len(missed)}")
     if options.steps:
         print(*missed, sep="\n")
-    return 0 if is_good else 1
+    for verdict in failed:
+        print(f"FAILED: {AGAIN.format(seed=verdict.seed)}: {verdict.broken or 'another way the second time'}")
+    return 1 if failed else 0
 
 
 def verdicts(seeds: Iterable[int], options: argparse.Namespace) -> Iterator[tuple[Verdict, float, bool]]:

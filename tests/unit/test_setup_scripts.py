@@ -83,3 +83,23 @@ def test_a_demo_that_is_not_listed_is_explained(
     assert "demo/odd.py: it cannot be imported\n" in said
     assert said.endswith("line 99\n")
     assert "line 80\n" not in said
+
+
+def test_what_a_failed_check_printed_is_repeated_at_the_end(
+    machine: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who keeps only the end of a log sees which check failed, and why."""
+    scripts = importlib.import_module("checks")
+    programs = {"good": "print('all is well')", "bad": "print('line 7 is wrong'); raise SystemExit(1)"}
+
+    def check(name: str) -> object:
+        return lambda checks: checks.run(Path(sys.executable).name, "-c", programs[name])
+
+    monkeypatch.setattr(scripts, "CHECKS", {name: check(name) for name in programs})
+    checks = scripts.Checks(Path(sys.executable), {})
+
+    assert 1 == scripts.run_all(checks, ["good", "bad"])
+    printed, said = capsys.readouterr()
+    assert "all is well\nline 7 is wrong\n" == printed
+    assert said.endswith("\n=== The end of bad, which failed\nline 7 is wrong\n\n")
+    assert 0 == scripts.run_all(checks, ["good"])
