@@ -127,11 +127,14 @@ class SimulatedCluster:
         else:
             self.nodes[who].fall()
 
-    def _bury(self, who: int) -> None:
-        if who == MASTER:
-            self.restart_master(self.random.random() < 0.5, self.random.choice([0.1, 3.0]))
-        else:
-            self.restart_node(who, has_power=True)
+    def _bury_all(self) -> None:
+        """The turn is over, and so are those who were killed in it."""
+        while self._fallen:
+            who = self._fallen.pop(0)
+            if who == MASTER:
+                self.restart_master(self.random.random() < 0.5, self.random.choice([0.1, 3.0]))
+            else:
+                self.restart_node(who, has_power=True)
 
     def restart_master(self, are_commits_made: bool, away_s: float) -> None:
         """The master is killed, and starts anew on its store; what it was committing is there, or is not."""
@@ -271,9 +274,9 @@ class SimulatedCluster:
         """Let time pass, from one thing that happens to the next; ``check`` is called after each."""
         clock = self.clock
         end = clock.seconds() + seconds
+        self._bury_all()  # what users do may have been the end of a daemon
         while (calls := clock.getDelayedCalls()) and (at := calls[0].getTime()) <= end:  # they are sorted
             clock.advance(max(0.0, at - clock.seconds()))
-            while self._fallen:
-                self._bury(self._fallen.pop(0))
+            self._bury_all()
             self.check()
         clock.advance(max(0.0, end - clock.seconds()))

@@ -75,7 +75,7 @@ class SimulatedMaster(LinkBench):
         self._cluster = cluster
         self.is_dead = False
         self.own_store = MastersStore(cluster.store, self.passed, lambda: self.is_dead)
-        clock = cast("Clock", Pace(cluster.clock, cluster.plan.masters_pace))
+        clock = cast("Clock", Pace(cluster.clock, cluster.plan.masters_pace, lambda: self.is_dead))
         super().__init__(directory, cast("MemoryStore", self.own_store), clock)
         self.ends = {
             number: MastersEnd(self, self.make_link(node_record(number))) for number in cluster.numbers
@@ -194,7 +194,7 @@ class SimulatedNode(NodeBench):
         self.disk = DiskThread(cluster.clock, cluster.random, plan.write, self.passed)
         workers = ProgrammedWorkers(cluster.works, cluster.random, cluster.diary, cluster.clock, self.passed)
         directory.mkdir(parents=True, exist_ok=True)
-        clock = cast("Clock", Pace(cluster.clock, plan.nodes_pace))
+        clock = cast("Clock", Pace(cluster.clock, plan.nodes_pace, lambda: self.is_dead))
         # Some nodes write at once what they may, the others leave all of it to the thread.
         quick_size = QUICK_SIZE if plan.seed % 2 else 0
         super().__init__(directory, clock, workers, plan.slots, CrashingJournal, quick_size)

@@ -100,11 +100,16 @@ class MastersStore:
 
 
 class Pace:
-    """A clock by which one daemon waits, whose timers are early or late by a share of what was asked for."""
+    """
+    A clock by which one daemon waits, whose timers are early or late by a share of what was asked for.
 
-    def __init__(self, clock: Clock, pace: float) -> None:
+    Whoever is dead is not woken.
+    """
+
+    def __init__(self, clock: Clock, pace: float, is_dead: Callable[[], bool]) -> None:
         self._clock = clock
         self._pace = pace
+        self._is_dead = is_dead
         self._at = clock.seconds()
         self._calls = 0
         self.seconds = clock.seconds
@@ -116,7 +121,12 @@ class Pace:
             self._at, self._calls = now, 0
         self._calls += 1
         assert self._calls < MOST_CALLS, "a daemon does one thing after the other, and no time passes"
-        return self._clock.callLater(delay * self._pace if delay > EXACT_S else delay, call, *arguments)
+        delay = delay * self._pace if delay > EXACT_S else delay
+        return self._clock.callLater(delay, self._wake, call, arguments)
+
+    def _wake(self, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        if not self._is_dead():
+            call(*arguments)
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """Those of everybody."""

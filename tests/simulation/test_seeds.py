@@ -19,6 +19,7 @@ SEEDS = {
     463: "a session told results of units that a crash had kept from the store, and once more when they came",
     5489: "a session was completed while its cancel was on its way to the disk",
     9074: "the units of a session were stored after their ends, and counted as queued from then on",
+    152940694465: "a master that a submission killed was woken by its timer, again and again at one instant",
 }
 """Each with what its run showed when it joined; the unit tests beside the fixes keep that too."""
 
