@@ -15,12 +15,12 @@ import click
 from pydra.cli.command import UNSANDBOXED, output_option, surroundings
 from pydra.cli.connection import Surroundings, default_directory
 from pydra.cli.escape import visible
-from pydra.cli.failures import FAILED
+from pydra.cli.failures import FAILED, CliError
 from pydra.cli.output import Output
 
 if TYPE_CHECKING:
     from pydra.cli.local_cluster.layout import Layout
-    from pydra.cli.local_cluster.record import Record
+    from pydra.cli.local_cluster.record import Process, Record
 
 WATCH_S = 0.2
 
@@ -151,7 +151,7 @@ def _stay(layout: Layout, output: Output) -> int:
     from pydra.cli.local_cluster.stop import stop_cluster
 
     adopt_orphans()
-    dead: set[int] = set()
+    dead: set[Process] = set()
     try:
         while True:
             record = read_record(layout)
@@ -159,14 +159,18 @@ def _stay(layout: Layout, output: Output) -> int:
             if not known:
                 output.say("The cluster was ended.")
                 return 0
-            for daemon in known:
-                _reap()
-                if not daemon.is_alive and daemon.process is not None and daemon.process.pid not in dead:
-                    dead.add(daemon.process.pid)
-                    output.warn(
-                        f"{daemon.name} (process {daemon.process.pid}) died; see "
-                        f"{visible(str(layout.output(daemon.name)))}"
-                    )
+            _reap()
+            fresh = [each for each in known if not each.is_alive and each.process not in dead]
+            if fresh and _is_at_work(layout, record):
+                pause(WATCH_S)
+                continue
+            for daemon in fresh:
+                assert daemon.process is not None, "it is known"
+                dead.add(daemon.process)
+                output.warn(
+                    f"{daemon.name} (process {daemon.process.pid}) died; see "
+                    f"{visible(str(layout.output(daemon.name)))}"
+                )
             if not any(daemon.is_alive for daemon in known):
                 stop_cluster(layout, output.say)
                 return FAILED
@@ -177,6 +181,17 @@ def _stay(layout: Layout, output: Output) -> int:
             stop_cluster(layout, output.say)
             _reap()
         return 0
+
+
+def _is_at_work(layout: Layout, record: Record | None) -> bool:
+    """Return True if another command ends or starts daemons here; what it ended has not died."""
+    from pydra.cli.local_cluster.record import read_record
+
+    try:
+        with layout.locked():
+            return read_record(layout) != record
+    except CliError:
+        return True
 
 
 def _reap() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import click
@@ -12,6 +13,7 @@ from pydra.cli.command import INSTANCE_ID, speaks_to_master, surroundings
 from pydra.cli.connection import Controller
 from pydra.cli.failures import FAILED, NOT_FOUND, CliError
 from pydra.cli.output import Output, is_terminal
+from pydra.cluster.controller import ControllerRemoteException
 
 MOST = 500
 """Instances that one answer of the master lists."""
@@ -66,28 +68,40 @@ def cancel(controller: Controller, output: Output, instances: tuple[int, ...]) -
     known = {instance: _cancelled(controller, instance) for instance in instances}
     if output.is_json:
         output.data(
-            [{"id": each, "cancelled": state is not None, "state": state} for each, state in known.items()]
+            [
+                {"id": each, "cancelled": is_cancelled, "state": state}
+                for each, (is_cancelled, state) in known.items()
+            ]
         )
     else:
-        for instance, state in known.items():
-            if state == "cancelled":
-                output.say(f"Task instance {instance} is cancelled.")
-            elif state is not None:
-                output.say(f"Asked task instance {instance} to stop.")
-    missing = [str(instance) for instance, state in known.items() if state is None]
-    if missing:
-        raise CliError(
-            f"Nothing to cancel: no task instance {', '.join(missing)}, or it has ended.",
-            NOT_FOUND,
-            "not_found",
-        )
+        for instance, (is_cancelled, state) in known.items():
+            if is_cancelled:
+                is_over = state == "cancelled"
+                output.say(
+                    f"Task instance {instance} is cancelled."
+                    if is_over
+                    else f"Asked task instance {instance} to stop."
+                )
+    refused = {each: state for each, (is_cancelled, state) in known.items() if not is_cancelled}
+    if refused:
+        raise CliError("\n".join(itertools.starmap(_refusal, refused.items())), NOT_FOUND, "not_found")
 
 
-def _cancelled(controller: Controller, instance: int) -> str | None:
-    """Cancel, and return the state that the instance is in now; None if there was nothing to cancel."""
-    if not controller.cancel_task(task_id=instance):
-        return None
-    return shapes.state(controller.task_result(instance))
+def _cancelled(controller: Controller, instance: int) -> tuple[bool, str | None]:
+    """Cancel; return whether that could be done, and the state of the instance now, None if there is none."""
+    is_cancelled = bool(controller.cancel_task(task_id=instance))
+    try:
+        return is_cancelled, shapes.state(controller.task_result(instance))
+    except ControllerRemoteException as error:
+        if error.remote_code != "not_found":
+            raise
+        return is_cancelled, None
+
+
+def _refusal(instance: int, state: str | None) -> str:
+    if state is None:
+        return f"There is no task instance {instance}."
+    return f"Task instance {instance} has ended: it is {state}."
 
 
 @click.command()

@@ -132,10 +132,12 @@ def deploy(controller: Controller, output: Output, directory: Path, name: str) -
     from pydra.cluster.packages.upload import compress
     from pydra.errors import PackageRefused
 
-    errors = [finding for finding in _findings(directory, name) if finding.is_error]
-    if errors:
-        told = "\n".join(f"  {finding}" for finding in errors)
+    findings = _findings(directory, name)
+    if any(finding.is_error for finding in findings):
+        told = "\n".join(f"  {finding}" for finding in findings)
         raise CliError(f"The package was not sent:\n{told}", FAILED, "package")
+    for finding in findings:
+        output.say(str(finding))
     try:
         packed = compress(directory)
     except PackageRefused as fault:

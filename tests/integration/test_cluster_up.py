@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.daemons import EXAMPLES, Cluster, left_of, run_pydra, wait_until
+from tests.support.daemons import EXAMPLES, WAIT_S, Cluster, left_of, run_pydra, wait_until
 
 KEY = "demo.demo_task.TestTask"
 
@@ -46,6 +46,18 @@ def test_several_nodes_become_ready(own_cluster: Callable[..., Cluster]) -> None
             what="two connected nodes",
             details=running.logs,
         )
+
+
+def test_down_ends_one_in_the_foreground(own_cluster: Callable[..., Cluster], tmp_path: Path) -> None:
+    """It says that the cluster was ended, with exit code 0, and takes no daemon for dead."""
+    running = own_cluster("--workers", "1")
+    assert run_pydra("cluster", "down", "--dir", str(running.directory)).returncode == 0
+
+    assert running.process is not None
+    assert running.process.wait(WAIT_S) == 0
+    said = (tmp_path / "own.up.err").read_text()
+    assert said.endswith("The cluster was ended.\n")
+    assert "died" not in said
 
 
 def test_detach_down_and_up_again_keep_the_history(tmp_path: Path) -> None:

@@ -207,14 +207,22 @@ def test_cancel_asks_for_each() -> None:
 
 def test_cancel_of_nothing_is_not_found() -> None:
     """An id that cannot be cancelled ends with 3, after the others were cancelled."""
-    controller = ScriptedController(cancel_task=[False, True], task_result=[{"state": "cancelled"}])
-    result = call(controller, "cancel", "7", "8", "-o", "json")
+    missing = ControllerRemoteException("There is no task instance 7.", remote_code="not_found")
+    states = [missing, {"state": "cancelled"}, {"state": "complete"}]
+    controller = ScriptedController(cancel_task=[False, True, False] * 2, task_result=states * 2)
+    result = call(controller, "cancel", "7", "8", "9", "-o", "json")
 
     assert result.exit_code == 3
     assert json.loads(result.stdout) == [
         {"id": 7, "cancelled": False, "state": None},
         {"id": 8, "cancelled": True, "state": "cancelled"},
+        {"id": 9, "cancelled": False, "state": "complete"},
     ]
+    said = call(controller, "cancel", "7", "8", "9").stderr
+    assert said == (
+        "Task instance 8 is cancelled.\n"
+        "Error: There is no task instance 7.\nTask instance 9 has ended: it is complete.\n"
+    )
 
 
 def test_history_pages() -> None:

@@ -121,6 +121,14 @@ def test_deploy(package: Path) -> None:
     )
 
 
+def test_deploy_tells_what_might_be_wrong(package: Path) -> None:
+    """Warnings are said, and the package is sent."""
+    (package / "META").write_text("requirements: [six]\n")
+    result = call(ScriptedController(upload_package=[PACKAGE]), "task", "deploy", str(package))
+    assert 0 == result.exit_code
+    assert "warning:" in result.stderr
+
+
 def test_deploy_with_a_broken_file(package: Path) -> None:
     """The master's word on it; exit code 1."""
     result = call(ScriptedController(upload_package=[BROKEN]), "task", "deploy", str(package))

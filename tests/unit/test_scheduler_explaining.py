@@ -52,6 +52,14 @@ def test_each_reason_of_a_node_is_told() -> None:
     assert why == bench.scheduler.explain(A).text
 
 
+def test_large_and_tiny_amounts_are_told_in_full() -> None:
+    """Memory with its unit; and less than a thousandth is held as one."""
+    bench = Bench()
+    wish = RunOptions(resources={"gpus": 0.0001, "memory": 4_000_000})
+    bench.feed(NodeReady(N1, 1, resources={"memory": 1_234_567.5}), Submitted(A, 5, 0.0, options=wish))
+    assert {1: "offers 0 gpus, not 0.001; offers 1234567.5 MB of memory, not 4000000"} == reasons(bench, A)
+
+
 def test_nothing_that_is_asked_for() -> None:
     """That no node at all would do is said first."""
     bench = Bench()

@@ -59,6 +59,7 @@ def test_broken_files_hide_only_themselves() -> None:
         "broken.good.Pair",
     ]
     assert task(found, "GoodTask").description == "works"
+    assert task(found, "Pair").description == "A container that is told of in two lines."
     assert errors(found) == {
         "construct.py": "broken.construct.CannotBeMade cannot be made: ValueError: not today",
         "exits.py": "broken.exits cannot be imported: it called sys.exit('leaving')",

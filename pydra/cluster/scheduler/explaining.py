@@ -263,7 +263,7 @@ def _unsuited(node: NodeRecord, requirement: Requirement) -> list[str]:
     for name, amount in requirement.resources:
         offered = node.resources.get(name, 0)
         if amount > offered:
-            reasons.append(f"offers {_amount(offered)} {name}, not {_amount(amount)}")
+            reasons.append(f"offers {_amount(offered)} {_named(name)}, not {_amount(amount)}")
     return reasons
 
 
@@ -274,7 +274,7 @@ def _no_room(node: NodeRecord, requirement: Requirement) -> list[str]:
         offered, held = node.resources.get(name, 0), node.held.get(name, 0)
         if offered - held < amount <= offered:
             left = _amount(max(0, offered - held))
-            reasons.append(f"has {left} {name} left of {_amount(offered)}, not {_amount(amount)}")
+            reasons.append(f"has {left} {_named(name)} left of {_amount(offered)}, not {_amount(amount)}")
     if not node.offered:
         reasons.append("offers no slots")
     elif not node.has_free_slot:
@@ -284,4 +284,8 @@ def _no_room(node: NodeRecord, requirement: Requirement) -> list[str]:
 
 
 def _amount(thousandths: int) -> str:
-    return f"{thousandths / THOUSANDTHS:g}"
+    return f"{thousandths / THOUSANDTHS:.12g}"
+
+
+def _named(resource: str) -> str:
+    return "MB of memory" if resource == "memory" else resource

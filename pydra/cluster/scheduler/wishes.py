@@ -61,6 +61,7 @@ def wish_of(options: RunOptions, isolation: str = "", *, is_session: bool = Fals
 
 
 def amounts(resources: Mapping[str, float]) -> Amounts:
-    """Resources in thousandths."""
-    counted = ((name, round(amount * THOUSANDTHS)) for name, amount in sorted(resources.items()))
-    return tuple((name, amount) for name, amount in counted if amount)
+    """Resources in thousandths; less than one counts as one."""
+    return tuple(
+        (name, max(1, round(amount * THOUSANDTHS))) for name, amount in sorted(resources.items()) if amount
+    )

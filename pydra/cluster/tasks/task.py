@@ -46,7 +46,7 @@ class Task:
     """
 
     description: ClassVar[str] = ""
-    """A sentence or two for lists of tasks."""
+    """A sentence or two for lists of tasks; without it, the first paragraph of the docstring of the class."""
 
     form: ClassVar[type | str | None] = None
     """

@@ -322,7 +322,9 @@ def _look_at_file(package: str, file: str) -> dict[str, object]:
 def _describe_task(task_class: type, key: str, package: str) -> dict[str, object]:
     task = make_task(task_class, key)
     form_class = form_of(task_class, package)
-    description = task.description
+    description = task.description or " ".join(
+        str(task_class.__doc__ or "").strip().partition("\n\n")[0].split()
+    )
     guarantee = _guarantee(task)
     told: dict[str, object] = {
         "key": key,

@@ -26,7 +26,12 @@ Alias = GoodTask
 
 
 class Pair(TaskContainer):
-    """A container."""
+    """
+    A container that
+    is told of in two lines.
+
+    And more.
+    """
 
 
 def function(task: Task) -> None:
