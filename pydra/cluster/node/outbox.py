@@ -200,7 +200,7 @@ class Outbox:
         kept = self._outcomes.get(attempt)
         if kept is not None and kept.blobs and isinstance(kept.message, UnitFinished):
             self.forget(attempt)
-            self.keep(Outcome(UnitFinished(attempt, STOPPED, lines=kept.message.lines)))
+            self.keep(Outcome(UnitFinished(attempt, STOPPED, lines=kept.message.lines)), is_synced=True)
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The attempts whose outcome is held, in the order of their ends."""
