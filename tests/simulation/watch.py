@@ -14,6 +14,7 @@ from pydra.model.instance import Instance
 from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from tests.simulation.disks import SlowStore
+from tests.simulation.works import STEP
 
 HELD = (Status.RUNNING, Status.CANCELLING, Status.PAUSED)
 
@@ -185,6 +186,8 @@ class Watch:
         rows = self._store._units.some(held.branch.crew.instance, branch, indexes)
         if [row.attempt for row in rows if row.status is Status.RUNNING] != [batch]:
             self._tell(f"batch {batch} has a guarantee, and was sent before it was stored")
+        if branch == STEP and not all(row.args for row in rows):
+            self._tell(f"batch {batch} was sent, and the arguments of the client were not stored")
 
     def _are_stored(self, instance: InstanceId, branch: str, indexes: Sequence[int], what: str) -> None:
         if self._store._instances[instance].status.is_final:

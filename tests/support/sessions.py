@@ -27,6 +27,7 @@ from pydra.events import InstanceChanged
 from pydra.model.changes import FinishInstance, InsertInstance, RecordUnits
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Failure, Instance, Payload
+from pydra.model.options import NO_OPTIONS
 from pydra.model.status import Status
 from pydra.model.unit import SESSION_TASK, UnitRow
 from tests.support.cables import unthreaded
@@ -155,6 +156,8 @@ class SessionsBench:
         self.dispatcher = PlayedDispatcher()
         self.blobs = Blobs(directory / "blobs")
         self.uses = BlobUses(functools.partial(unthreaded, self.blobs.remove))
+        self.options = NO_OPTIONS
+        """What sessions that are opened are promised."""
         self.sessions = self._made()
         self._highest = 0
 
@@ -182,6 +185,7 @@ class SessionsBench:
             task_key=SESSION_TASK,
             args=Payload(len(packed), packed),
             request_key=request_key,
+            options=self.options,
         )
         [outcome] = await self.store.commit([InsertInstance(instance)])
         assert outcome.instance is not None

@@ -76,7 +76,8 @@ class HeldSession:
         self.instance = instance.id
         self.task = task_of(instance)
         limit = float(_arguments(instance).get("unit_time_limit", 0.0))
-        self._units = SessionUnits(around, self.instance, self.task, limit, is_new)
+        is_guarded = bool(instance.options.guarantee)
+        self._units = SessionUnits(around, self.instance, self.task, limit, is_guarded, is_new)
         self._around = around
         self._ends = ends
         self._client: Client | None = None

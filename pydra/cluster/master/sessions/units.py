@@ -2,14 +2,16 @@
 """
 The units of one session, on their way into the store and the scheduler, and back out of the store.
 
-Units are stored before they are acknowledged, and run while that is under way. Whoever runs them, their
-results end in the store; here are only the numbers of those that do not have one yet.
+Units are stored before they are acknowledged, and run while that is under way; those with a guarantee run
+after it. Whoever runs them, their results end in the store; here are only the numbers of those that do not
+have one yet.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 
 import attrs
@@ -71,18 +73,27 @@ class SessionUnits:
     """
 
     def __init__(
-        self, around: SessionAround, instance: InstanceId, branch: str, time_limit: float, is_new: bool
+        self,
+        around: SessionAround,
+        instance: InstanceId,
+        branch: str,
+        time_limit: float,
+        is_guarded: bool,
+        is_new: bool,
     ) -> None:
         self._around = around
         self._instance = instance
         self.branch = branch
         self._time_limit = time_limit
+        self._is_guarded = is_guarded
         self._highest: int | None = -1 if is_new else None
         """No unit above it was ever seen; None if that is not known."""
         self._running: dict[int, int] = {}
         """Units that the scheduler has, and the size of their arguments."""
         self._coming: dict[int, bytes] = {}
         """The digests of the arguments of those that are being looked up or stored."""
+        self._storing: set[int] = set()
+        """Units with a guarantee that run as soon as they are stored."""
         self._bytes = 0
         self._looking = self._looking_bytes = 0
         self._unstored = Unstored(around.clock, around.moment_s)
@@ -122,13 +133,9 @@ class SessionUnits:
         earlier: Sequence[int],
     ) -> None:
         """Store and run those that are not known; those ``earlier`` somebody else is about to run."""
-        size = sum(map(len, args))
-        self._looking += len(indexes)
-        self._looking_bytes += size
         runs_already = (self._running.keys() & set(indexes)).union(earlier)
-        rows = {row.index: row for row in await self.rows(indexes)}
-        self._looking -= len(indexes)
-        self._looking_bytes -= size
+        with self._outstanding(args):
+            rows = {row.index: row for row in await self.rows(indexes)}
         refused = set(known.others)
         missing: list[int] = []
         runs: list[int] = []
@@ -181,7 +188,8 @@ class SessionUnits:
                     self._running.setdefault(row.index, 0)
             elif row.instance == self._instance:
                 rows.append(row)
-        own = [row for row in rows if row.branch == self.branch and row.index not in self._running]
+        taken = self._running.keys() | self._storing
+        own = [row for row in rows if row.branch == self.branch and row.index not in taken]
         rows = list({row.index: row for row in own}.values())  # one may have begun between the two questions
         if rows:
             args = [row.args for row in rows]
@@ -211,6 +219,15 @@ class SessionUnits:
         """Store these units, and run those at some positions of them; returns when they are stored."""
         change = InsertUnits(self._instance, self.branch, indexes, args, b"".join(digests))
         stored = Deferred.fromCoroutine(self._store(change))
+        if self._is_guarded:
+            # What the scheduler stores of it has no arguments, and must not come first.
+            run = {indexes[at] for at in runs}
+            self._storing |= run
+            try:
+                with self._outstanding(args):
+                    await stored
+            finally:
+                self._storing -= run
         if len(runs) == len(indexes):
             await self._run(indexes, args, digests)
         elif runs:
@@ -219,12 +236,24 @@ class SessionUnits:
         await stored
 
     async def _store(self, change: InsertUnits) -> None:
-        if await self._unstored.are_recorded(change.indexes):
+        if not self._is_guarded and await self._unstored.are_recorded(change.indexes):
             return
         around = self._around
         [committed] = await around.persistent.insist(lambda: around.store.commit([change]))
         if not committed.applied:
             raise Over
+
+    @contextmanager
+    def _outstanding(self, args: Sequence[bytes]) -> Iterator[None]:
+        """Units with these arguments count, though they do not run yet."""
+        size = sum(map(len, args))
+        self._looking += len(args)
+        self._looking_bytes += size
+        try:
+            yield
+        finally:
+            self._looking -= len(args)
+            self._looking_bytes -= size
 
     async def _run(self, indexes: Sequence[int], args: Sequence[bytes], digests: Sequence[bytes]) -> None:
         around = self._around
