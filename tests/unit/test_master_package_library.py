@@ -365,15 +365,28 @@ def test_a_slow_package_does_not_keep_others_waiting(bench: LibraryBench) -> Non
     assert 4 == len(bench.keys())
 
 
-def test_a_fault_of_describing_is_not_lost(bench: LibraryBench) -> None:
-    """Whichever of those at work fails, the look does."""
-    for package in ("a", "b"):
+@pytest.mark.parametrize("fault", [RuntimeError("odd"), PermissionError("not allowed")])
+def test_whatever_goes_wrong_with_packages(bench: LibraryBench, fault: Exception) -> None:
+    """Packages that cannot be settled, for whatever reason, keep no other one away, and are tried again."""
+    packages = ("a", "b", "c", "d")
+    for package in packages:
         bench.write(package)
+    describe = bench.library._describer.describe
+
+    async def failing(package: PackageName, *rest: Any) -> Any:
+        if package in ("a", "b"):
+            raise fault
+        return await describe(package, *rest)
+
+    bench.library._describer.describe = failing  # type: ignore[method-assign]
     looked = bench.look()
-    bench.workers.fault = RuntimeError("odd")  # type: ignore[assignment]
-    bench.write("c")
-    bench.describe("tasks.One")
-    bench.describe("tasks.One", worker=bench.workers.taken[0])
+    for worker in list(bench.workers.taken):
+        bench.describe("tasks.One", worker=worker)
     assert looked.called
-    with pytest.raises(RuntimeError, match="odd"):
-        bench.result(bench.library.look())
+    assert ["c.tasks.One", "d.tasks.One"] == bench.keys()
+    bench.library._describer.describe = describe  # type: ignore[method-assign]
+    looked = bench.look()
+    for worker in bench.workers.taken[2:]:
+        bench.describe("tasks.One", worker=worker)
+    assert looked.called
+    assert [f"{package}.tasks.One" for package in packages] == bench.keys()

@@ -235,13 +235,15 @@ class PackageLibrary:
 
             async def settle_next() -> None:
                 for package in waiting:
-                    await self._settle(package, resolve(package, depends, unusable))
+                    try:
+                        await self._settle(package, resolve(package, depends, unusable))
+                    # An edge: the others are not kept waiting, and this one is tried again.
+                    except Exception:  # noqa: BLE001
+                        self.log.failure("Package {package} could not be settled", package=package)
+                        self._is_settled = False
 
             # Side by side, so that a package whose description takes long does not keep the others waiting.
-            settling = [Deferred.fromCoroutine(settle_next()) for _ in range(AT_ONCE)]
-            for _, fault in await DeferredList(settling, consumeErrors=True):
-                if isinstance(fault, Failure):
-                    fault.raiseException()
+            await DeferredList([Deferred.fromCoroutine(settle_next()) for _ in range(AT_ONCE)])
 
     async def _take(self, package: PackageName, state: str) -> bool:
         """Keep the present version of a package; False if it should be tried again."""
@@ -281,7 +283,7 @@ class PackageLibrary:
                 self._current[package] = description
                 self._publish(PackageChanged(package, taken.version))
             return
-        except PydraError as fault:
+        except (PydraError, OSError) as fault:
             self.log.error(
                 "Package {package} cannot be described now: {fault}", package=package, fault=str(fault)
             )
