@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -80,6 +81,20 @@ def test_a_fault_of_ours_stops_the_master(heart: Heart, monkeypatch: pytest.Monk
     assert [] == heart.fatal
     heart.finish(FIRST)
     assert ["the dispatcher failed; the log has the details"] == heart.fatal
+
+
+@pytest.mark.parametrize("part", ["_worker_key", "_wall_clock", "_set_timer"])
+def test_an_instruction_that_cannot_be_carried_out(heart: Heart, part: str) -> None:
+    """The scheduler has gone on by then, and its slot would be lost for ever: the master stops."""
+
+    def broken(*_: object) -> NoReturn:
+        raise LookupError("a fault")
+
+    setattr(heart.dispatcher, part, broken)
+    with pytest.raises(LookupError):
+        heart.submit(1)
+    assert ["the scheduler failed; the log has the details"] == heart.fatal
+    assert [] == heart.sent()
 
 
 def test_a_change_that_no_store_takes(heart: Heart) -> None:

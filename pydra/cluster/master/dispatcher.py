@@ -208,16 +208,15 @@ class Dispatcher:
 
     def feed(self, *given: inputs.Input) -> Deferred[None]:
         """Feed the scheduler; the Deferred fires when all that follows is committed and sent."""
+        round_ = Round()
         try:
-            wanted = self._scheduler.feed(self._clock.seconds(), given)
+            for instruction in self._scheduler.feed(self._clock.seconds(), given):
+                self._translate(instruction, round_)
+            self._set_timer()
         except Exception:
-            # It stopped half way: nothing that it knows can be relied on.
+            # It stopped half way: what the scheduler knows and what is done differ from now on.
             self._fatal("the scheduler failed; the log has the details")
             raise
-        round_ = Round()
-        for instruction in wanted:
-            self._translate(instruction, round_)
-        self._set_timer()
         self._rounds.add(round_)
         return round_.done
 
