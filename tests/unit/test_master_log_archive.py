@@ -130,6 +130,20 @@ def test_attempts_count_for_themselves(bench: Bench) -> None:
     assert ["one", "two"] == bench.texts()
 
 
+def test_more_attempts_than_are_remembered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines that are held are found in the file, whichever attempt comes again."""
+    monkeypatch.setattr(archive, "REMEMBERED", 3)
+    attempts = [Attempt(1, number) for number in range(1, 9)]
+    for attempt in attempts:
+        assert 1 == bench.add(0, "a line", attempt=attempt)
+    for attempt in attempts:
+        bench.start()
+        assert 1 == bench.add(0, "a line", attempt=attempt)
+        assert 1 == bench.add(0, "a line", attempt=attempts[0])
+    assert 0 == bench.archive._held(ONE, Attempt(1, 9))
+    assert 8 == len(bench.texts())
+
+
 def test_work_units_are_chosen(bench: Bench) -> None:
     """By subtask, by index, by both; the root has neither."""
     bench.add(0, "root")

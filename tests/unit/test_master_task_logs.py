@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -91,6 +91,27 @@ def test_what_could_not_be_written(bench: Bench) -> None:
     bench.append(0, "one")
     bench.work()
     assert 1 == bench.answers[1]
+
+
+def test_a_fault_of_the_archive(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the records is answered with it, and those after them are written."""
+    fault = LookupError("odd")
+    with monkeypatch.context() as patch:
+
+        def broken(*_: object) -> NoReturn:
+            raise fault
+
+        patch.setattr(bench.logs._archive, "append", broken)
+        bench.append(0, "one")
+        bench.append(1, "two")
+        bench.append(0, "other", instance=TWO)
+        bench.work()
+        bench.work()
+    assert [fault] * 3 == bench.answers
+    assert [] == bench.told
+    bench.append(0, "one")
+    bench.work()
+    assert 1 == bench.answers[3]
 
 
 def test_what_is_no_record(bench: Bench) -> None:

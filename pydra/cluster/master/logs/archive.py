@@ -204,15 +204,17 @@ class LogArchive:
             data = self._path(instance).read_bytes()
         except FileNotFoundError:
             data = b""
-        self._remember(instance, attempt, 0)
         records = records_in(data)
+        ends = {attempt: 0}
         for record, _ in records:
-            self._remember(instance, record.attempt, record.end)
+            ends[record.attempt] = max(record.end, ends.pop(record.attempt, 0))
+        for each, lines in ends.items():
+            self._remember(instance, each, lines)
         end = records[-1][1] if records else 0
         if end < len(data):
             # Half a record, of a daemon that was killed, would hide all that is written after it.
             os.truncate(self._path(instance), end)
-        return self._known[instance, attempt]
+        return ends[attempt]
 
     def _remember(self, instance: InstanceId, attempt: Attempt, lines: int) -> None:
         key = (instance, attempt)

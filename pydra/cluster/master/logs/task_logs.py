@@ -25,8 +25,8 @@ MISSING_S = 30.0
 
 Answer = Callable[[int | Exception], None]
 """
-Called once with the number of lines that are held of the attempt now, or with what went wrong: `OSError` if
-the record could not be written and is to come again, `WireError` if it is none.
+Called once with the number of lines that are held of the attempt now, or with what went wrong: `WireError` if
+the record is none; after anything else, as `OSError`, it is to come again.
 """
 
 
@@ -57,7 +57,7 @@ class TaskLogs:
         if not self._is_writing:
             self._is_writing = True
             written = Deferred.fromCoroutine(self._write())
-            written.addErrback(lambda fault: self.log.failure("The archive of task logs failed", fault))
+            written.addErrback(lambda fault: self.log.failure("Task logs cannot be answered", fault))
 
     def expect(self, instance: InstanceId, attempt: Attempt, lines: int) -> None:
         """The attempt has ended, and its node said how many lines it wrote."""
@@ -99,7 +99,12 @@ class TaskLogs:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 given = [(instance, record) for instance, record, _ in batch]
-                found = await self._in_thread(self._archive.append, given)
+                try:
+                    found = await self._in_thread(self._archive.append, given)
+                # An edge: each of the records is answered, whatever came of it.
+                except Exception as fault:  # noqa: BLE001
+                    self.log.failure("The archive of task logs failed")
+                    found = [fault] * len(batch)
                 news: dict[InstanceId, None] = {}
                 for (instance, record, answer), held in zip(batch, found, strict=True):
                     if isinstance(held, Exception):
