@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -247,7 +248,9 @@ def test_a_hostile_daemon_is_refused(isolation: str, tmp_path: Path) -> None:
             assert "refused" in control.recv(4096).decode()
         control.send(messages.encode("kill", 77))
         control.send(messages.encode("fill", 77, packages=[["demo", "ab" * 32]]))
-        assert "There is no such worker" in control.recv(4096).decode()
+        for what in ("failed", "unfilled"):
+            answer = json.loads(control.recv(4096))
+            assert {"what": what, "id": 77, "reason": "There is no such worker."} == answer
         with open(os.devnull) as empty:
             for count in (1, 3, 4, 50):
                 socket.send_fds(control, [messages.encode("launch", 1)], [empty.fileno()] * count)

@@ -75,6 +75,14 @@ def test_garbage_is_refused(packet: bytes) -> None:
         messages.decode_request(packet)
 
 
+def test_what_is_refused_names_its_worker() -> None:
+    """So whoever waits for it can be told; 0 where none was named."""
+    for number, packet in ((7, b'{"what":"fill","id":7}'), (0, b'{"what":"fill"}'), (0, b"[]")):
+        with pytest.raises(RequestFault) as raised:
+            messages.decode_request(packet)
+        assert number == raised.value.number
+
+
 @pytest.mark.parametrize(
     ("package", "version"),
     [

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.sandbox.demand import LATELY_S
-from pydra.cluster.sandbox.warm_pool import LONGEST_PAUSE_S, READY_S, START_LIMIT, UNHURRIED_LIMIT
+from pydra.cluster.sandbox.warm_pool import LONGEST_PAUSE_S, PATIENCE, READY_S, START_LIMIT, UNHURRIED_LIMIT
 from pydra.cluster.wire.frames import READY
 from pydra.errors import SandboxError
 from tests.support.scripted_launcher import Listener, ScriptedLauncher
@@ -135,6 +135,43 @@ def test_a_missing_version_is_told_and_the_worker_ends(launcher: ScriptedLaunche
     launcher.answer("unfilled", 1, reason="The cache has no version.")
     assert "The cache has no version." == taking.fault
     assert [("kill", 1)] == launcher.turn()
+
+
+def test_fills_that_are_refused_are_no_failed_launches(launcher: ScriptedLauncher) -> None:
+    """However often a package cannot be had, whoever wants another one gets a worker."""
+    for number in range(1, PATIENCE + 2):
+        taking = Taking(launcher, "demo")
+        launcher.ready(*(launched for what, launched in launcher.turn() if what == "launch"))
+        launcher.answer("unfilled", number, reason="No space left on device")
+        assert "No space left on device" == taking.fault
+        assert [("kill", number)] == launcher.turn()
+        launcher.exit(number)
+    assert PATIENCE + 2 == Taking(launcher).number
+
+
+def test_a_fill_that_the_launcher_does_not_take_for_a_request_is_told(launcher: ScriptedLauncher) -> None:
+    """Its taker does not wait for ever."""
+    taking = Taking(launcher, "demo")
+    launcher.turn()
+    launcher.answer("refused", 1, reason="The packages are not a list of 1 to 64.")
+    assert "The packages are not a list of 1 to 64." == taking.fault
+
+
+@pytest.mark.parametrize("what", ["refused", "failed"])
+def test_launches_that_never_began_do_not_count_as_starting(cold: ScriptedLauncher, what: str) -> None:
+    """Whatever the launcher says of them, others are launched in their place."""
+    taking = Taking(cold)
+    for number in range(1, START_LIMIT + 2):
+        assert [("launch", number)] == cold.turn()
+        cold.answer(what, number, reason="A launch needs two descriptors.")
+        cold.workers.pop(number).close()
+        cold.clock.advance(LONGEST_PAUSE_S)
+        if number >= PATIENCE:
+            assert "No worker can be started: A launch needs two descriptors." == taking.fault
+            taking = Taking(cold)
+    cold.turn()
+    cold.ready(START_LIMIT + 2)
+    assert START_LIMIT + 2 == taking.number
 
 
 def test_a_worker_that_ends_while_it_is_filled_is_replaced_for_its_taker(launcher: ScriptedLauncher) -> None:

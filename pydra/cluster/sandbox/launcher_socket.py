@@ -5,17 +5,24 @@ The daemon's end of the launcher's socket: packets out, with descriptors, and pa
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.internet.interfaces import IDelayedCall
+
 from pydra.cluster.sandbox.descriptors import Descriptor, Reactor
 from pydra.cluster.sandbox.launcher import messages
 from pydra.cluster.sandbox.launcher.bounds import Bounds
 
 _PACKETS_A_TURN = 64
+
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+AGAIN_S = 0.05
+"""After a send for which the kernel had no room, of its memory or of descriptors under way."""
 
 Answer = dict[str, Any]
 """An answer of the launcher: JSON, hence Any. The launcher is trusted."""
@@ -37,6 +44,8 @@ class LauncherSocket:
     ) -> None:
         launcher.setblocking(False)
         self._launcher = launcher
+        self._reactor = reactor
+        self._again: IDelayedCall | None = None
         self._descriptor = Descriptor(reactor, launcher.fileno(), self._receive, self._flush, self._gone)
         self._answered = answered
         self._lost = lost
@@ -66,6 +75,8 @@ class LauncherSocket:
         if self._closed:
             return
         self._closed = True
+        if self._again is not None and self._again.active():
+            self._again.cancel()
         self._descriptor.forget()
         self._launcher.close()
         while self._waiting:
@@ -87,8 +98,10 @@ class LauncherSocket:
                 socket.send_fds(self._launcher, [packet], numbers)
             except BlockingIOError:
                 break
-            except OSError:
-                return  # it is gone, which reading tells
+            except OSError as fault:
+                if fault.errno not in _GONE:  # else it is gone, which reading tells
+                    self._again = self._reactor.callLater(AGAIN_S, self._flush)
+                return
             self._waiting.popleft()
             _close(passed)
         self._descriptor.write(bool(self._waiting))

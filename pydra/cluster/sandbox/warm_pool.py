@@ -89,7 +89,7 @@ class WarmPool:
         self._demand = Demand(reactor.seconds, size)
         self._primer = Primer(reactor, self, primed)
         self._unneeded: set[int] = set()
-        """Those that were ready and are being ended."""
+        """Those that we end though nothing is wrong with them."""
         self._look: IDelayedCall | None = None
         self._launcher = LauncherSocket(reactor, launcher, self._answered, self._launcher_lost)
         self._last_number = 0
@@ -260,9 +260,7 @@ class WarmPool:
         """End what is not worth keeping any more, the oldest first."""
         self._look = None
         for _ in range(len(self._ready) - self._demand.wanted()):
-            worker = self._ready.popleft()
-            self._unneeded.add(worker.number)
-            worker.kill()
+            self._ready.popleft().kill()
         self._refill()
 
     def _launch(self, *, network: bool = False) -> int | None:
@@ -274,9 +272,7 @@ class WarmPool:
         except OSError as fault:
             self._launch_failed(f"no descriptors: {fault.strerror}")
             return None
-        worker = SandboxedWorker(
-            self._reactor, number, ours, reading, self._became_ready, self._launcher.kill
-        )
+        worker = SandboxedWorker(self._reactor, number, ours, reading, self._became_ready, self._kill)
         self._workers[number] = worker
         self._starting[number] = self._reactor.callLater(READY_S, self._too_slow, worker)
         self._launcher.launch(number, its, writing, network=network)
@@ -292,7 +288,14 @@ class WarmPool:
         self.log.warn(
             "Worker {number} was not ready within {limit_s} s", number=worker.number, limit_s=READY_S
         )
-        worker.kill()
+        self._launcher.kill(worker.number)
+
+    def _kill(self, number: int) -> None:
+        """A worker is to end; by no fault of its launch, unless it broke the rules."""
+        worker = self._workers.get(number)
+        if worker is not None and not worker.fault:
+            self._unneeded.add(number)
+        self._launcher.kill(number)
 
     # Failing.
 
@@ -353,6 +356,14 @@ class WarmPool:
                 filled.errback(_Gone() if number not in self._workers else SandboxError(answer["reason"]))
         elif what == messages.REFUSED:
             self.log.error("The launcher refused a request: {reason}", reason=answer["reason"])
+            self._refused(number, answer["reason"])
+
+    def _refused(self, number: int, reason: str) -> None:
+        filled = self._fills.pop(number, None)
+        if filled is not None:
+            filled.errback(SandboxError(reason))
+        elif number in self._starting:
+            self._exited(number, 1, reason)
 
     def _exited(self, number: int, status: int, reason: str, limit: str = "") -> None:
         worker = self._workers.pop(number, None)

@@ -130,7 +130,7 @@ class Launcher:
                 return
             self._obey(messages.decode_request(packet), descriptors)
         except RequestFault as fault:
-            self._answer(messages.REFUSED, 0, reason=str(fault))
+            self._answer(messages.REFUSED, fault.number, reason=str(fault))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -140,13 +140,15 @@ class Launcher:
             if request.number in self._sandboxes:
                 raise RequestFault("The id is in use.")
             if len(descriptors) != 2:
-                raise RequestFault("A launch needs two descriptors.")
+                raise RequestFault("A launch needs two descriptors.", request.number)
             self._launch(request, *descriptors)
             return
         sandbox = self._sandboxes.get(request.number)
         if request.what == messages.KILL:
-            # One that ended by itself meanwhile is no fault; its end was told.
-            if sandbox is not None and sandbox.status is None:
+            if sandbox is None:
+                # Its end was told, if it ever began.
+                self._answer(messages.FAILED, request.number, reason="There is no such worker.")
+            elif sandbox.status is None:
                 sandbox.note_reached()
                 sandbox.kill()
                 if self._zygote is not None and self._zygote.is_stuck:

@@ -44,7 +44,11 @@ _HIGHEST_NUMBER = 2**53
 
 
 class RequestFault(Exception):
-    """The packet is no request; the text says why."""
+    """The packet is no request; the text says why, and ``number`` is the worker's if that was told."""
+
+    def __init__(self, text: str, number: int = 0) -> None:
+        super().__init__(text)
+        self.number = number
 
 
 class Request(NamedTuple):
@@ -93,6 +97,13 @@ def decode_request(packet: bytes) -> Request:
     number = read.get("id")
     if type(number) is not int or not 0 < number < _HIGHEST_NUMBER:
         raise RequestFault("The id is not a positive integer.")
+    try:
+        return _request(read, number)
+    except RequestFault as fault:
+        raise RequestFault(str(fault), number) from None
+
+
+def _request(read: dict[str, object], number: int) -> Request:
     what = read.get("what")
     if what == LAUNCH:
         return Request(what, number, network=_flag(read, "network"), probe=_flag(read, "probe"))
