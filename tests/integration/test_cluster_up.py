@@ -8,8 +8,10 @@ import os
 import signal
 import stat
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
+from pydra.cluster.sandbox.daemon import OWN_NAMES
 from tests.support.daemons import EXAMPLES, WAIT_S, Cluster, left_of, run_pydra, wait_until
 
 KEY = "demo.demo_task.TestTask"
@@ -23,6 +25,13 @@ def test_the_ready_line_says_where_everything_is(cluster: Cluster) -> None:
     assert (cluster.directory / "pydra_settings.py").exists()
     for pid in (cluster.master_pid, *cluster.node_pids):
         os.kill(pid, 0)
+
+
+def test_what_daemons_make_is_known_as_theirs(cluster: Cluster) -> None:
+    """So root takes over a directory in which a user's daemons ran, and no other one."""
+    for name in ("master", "node-1"):
+        for made in (cluster.directory / name).iterdir():
+            assert any(fnmatch(made.name, own) for own in OWN_NAMES), made
 
 
 def test_a_second_up_is_refused(cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from pydra.cluster.packages.environment import environment_key
 from pydra.cluster.sandbox.environments import FAILURE_S, Environments
 from pydra.config import Settings
-from pydra.errors import LoadError
+from pydra.errors import LoadError, PydraError, StoreError
 from tests.support.cables import unthreaded
 from tests.support.pumps import result_of
 
@@ -29,7 +29,7 @@ class Directory:
         self.here: set[str] = set()
         self.installed: list[Sequence[str]] = []
         self.shrunk: list[set[str]] = []
-        self.fault: LoadError | None = None
+        self.fault: PydraError | None = None
         self.held: Deferred[None] | None = None
 
     def use(self, key: str) -> bool:
@@ -126,3 +126,26 @@ def test_a_failure_is_remembered_for_a_while(waiting: bool) -> None:
     bench.directory.fault = None
     assert not bench.ready()
     assert bench.ready()
+
+
+def test_whoever_waited_for_a_failure_is_told_it() -> None:
+    """What failed for the first is not tried again for those behind it."""
+    bench = Bench()
+    bench.directory.fault = LoadError("pip cannot install it.")
+    held = bench.directory.held = Deferred()
+    waiting = [bench.ensure() for _ in range(3)]
+    held.callback(None)
+    for each in waiting:
+        with pytest.raises(LoadError, match="pip cannot install it"):
+            result_of(each)
+    assert 1 == len(bench.directory.installed)
+
+
+def test_a_full_disk_is_no_fault_of_the_requirements() -> None:
+    """It is told as what it is, and the next one tries again."""
+    bench = Bench()
+    bench.directory.fault = StoreError("The requirements cannot be kept here: No space left on device.")
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            result_of(bench.ensure())
+    assert 2 == len(bench.directory.installed)

@@ -139,6 +139,10 @@ class PackageCache:
         """The version of this name, ``package/version``, will not come."""
         self._arrivals.failed(name, LoadError(reason))
 
+    def unkept(self, name: str, fault: OSError) -> None:
+        """It cannot be kept here: another node may have room, so that is no fault of the package."""
+        self._arrivals.failed(name, StoreError(f"The package cannot be kept here: {fault.strerror}."))
+
     def ask_again(self) -> None:
         """There is a new link."""
         self._arrivals.ask_again()
@@ -199,6 +203,9 @@ class _PackageSink:
     async def _guarded(self, step: Awaitable[T]) -> T:
         try:
             return await step
+        except OSError as fault:
+            self._cache.unkept(self._name, fault)
+            raise WireError("The package cannot be kept here.") from fault
         except Exception as fault:
             # Whatever it was: those who wait for it are told, and the sender too.
             self._cache.unavailable(self._name, f"The package could not be unpacked here: {fault}")

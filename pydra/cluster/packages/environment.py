@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from pydra.cluster.packages.manifest import is_requirement
-from pydra.errors import LoadError
+from pydra.errors import LoadError, StoreError
 
 SITE = ".site"
 """Name of the directory of environments in the cache, and of the one environment among a task's packages."""
@@ -88,7 +88,11 @@ class EnvironmentDirectory:
         return True
 
     def install(self, requirements: Sequence[str]) -> None:
-        """Make the environment of these requirements, if it is not here; `LoadError` with pip's words."""
+        """
+        Make the environment of these requirements, if it is not here.
+
+        `LoadError` with pip's words; `StoreError` if there is no room for it.
+        """
         key = environment_key(requirements)
         if self.use(key):
             return
@@ -103,7 +107,7 @@ class EnvironmentDirectory:
             _settle(target)
             target.rename(self.root / key)
         except OSError as fault:
-            raise LoadError(f"The requirements cannot be installed here: {fault.strerror}.") from None
+            raise StoreError(f"The requirements cannot be kept here: {fault.strerror}.") from None
         finally:
             shutil.rmtree(place, ignore_errors=True)
 

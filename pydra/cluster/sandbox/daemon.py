@@ -48,6 +48,9 @@ OWN_NAMES = (
     "scratch",
     "task_logs",
     "blobs",
+    "outbox",
+    "uploaded",
+    "uploads",
 )
 """What may be in a directory that root gives to the daemon at its first start."""
 

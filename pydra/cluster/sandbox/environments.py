@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.packages.environment import SITE, EnvironmentDirectory, Wheels, environment_key
 from pydra.cluster.sandbox.surroundings import find_places
-from pydra.errors import LoadError
+from pydra.errors import LoadError, StoreError
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import Needs
 
@@ -66,6 +66,7 @@ class Environments:
         self._install_in_thread = install_in_thread
         self._failures: dict[str, tuple[float, str]] = {}
         self._under_way: set[str] = set()
+        self._turn = DeferredLock()
 
     async def start(self) -> None:
         """Remove what an earlier daemon left unfinished."""
@@ -97,7 +98,11 @@ class Environments:
         return False
 
     async def ensure(self, requirements: Sequence[str], needed: Needed) -> None:
-        """Return when these requirements are installed; `LoadError` if they cannot be, or are not allowed."""
+        """
+        Return when these requirements are installed.
+
+        `LoadError` if they cannot be, or are not allowed; `StoreError` if they cannot be kept here.
+        """
         if not requirements:
             return
         key = environment_key(requirements)
@@ -111,22 +116,28 @@ class Environments:
             raise LoadError(
                 f"It needs {names}, and nothing is installed for tasks here (ALLOW_REQUIREMENTS)."
             )
-        failed_at, words = self._failures.get(key, (0.0, ""))
-        if words and self._clock.seconds() < failed_at + FAILURE_S:
-            raise LoadError(words)
+        now = self._clock.seconds()
+        self._failures = {each: told for each, told in self._failures.items() if now < told[0] + FAILURE_S}
+        if key in self._failures:
+            raise LoadError(self._failures[key][1])
 
     async def _install(self, key: str, requirements: Sequence[str], needed: Needed) -> None:
-        self.log.info("Installing {requirements}", requirements=", ".join(requirements))
+        await self._turn.acquire()
         try:
+            self._check(key, requirements)  # somebody else may have tried it meanwhile
+            self.log.info("Installing {requirements}", requirements=", ".join(requirements))
             await self._install_in_thread(self._directory.install, requirements)
+            await self._install_in_thread(self._directory.shrink, self._limit, {key, *needed()})
         except LoadError as fault:
-            self._failures[key] = (self._clock.seconds(), str(fault))
-            self.log.warn("The requirements cannot be installed: {fault}", fault=str(fault))
+            if key not in self._failures:
+                self._failures[key] = (self._clock.seconds(), str(fault))
+                self.log.warn("The requirements cannot be installed: {fault}", fault=str(fault))
             raise
-        await self._install_in_thread(self._directory.shrink, self._limit, {key, *needed()})
+        finally:
+            self._turn.release()
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(LoadError) is None:
+        if failure.check(LoadError, StoreError) is None:
             self.log.failure("An installation failed", failure)
 
 
