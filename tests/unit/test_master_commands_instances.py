@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pydra.cluster.master.commands.objects import LISTED
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.cluster.wire.messages import FAILED, UnitProgress, UnitsDone
@@ -36,6 +38,7 @@ QUEUED = {
     "progress": 0,
     "message": None,
     "results": None,
+    "size": None,
     "error": None,
     "error_code": None,
 }
@@ -225,6 +228,28 @@ def test_failure(running: CommandsBench) -> None:
     )
     [shown] = running.call("list_recent")
     assert ("Traceback", "ValueError: x") == (shown["results"], shown["error"])
+
+
+def test_lists_show_only_what_is_small(running: CommandsBench) -> None:
+    """Large arguments, results and tracebacks are left out or cut in every list; one instance shows all."""
+    text, data = "x" * LISTED, packed("y" * LISTED)
+    running.queue(text=text)
+    running.finish(FIRST, result=Payload(len(data), data))
+    for listed in (
+        [each for each in running.call("list_queue") if each["id"] == 2],
+        running.call("list_running"),
+        running.call("list_recent")[:1],
+        running.call("task_history", key=PLAIN)["instances"][:1],
+    ):
+        assert [(2, None)] == [(each["id"], each["args"]) for each in listed]
+    complete = running.call("list_recent")[1]
+    assert ('{"n": 5}', None, len(data)) == (complete["args"], complete["results"], complete["size"])
+    details = running.call("task_history_detail", task_id=1)["details"]
+    assert ("y" * LISTED, len(data)) == (details["results"], details["size"])
+    running.finish(Attempt(1, 2), FAILED, None, Failure("failed", "no", "z" * 60_000))
+    assert "z" * LISTED == running.call("list_recent")[0]["results"]
+    details = running.call("task_history_detail", task_id=2)["details"]
+    assert ({"text": text}, "z" * 60_000) == (json.loads(details["args"]), details["results"])
 
 
 @pytest.mark.parametrize("data", [b"\xc1", b"", b"\x91", b"\x91" * 1000, b"\xa1\xff"])

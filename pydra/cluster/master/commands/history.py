@@ -15,6 +15,7 @@ from pydra.cluster.master.packages.library import PackageLibrary
 from pydra.cluster.master.units.tally import UnitsView
 from pydra.errors import InvalidParameters, NotFound
 from pydra.model.ids import InstanceId, TaskKey
+from pydra.model.instance import INLINE_LIMIT
 from pydra.model.status import Status
 from pydra.model.unit import INDEX_LIMIT, UnitPlace
 
@@ -59,7 +60,7 @@ class HistoryCommands:
             return None
         description = await self._library.description(instance.package, instance.version, instance.task_key)
         return {
-            "details": instance_object(instance, units=await self._instances.units(instance)),
+            "details": instance_object(instance, None, await self._instances.units(instance), INLINE_LIMIT),
             "name": instance.task_key,
             "description": description,
             "workunits": [unit_object(unit) for unit in await self._store.unit_page(instance.id)],

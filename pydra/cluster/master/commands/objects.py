@@ -21,6 +21,9 @@ JSON = dict[str, object]
 SHOWN_RESULT = 4096
 """Bytes of the result of a work unit that is shown among others."""
 
+LISTED = 1024
+"""Bytes of the arguments or the result of an instance that are shown in a list: these are made JSON."""
+
 
 def as_time(instant: float | None) -> str | None:
     """``YYYY-mm-dd HH:MM:SS`` in UTC, or None."""
@@ -47,9 +50,9 @@ def shown(data: bytes) -> tuple[object, bool]:
     return as_shown, told == as_shown
 
 
-def value(held: Payload | None) -> object:
-    """The JSON of an inline payload; None for a blob, which only ``task_result`` reads."""
-    return as_json(held.inline) if held is not None and not held.sha256 else None
+def value(held: Payload | None, most: int) -> object:
+    """The JSON of an inline payload; None for a blob, which only ``task_result`` reads, or above ``most``."""
+    return as_json(held.inline) if held is not None and not held.sha256 and held.size <= most else None
 
 
 def percent(instance: Instance, progress: Progress | None) -> int:
@@ -82,20 +85,30 @@ def _standing(instance: Instance, progress: Progress | None, units: UnitsView | 
 
 
 def instance_object(
-    instance: Instance, progress: Progress | None = None, units: UnitsView | None = None
+    instance: Instance,
+    progress: Progress | None = None,
+    units: UnitsView | None = None,
+    most: int = LISTED,
 ) -> JSON:
-    """An instance, as ``list_queue`` and the history show it."""
-    failure = instance.failure
+    """
+    An instance, as lists show it: arguments and a result of more than ``most`` bytes are null there.
+
+    ``size`` are the bytes of the packed result.
+    """
+    failure, arguments = instance.failure, value(instance.args, most)
     return {
         **_standing(instance, progress, units),
-        "args": json.dumps(value(instance.args) or {}),
+        "args": None if arguments is None else json.dumps(arguments),
         "queued": as_time(instance.queued),
         "started": as_time(instance.started),
         "completed": as_time(instance.completed),
         "worker": instance.worker,
         "version": instance.version,
         "progress": percent(instance, progress),
-        "results": (failure.traceback or failure.message) if failure is not None else value(instance.result),
+        "results": value(instance.result, most)
+        if failure is None
+        else failure.traceback[-most:] or failure.message[:most],
+        "size": None if instance.result is None else instance.result.size,
     }
 
 
@@ -129,7 +142,6 @@ def outcome_object(
 def unit_object(unit: UnitRow) -> JSON:
     """A work unit that the store has; its arguments are kept while it is queued, its start is not."""
     failure, result = unit.failure, unit.result
-    shown = result is not None and result.size <= SHOWN_RESULT
     return {
         "path": unit_path(unit.instance, unit.branch, unit.index),
         "subtask_key": unit.branch,
@@ -141,7 +153,7 @@ def unit_object(unit: UnitRow) -> JSON:
         "completed": as_time(unit.ended),
         "node": unit.node,
         "attempt": None if unit.attempt is None else str(unit.attempt),
-        "result": value(result) if shown else None,
+        "result": value(result, SHOWN_RESULT),
         "size": None if result is None else result.size,
         "error": failure.message if failure is not None else None,
         "error_code": failure.code if failure is not None else None,
