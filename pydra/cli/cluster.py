@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pydra.cli.command import UNSANDBOXED, output_option, surroundings
-from pydra.cli.connection import Surroundings, default_directory
+from pydra.cli.connection import Surroundings
 from pydra.cli.escape import visible
 from pydra.cli.failures import FAILED, CliError
 from pydra.cli.output import Output
+from pydra.client.target import default_directory
 
 if TYPE_CHECKING:
     from pydra.cli.local_cluster.layout import Layout

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from pydra.cli.connection import Controller, Surroundings, find_target
+from pydra.cli.connection import Controller, Surroundings
 from pydra.cli.output import Output
+from pydra.client.target import find_target
 
 UNSANDBOXED = (
     "This cluster runs tasks WITHOUT a sandbox (isolation: none): they can do all that its nodes can do."

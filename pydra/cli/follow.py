@@ -9,24 +9,17 @@ there is news, or for ``TURN_S``. A master that goes away is waited for, since i
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 
 from pydra.cli import shapes
 from pydra.cli.connection import Controller
 from pydra.cli.output import Output
 from pydra.cli.progress import Display, display
+from pydra.client.patience import Patience
 from pydra.errors import PydraError
 
 TURN_S = 0.5
 """Seconds that one question for news may take, so log lines are never older."""
-
-PATIENCE_S = 60.0
-"""Seconds that a master may be away."""
-
-PAUSE_S = 0.5
-"""Seconds between two attempts to reach it."""
-
 
 WAITING_S = 3.0
 """Seconds after which it is said why a task instance waits; most do not wait so long."""
@@ -66,13 +59,13 @@ class Watch:
         self._output = output
         self._seen: int | None = None
         self._after = 0
-        self._reached = self._begun = time.monotonic()
-        self._away = False
+        self._begun = time.monotonic()
+        self._patience = Patience()
         self._has_told = False
 
     def turn(self, wait_s: float) -> shapes.Record | None:
         """Ask once for news and show them; None if the master could not be reached."""
-        from pydra.cluster.controller import CONTROLLER_ERROR_DISCONNECTED, ControllerException
+        from pydra.cluster.controller import ControllerException
 
         try:
             answer: shapes.Record = self._controller.wait_task(
@@ -82,14 +75,12 @@ class Watch:
             if shapes.is_final(answer):
                 self._last_lines()  # before its end is shown
         except ControllerException as error:
-            if error.code != CONTROLLER_ERROR_DISCONNECTED or time.monotonic() - self._reached > PATIENCE_S:
-                raise
-            if not self._away:
+            was_away = self._patience.is_away
+            self._patience.bear(error)
+            if not was_away:
                 self._output.say("The master does not answer; trying again.")
-            self._away = True
-            threading.Event().wait(PAUSE_S)
             return None
-        self._reached, self._away = time.monotonic(), False
+        self._patience.reached()
         self._seen = answer.get("seen")
         if shapes.state(answer) == "queued" and not self._has_told:
             self._tell_why()

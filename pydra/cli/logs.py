@@ -17,6 +17,8 @@ from pydra.cli.command import INSTANCE_ID, speaks_to_master
 from pydra.cli.connection import Controller
 from pydra.cli.failures import INTERRUPTED, NOT_FOUND, CliError
 from pydra.cli.output import Output
+from pydra.client.patience import Patience
+from pydra.cluster.controller import ControllerException
 
 WAIT_S = 20.0
 """Seconds that the master may hold a request for further lines."""
@@ -107,8 +109,14 @@ class Log:
     def further(self) -> Iterator[Line]:
         """Give the lines that come, until the instance has ended."""
         more = True
+        patience = Patience()
         while more or not self.is_final:
-            page, more = self._page(WAIT_S)
+            try:
+                page, more = self._page(WAIT_S)
+            except ControllerException as fault:
+                patience.bear(fault)
+                continue
+            patience.reached()
             yield from page
 
     def _page(self, wait_s: float) -> tuple[list[Line], bool]:

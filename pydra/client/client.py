@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pydra.client.instance import TaskInstance
+from pydra.client.target import find_target
 from pydra.cluster.controller.web.controller import WebController
 from pydra.errors import InvalidParameters
 
@@ -18,8 +19,9 @@ class Client:
     """
     Submits tasks to a cluster and finds their instances again.
 
-    Without arguments, the settings file says where the master is and which key to use; each argument takes
-    the place of its setting, and with all three no settings are read. Calls raise `ControllerException`.
+    Without arguments, the settings file says where the master is and which key to use, or else it is the
+    cluster that ``pydra cluster up`` started; each argument takes the place of its setting, and with host,
+    port and key no settings are read. Calls raise `ControllerException`.
     """
 
     def __init__(
@@ -29,15 +31,10 @@ class Client:
         key: str | os.PathLike[str] | None = None,
         settings: str | os.PathLike[str] | None = None,
     ) -> None:
-        if host is None or port is None or key is None:
-            # Loaded only here: a program that says all three starts faster.
-            from pydra.config import load_settings  # noqa: PLC0415
-
-            found = load_settings(Path(settings) if settings is not None else None)
-            host = found.HOST if host is None else host
-            port = found.CONTROLLER_PORT if port is None else port
-            key = found.controller_key if key is None else key
-        self.controller = WebController(host, port, key)
+        named = None if key is None else os.fspath(key)
+        file = None if settings is None else Path(settings)
+        found = find_target(host, port, named, os.environ, file)
+        self.controller = WebController(found.host, found.port, found.key)
         """All functions of the master, for what this class has no method for."""
 
     def submit(

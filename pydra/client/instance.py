@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from pydra.client.patience import Patience
+from pydra.cluster.controller import ControllerException
 from pydra.cluster.controller.web.controller import WebController
 from pydra.errors import TaskCancelled, TaskFailed
 from pydra.model.status import Status
@@ -32,12 +34,21 @@ class TaskInstance:
     """
     A task instance, by its id. All methods ask the master, and raise `ControllerException`.
 
+    Those that wait go on waiting while the master is away, for up to a minute: it may be started again.
+
     The mapping that `state` and `wait` return has ``id, status, state, percent, message, result, error,
     traceback, size, download``: a ``result`` that JSON does not hold, or that is large, has a ``download``.
     """
 
-    def __init__(self, controller: WebController, instance_id: int, task_key: str | None = None) -> None:
+    def __init__(
+        self,
+        controller: WebController,
+        instance_id: int,
+        task_key: str | None = None,
+        patience: Callable[[], Patience] = Patience,
+    ) -> None:
         self._controller = controller
+        self._patience = patience
         self.id = instance_id
         self.task_key = task_key
         """None if the instance was found by its id."""
@@ -59,18 +70,21 @@ class TaskInstance:
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         seen = -1  # of no state, so the first answer comes at once
+        patience = self._patience()
         while True:
             left_s = _WAIT_S if end is None else max(0.0, min(_WAIT_S, end - time.monotonic()))
-            if progress is None:
-                state = self._controller.wait_task(self.id, timeout=left_s)
+            news = {} if progress is None else {"seen": seen}
+            try:
+                state: dict[str, Any] = self._controller.wait_task(self.id, timeout=left_s, **news)
+            except ControllerException as fault:
+                patience.bear(fault)
             else:
-                state = self._controller.wait_task(self.id, timeout=left_s, seen=seen)
-                if state["seen"] != seen:
+                patience.reached()
+                if progress is not None and state["seen"] != seen:
                     progress(state)
                 seen = state["seen"]
-            if Status(state["status"]).is_final:
-                found: dict[str, Any] = state
-                return found
+                if Status(state["status"]).is_final:
+                    return state
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError(f"Instance {self.id} has not ended within {timeout_s} seconds.")
 
@@ -119,9 +133,15 @@ class TaskInstance:
         """
         chosen = {} if unit is None else {"subtask": unit[0], "workunit_id": unit[1]}
         after = 0
+        patience = self._patience()
         while True:
             wait = _WAIT_S if follow else 0
-            found = self._controller.task_lines(self.id, after=after, wait=wait, **chosen)
+            try:
+                found = self._controller.task_lines(self.id, after=after, wait=wait, **chosen)
+            except ControllerException as fault:
+                patience.bear(fault)
+                continue
+            patience.reached()
             for line in found["lines"]:
                 yield Line(*line)
             is_further = found["next"] != after

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pydra.cli.local_cluster.settings_text import client_settings
 from pydra.client import Client, Line
 from pydra.cluster.controller import ControllerRemoteException
 from pydra.errors import InvalidParameters, TaskCancelled, TaskFailed
@@ -208,4 +209,21 @@ def test_the_settings_say_where_the_master_is(
     desk.answers["task_result"] = COMPLETE
 
     with Client(settings=settings) as client:
+        assert COMPLETE == client.instance(7).state()
+
+
+def test_the_cluster_of_this_user_is_found(
+    server: RunningServer, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing says where it is, it is the one that ``pydra cluster up`` started, as for commands."""
+    directory = tmp_path / "data" / "pydra"
+    directory.mkdir(parents=True)
+    keys().write(directory / "master.key")
+    (directory / "pydra_settings.py").write_text(client_settings(server.port, directory / "master.key"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("PYDRA_SETTINGS", raising=False)
+    desk.answers["task_result"] = COMPLETE
+
+    with Client() as client:
         assert COMPLETE == client.instance(7).state()

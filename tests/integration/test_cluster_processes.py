@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pydra.cli.connection import Controller, Target
+from pydra.cli.connection import Controller
 from pydra.cli.failures import CliError
 from pydra.cli.local_cluster.daemon import (
     Started,
@@ -25,6 +25,7 @@ from pydra.cli.local_cluster.daemon import (
 from pydra.cli.local_cluster.layout import Layout
 from pydra.cli.local_cluster.record import Process, Record, read_record, session_members, this_process
 from pydra.cli.local_cluster.start import Starter, Wish
+from pydra.client.target import Target
 from pydra.cluster.sandbox.runtime_lock import hold
 from tests.support.daemons import WAIT_S
 from tests.support.scripted_controller import ScriptedController

@@ -8,8 +8,9 @@ from unittest import mock
 
 from click.testing import CliRunner, Result
 
-from pydra.cli.connection import Controller, Surroundings, Target
+from pydra.cli.connection import Controller, Surroundings
 from pydra.cli.main import cli
+from pydra.client.target import Target
 from tests.support.scripted_controller import ScriptedController
 
 

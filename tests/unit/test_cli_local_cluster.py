@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pydra.cli.connection import default_directory, find_target
 from pydra.cli.failures import CliError
 from pydra.cli.local_cluster.layout import Layout, read_file, write_file
 from pydra.cli.local_cluster.record import Daemon, Record, read_record, write_record
 from pydra.cli.local_cluster.settings_text import client_settings, master_settings, node_settings
 from pydra.cli.local_cluster.start import free_port
+from pydra.client.target import default_directory, find_target
 from pydra.config import load_settings
 from tests.support.command_line import call
 from tests.support.scripted_controller import ScriptedController

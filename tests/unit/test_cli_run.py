@@ -149,9 +149,15 @@ def test_ctrl_c_leaves_the_task_running() -> None:
     assert "goes on; to cancel it: pydra cancel 7" in result.stderr
 
 
-def test_a_master_that_comes_back_is_waited_for() -> None:
+@pytest.mark.parametrize(
+    "away",
+    [
+        ControllerException(-2),
+        ControllerRemoteException("The master is stopping.", remote_code="cluster"),
+    ],
+)
+def test_a_master_that_comes_back_is_waited_for(away: ControllerException) -> None:
     """A short absence of the master is told once and does not end the waiting."""
-    away = ControllerException(-2)
     controller = ScriptedController(queue_task=[QUEUED], wait_task=[away, COMPLETE], task_lines=[NO_LINES])
     result = call(controller, "run", KEY, "--wait")
 

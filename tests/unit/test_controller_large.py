@@ -68,6 +68,20 @@ def test_large_arguments(value: object) -> None:
     assert [payload.pack({"x": value})] == session.sent
 
 
+@pytest.mark.parametrize("value", [{1: 2}, {"a": [({None: 1},)]}, {True: {"a": 1}}])
+def test_keys_that_are_no_text(value: object) -> None:
+    """They arrive as they are, whatever else is among the arguments."""
+    for function, args, kwargs in (
+        ("queue_task", ("a.b", {"x": value}), {}),
+        ("queue_task", (), {"task_key": "a.b", "args": {"x": value}}),
+        ("run_tasks", ("a.b",), {"x": value}),
+    ):
+        session = RecordedSession({"instance_id": 7})
+        session.call(function, args, kwargs)
+        packed = binascii.a2b_base64(session.calls[0][1]["args_packed"])
+        assert payload.pack({"x": value}) == packed
+
+
 def test_run_tasks() -> None:
     """Every named argument is the task's own, and the answer is the id."""
     session = RecordedSession({"instance_id": 7})

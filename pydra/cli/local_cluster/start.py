@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pydra.cli.connection import Controller, Target, connect
+from pydra.cli.connection import Controller, connect
 from pydra.cli.failures import FAILED, CliError
 from pydra.cli.local_cluster.daemon import (
     POLL_S,
@@ -40,6 +40,7 @@ from pydra.cli.local_cluster.settings_text import (
     master_settings,
     node_settings,
 )
+from pydra.client.target import Target
 from pydra.cluster.sandbox.runtime_lock import holder
 
 T = TypeVar("T")

@@ -88,13 +88,15 @@ class Session:
         TypeError or ValueError if an argument cannot be written as JSON; those of a submission may be all
         that a payload holds, and of any length.
         """
+        is_submission = function in KEYED
+        body = None
         try:
-            body = _body(args, kwargs)
+            if not is_submission or _has_text_keys([*args, kwargs]):
+                body = _body(args, kwargs)
         except (TypeError, ValueError):
-            if function not in KEYED:
+            if not is_submission:
                 raise
-            body = None
-        if body is None or (len(body) > BODY_LIMIT and function in KEYED):
+        if body is None or (len(body) > BODY_LIMIT and is_submission):
             # Loaded only here: most programs send JSON alone.
             from pydra.cluster.controller.web.large import submit  # noqa: PLC0415
 
@@ -270,6 +272,13 @@ def _close_all(connections: list[Connection]) -> None:
             connections.pop().close()
         except IndexError:  # another thread may have taken the last one
             return
+
+
+def _has_text_keys(value: object) -> bool:
+    """Whether JSON keeps the keys of all dicts in it, which it has as text."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) for key in value) and all(map(_has_text_keys, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_has_text_keys, value))
 
 
 def _body(args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
