@@ -14,6 +14,7 @@ from pydra.cluster.controller.session_messages import (
     Results,
     Stored,
     Units,
+    encode,
 )
 from pydra.model.instance import Failure
 from tests.support.sessions import SessionsBench, units
@@ -110,4 +111,18 @@ def test_many_results_are_told_in_parts(bench: SessionsBench) -> None:
     assert max(sum(map(len, each.results)) for each in told) < 600_000
 
 
-# Repeats.
+@pytest.mark.parametrize("has_room", [False, True])
+def test_many_failures_are_told_in_parts(bench: SessionsBench, has_room: bool) -> None:
+    """Failures with long tracebacks, owed or told at once, make no message that is too large for a client."""
+    wire = bench.opened()
+    wire.say(Units(0, [b""] * 60))
+    wire.has_room = has_room
+    failure = Failure("failed", "m" * 4_000, "t" * 60_000)
+    bench.record(*range(60), failures=dict.fromkeys(range(60), failure), args=[b""] * 60)
+    wire.has_room = True
+    wire.speaker.unblocked()
+
+    told = wire.heard()
+    assert list(range(60)) == [index for each in told for index in each.indexes]
+    assert 60 == sum(len(each.failures) for each in told)
+    assert max(len(encode(each)) for each in told) < 700_000

@@ -31,7 +31,7 @@ from pydra.model.status import Status
 from pydra.model.unit import OUTSTANDING_LIMIT, UnitCounts, UnitRow
 
 MESSAGE_SIZE = 512 * 1024
-"""Bytes of results in one message, unless one alone is larger."""
+"""Bytes of results and characters of failures in one message, unless one result alone is larger."""
 
 
 class Client(Protocol):
@@ -191,7 +191,8 @@ class HeldSession:
             indexes = [indexes[place] for place in places]
             if not indexes:
                 return
-        if self._owed or blobs or not self._is_greeted or not client.has_room:
+        is_large = sum(map(_length, failures.values())) > MESSAGE_SIZE
+        if self._owed or blobs or is_large or not self._is_greeted or not client.has_room:
             self._owed.extend(indexes)
             self._pay()
         else:
@@ -285,7 +286,8 @@ class HeldSession:
                 yield await self._large(row.index, result.sha256)
                 continue
             group.append(row)
-            size += len(result.inline) if result is not None else 1024
+            size += len(result.inline) if result is not None else 0
+            size += _length(row.failure) if row.failure is not None else 0
             if size > MESSAGE_SIZE:
                 yield _results(group)
                 group, size = [], 0
@@ -374,6 +376,10 @@ def _results(rows: Sequence[UnitRow]) -> Results:
     failures = {at: row.failure for at, row in enumerate(rows) if row.failure is not None}
     results = [row.result.inline if row.result is not None else b"" for row in rows]
     return Results([row.index for row in rows], results, _failures(failures))
+
+
+def _length(failure: Failure) -> int:
+    return len(failure.message) + len(failure.traceback)
 
 
 def _failures(failures: Mapping[int, Failure]) -> dict[int, tuple[str, str, str]]:
