@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from pydra.cluster.master.units import tally
 from pydra.cluster.master.units.tally import UnitsView
 from pydra.cluster.scheduler import inputs
 from pydra.cluster.wire.messages import (
@@ -120,6 +121,26 @@ def test_failed_units(bench: UnitBench) -> None:
     assert {0: result_of_unit(0)} == bench.results()
     assert UnitsView(2, 0, 0, 0) == bench.dispatcher.units.view(ONE)
     assert UnitCounts(2, 0, 0) == bench.result(bench.store.unit_counts(ONE))
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+def test_many_failed_units(bench: UnitBench, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Only so many of them are held, none after the end, and then the counts are those of the store."""
+    monkeypatch.setattr(tally, "FAILED_LIMIT", limit)
+    bench.ask(*range(6))
+    while bench.batches:
+        batch = next(iter(bench.batches.values()))
+        count = len(batch.indexes)
+        bench.say(bench.done(batch, results=[b""] * count, failures=dict.fromkeys(range(count), FAILURE)))
+    bench.results()
+    counted = bench.dispatcher.units._tallies[ONE]
+    assert (0, 6) == (counted.complete, counted.failed)
+    assert min(limit, 6) >= sum(map(len, counted._failed.values()))
+    bench.ask(*range(6))
+    bench.do_all()
+    bench.say(UnitFinished(bench.root, COMPLETE, RESULT))
+    assert UnitsView(6, 0, 0, 0) == bench.dispatcher.units.view(ONE)
+    assert {} == bench.dispatcher.units._tallies[ONE]._failed
 
 
 def test_a_worker_that_dies_again_and_again(bench: UnitBench) -> None:

@@ -23,7 +23,7 @@ from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds, Step
 from pydra.cluster.master.units.lookups import UnitLookUps
 from pydra.cluster.master.units.results import Results, stored_results
-from pydra.cluster.master.units.tally import UnitsView, UnitTally
+from pydra.cluster.master.units.tally import FAILED_LIMIT, UnitsView, UnitTally
 from pydra.cluster.scheduler import inputs, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire import messages
@@ -37,8 +37,6 @@ from pydra.model.status import Status
 from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitPlace, UnitRow
 
 PAGE = 1000
-FAILED_LIMIT = 10_000
-"""Of more units that failed before a start, those that are complete later count as both."""
 
 Told = Callable[[str, Results], None]
 """What a session is told with: a branch, and results that are committed."""
@@ -109,6 +107,11 @@ class UnitRounds:
         self._uses.end(instance)
         self._listeners.pop(instance, None)
         self._look_ups.end(instance)
+        tally = self._tallies.get(instance)
+        if tally is not None and tally.is_exact:
+            tally.end()
+        elif tally is not None:
+            self._count_again(instance)
 
     def _count_again(self, instance: InstanceId) -> None:
         """Before anything more is committed, so that nothing is counted twice or missed."""
@@ -123,16 +126,17 @@ class UnitRounds:
             self._tallies[instance] = tally
 
     async def _stored_tally(self, instance: InstanceId) -> UnitTally:
-        """What the store has, and which units of it failed, unless these are very many."""
+        """What the store has, and which units of it failed, unless these are very many or it is final."""
         tally = UnitTally()
         stored = await self._store.unit_counts(instance)
         tally.add(stored)
+        tally.is_exact = stored.failed <= FAILED_LIMIT
         after: UnitPlace | None = None
-        left = stored.failed if stored.failed <= FAILED_LIMIT else 0
+        left = stored.failed if tally.is_exact and instance in self._live else 0
         while left > 0:
             rows = await self._store.unit_page(instance, after=after, limit=PAGE, status=Status.FAILED)
             for row in rows:
-                tally.has_failed(row.branch, row.index)
+                tally.has_failed(row.branch, [row.index])
                 after = UnitPlace(row.branch, row.index)
             left = left - len(rows) if rows else 0
         return tally

@@ -9,6 +9,9 @@ import msgspec
 
 from pydra.model.unit import UnitCounts
 
+FAILED_LIMIT = 10_000
+"""Units of an instance that are known as failed; of others, those that are complete later count as both."""
+
 
 class UnitTally:
     """The recorded units of one instance; one that failed and is complete later counts as complete alone."""
@@ -16,17 +19,24 @@ class UnitTally:
     def __init__(self) -> None:
         self.complete = 0
         self.failed = 0
+        self.is_exact = True
+        """All that failed are known, so none of them can count as both."""
         self._failed: dict[str, set[int]] = {}
         """Which these are, as far as is known."""
+        self._known = 0
 
     def add(self, stored: UnitCounts) -> None:
         """Take what was recorded before this was made."""
         self.complete += stored.complete
         self.failed += stored.failed
 
-    def has_failed(self, branch: str, index: int) -> None:
-        """This is one of those that were taken as failed."""
-        self._failed.setdefault(branch, set()).add(index)
+    def has_failed(self, branch: str, indexes: Collection[int]) -> None:
+        """These are some of those that were taken as failed."""
+        if self._known + len(indexes) > FAILED_LIMIT:
+            self.is_exact = False
+        else:
+            self._failed.setdefault(branch, set()).update(indexes)
+            self._known += len(indexes)
 
     def recorded(self, branch: str, indexes: Sequence[int], failures: Collection[int]) -> tuple[int, int]:
         """Take a batch, of which these positions failed; how many of it are complete, and how many failed."""
@@ -36,13 +46,17 @@ class UnitTally:
             before = len(held)
             held.difference_update(indexes)
             self.failed -= before - len(held)
+            self._known -= before - len(held)
         if failures:
-            held = self._failed.setdefault(branch, set())
-            held.update([indexes[position] for position in failures])
+            self.has_failed(branch, [indexes[position] for position in failures])
             self.failed += len(failures)
         complete = len(indexes) - len(failures)
         self.complete += complete
         return complete, len(failures)
+
+    def end(self) -> None:
+        """Nothing more is recorded."""
+        self._failed.clear()
 
 
 class UnitsView(msgspec.Struct, frozen=True):
