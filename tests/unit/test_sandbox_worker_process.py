@@ -11,12 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from pydra.cluster.interfaces import WorkerExit
+from pydra.cluster.sandbox.throttle import Throttle
 from pydra.cluster.sandbox.worker_process import (
     FRAME_BYTES_BURST,
     FRAMES_BURST,
     OUTPUT_BURST,
     SEND_LIMIT,
     SandboxedWorker,
+    common_time,
 )
 from pydra.cluster.wire.frames import PART, PART_SIZE, READY, encode
 from pydra.errors import WireError
@@ -27,12 +29,15 @@ from tests.support.turning import TurningClock
 class Pair:
     """A taken worker and its other end."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: TurningClock | None = None, time: Throttle | None = None) -> None:
         ours, its = socket.socketpair()
         reading, writing = os.pipe()
-        self.clock = TurningClock()
+        self.clock = clock or TurningClock()
         self.killed: list[int] = []
-        self.process = SandboxedWorker(self.clock, 7, ours, reading, lambda worker: None, self.killed.append)
+        time = time or common_time(self.clock.seconds)
+        self.process = SandboxedWorker(
+            self.clock, 7, ours, reading, lambda worker: None, self.killed.append, time
+        )
         self.worker = Worker(its.detach(), writing)
         self.worker.say(READY)
         self.clock.turn()
@@ -130,6 +135,90 @@ def test_a_flood_of_other_large_frames_waits_for_its_turn(pair: Pair) -> None:
     """They may be costly to decode, so a burst of them is read and no more."""
     burst = FRAME_BYTES_BURST // PART_SIZE
     assert burst <= send_parts(pair, 40, 100) <= burst + 2
+
+
+class SlowListener(Listener):
+    """Somebody whom everything that a worker says takes ``second`` seconds."""
+
+    def __init__(self, clock: TurningClock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+
+    def frame_received(self, frame: list[object]) -> None:
+        """Take it, and time."""
+        super().frame_received(frame)
+        self._clock.rightNow += self._seconds
+
+    def output_received(self, data: bytes) -> None:
+        """Take it, and time."""
+        super().output_received(data)
+        self._clock.rightNow += self._seconds
+
+
+def test_what_takes_long_waits_for_its_turn(pair: Pair) -> None:
+    """A worker has a share of our time, whatever takes it: few bytes in few frames, or its output."""
+    listener = SlowListener(pair.clock, 0.2)
+    pair.process.pass_to(listener)
+    pair.worker.say(18, [])
+    pair.clock.turn()
+    os.write(pair.worker.output, b"words")
+    pair.clock.turn()
+    assert [[18, []], b"words"] == listener.told
+    pair.worker.say(18, [])
+    os.write(pair.worker.output, b"words")
+    pair.clock.advance(0.05)
+    pair.clock.turn()
+    assert 2 == len(listener.told)
+    pair.clock.advance(1.0)
+    pair.clock.turn()
+    assert 4 == len(listener.told)
+
+
+def test_a_worker_that_takes_little_time_never_waits(pair: Pair) -> None:
+    """A tenth of our time is less than its share: nothing rests, for as long as it goes on."""
+    listener = SlowListener(pair.clock, 0.01)
+    pair.process.pass_to(listener)
+    for _ in range(100):
+        pair.worker.say(30, "1.1", 0, [b""], {}, 0.1)
+        pair.clock.turn()
+        pair.clock.advance(0.09)
+    assert 100 == len(listener.told)
+    assert [] == pair.clock.getDelayedCalls()
+
+
+def test_parts_take_no_share_of_the_time(pair: Pair) -> None:
+    """They are copied, which the pace of their bytes bounds: a long result is as fast as the disk."""
+    pair.process.pass_to(SlowListener(pair.clock, 0.03))
+    for _ in range(10):
+        pair.worker.say(PART, b"x")
+        pair.clock.turn()
+    assert [] == pair.clock.getDelayedCalls()
+
+
+def test_those_that_take_much_time_share_it() -> None:
+    """However many take as much as they can get, together they have little more than one alone."""
+    clock = TurningClock()
+    time = common_time(clock.seconds)
+    pairs = [Pair(clock, time) for _ in range(8)]
+    listeners = [SlowListener(clock, 0.02) for _ in pairs]
+    said = dict.fromkeys(pairs, 0)
+    for pair, listener in zip(pairs, listeners, strict=True):
+        pair.process.pass_to(listener)
+    while clock.seconds() < 20:
+        for pair, listener in zip(pairs, listeners, strict=True):
+            if said[pair] == len(listener.told):
+                said[pair] += 1
+                pair.worker.say(18, [])
+        clock.turn()
+        clock.advance(0.01)
+    for pair in pairs:
+        pair.process.ended(137)
+        pair.worker.close()
+    shares = [len(listener.told) * 0.02 / clock.seconds() for listener in listeners]
+    assert 0.3 < sum(shares) < 0.5
+    assert min(shares) > 0.03
+    assert [] == clock.getDelayedCalls()
 
 
 def test_a_rested_worker_stays_paused(pair: Pair) -> None:

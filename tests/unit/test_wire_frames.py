@@ -8,7 +8,19 @@ import os
 import msgpack
 import pytest
 
-from pydra.cluster.wire.frames import DONE, FRAME_LIMIT, MORE, PART, PART_SIZE, FrameReader, encode, in_parts
+from pydra.cluster.wire.frames import (
+    COLUMN_LIMIT,
+    CONTAINERS_LIMIT,
+    DONE,
+    FRAME_LIMIT,
+    LOG,
+    MORE,
+    PART,
+    PART_SIZE,
+    FrameReader,
+    encode,
+    in_parts,
+)
 from pydra.errors import WireError
 
 
@@ -53,3 +65,32 @@ def test_a_long_payload_goes_in_parts(size: int) -> None:
     assert {MORE} >= {part[0] for part in parts}
     assert all(len(encode(part)) <= FRAME_LIMIT for part in parts)
     assert len(rest) <= PART_SIZE
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [[[]] * COLUMN_LIMIT] * 60,
+        [[{}] * COLUMN_LIMIT] * 60,
+        [[{0: []}] * (CONTAINERS_LIMIT // 4)] * 3,
+        [[]] * 1_000_000,
+        [1] * (COLUMN_LIMIT + 1),
+        dict.fromkeys(range(COLUMN_LIMIT + 1)),
+        [msgpack.ExtType(5, b"")],
+        [msgpack.ExtType(5, b"x")],
+        [msgpack.Timestamp(1, 2)],
+    ],
+    ids=["lists", "maps", "both", "row", "column", "map", "empty extension", "extension", "time"],
+)
+def test_small_frames_that_cost_much(items: object) -> None:
+    """What would take a hundred times as long as other frames of its size is refused while it is decoded."""
+    with pytest.raises(WireError, match="no frame"):
+        FrameReader().feed(encode([LOG, items]))
+
+
+def test_what_a_frame_may_have() -> None:
+    """All the units that may be outstanding fit into one, and some thousands of failures or lines."""
+    failures = {place: ["failed", "x" * 20, ""] for place in range(7_000)}
+    lines = [[0.5, "INFO", "stdout", "a line"] for _ in range(10_000)]
+    for frame in ([DONE, "1.2", 0, [b"\xc0"] * 10_000, failures, 0.5], [LOG, lines]):
+        assert [frame] == FrameReader().feed(encode(frame))

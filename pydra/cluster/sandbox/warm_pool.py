@@ -27,7 +27,7 @@ from pydra.cluster.sandbox.launcher_socket import Answer, LauncherSocket
 from pydra.cluster.sandbox.primer import Primer
 from pydra.cluster.sandbox.priming import NOTHING, Budget, Subject
 from pydra.cluster.sandbox.site_limits import SiteLimits
-from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage, make_ends
+from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage, common_time, make_ends
 from pydra.errors import SandboxError, WorkersUnavailable
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import NO_NEEDS, Needs
@@ -95,6 +95,7 @@ class WarmPool:
         self._last_number = 0
         self._workers: dict[int, SandboxedWorker] = {}
         """All whose end was not told, by number."""
+        self._time = common_time(reactor.seconds)
         self._starting: dict[int, IDelayedCall] = {}
         self._ready: deque[SandboxedWorker] = deque()
         self._takers: deque[Deferred[SandboxedWorker]] = deque()
@@ -272,7 +273,9 @@ class WarmPool:
         except OSError as fault:
             self._launch_failed(f"no descriptors: {fault.strerror}")
             return None
-        worker = SandboxedWorker(self._reactor, number, ours, reading, self._became_ready, self._kill)
+        worker = SandboxedWorker(
+            self._reactor, number, ours, reading, self._became_ready, self._kill, self._time
+        )
         self._workers[number] = worker
         self._starting[number] = self._reactor.callLater(READY_S, self._too_slow, worker)
         self._launcher.launch(number, its, writing, network=network)
@@ -285,9 +288,7 @@ class WarmPool:
             timer.cancel()
 
     def _too_slow(self, worker: SandboxedWorker) -> None:
-        self.log.warn(
-            "Worker {number} was not ready within {limit_s} s", number=worker.number, limit_s=READY_S
-        )
+        self.log.warn("Worker {n} was not ready within {s:g} s", n=worker.number, s=READY_S)
         self._launcher.kill(worker.number)
 
     def _kill(self, number: int) -> None:

@@ -31,6 +31,15 @@ FRAME_BYTES_A_SECOND, FRAME_BYTES_BURST = 64 * 1024 * 1024, 16 * 1024 * 1024
 OUTPUT_A_SECOND, OUTPUT_BURST = 16 * 1024 * 1024, 4 * 1024 * 1024
 """What is read of one worker: frames, their bytes, and bytes of output."""
 
+TIME_SHARE, TIME_BURST_S = 0.005, 0.05
+"""
+The share of our time, and the seconds at once, that what a worker says may take in any case. More is of a
+share that all have together. Parts of payloads do not count: they are copied, which their bytes pay for.
+"""
+
+COMMON_TIME_SHARE = 0.4
+"""Of our time: several times what units take that run as fast as they can."""
+
 PARTS_CHARGE = 1 / 16
 """
 What a byte of a long result counts to that: it costs a copy here, while other frames are decoded, and parts
@@ -65,11 +74,17 @@ def make_ends() -> tuple[socket.socket, socket.socket, int, int]:
         raise
 
 
+def common_time(seconds: Callable[[], float]) -> Throttle:
+    """What all workers of a reactor share, whose clock this is."""
+    return Throttle(seconds, COMMON_TIME_SHARE, TIME_BURST_S)
+
+
 class SandboxedWorker:
     """
     One worker, used once; a `WorkerProcess`.
 
-    ``became_ready`` is called when it said READY. ``kill_number`` asks the launcher for its end.
+    ``became_ready`` is called when it said READY. ``kill_number`` asks the launcher for its end. What takes
+    more of our time than one worker may have is taken of ``common_time``, which many share.
     """
 
     def __init__(
@@ -80,6 +95,7 @@ class SandboxedWorker:
         output: int,
         became_ready: Callable[[SandboxedWorker], None],
         kill_number: Callable[[int], None],
+        common_time: Throttle,
     ) -> None:
         self.number = number
         self.stage = Stage.STARTING
@@ -103,6 +119,8 @@ class SandboxedWorker:
         self._frame_pace = Throttle(reactor.seconds, FRAMES_A_SECOND, FRAMES_BURST)
         self._byte_pace = Throttle(reactor.seconds, FRAME_BYTES_A_SECOND, FRAME_BYTES_BURST)
         self._output_pace = Throttle(reactor.seconds, OUTPUT_A_SECOND, OUTPUT_BURST)
+        self._time_pace = Throttle(reactor.seconds, TIME_SHARE, TIME_BURST_S)
+        self._common_time = common_time
         channel.setblocking(False)
         os.set_blocking(output, False)
         self._channel: socket.socket | None = channel
@@ -216,6 +234,7 @@ class SandboxedWorker:
         if not size:
             self._channel_ended()
             return
+        begun = self._reactor.seconds()
         try:
             with memoryview(_RECEIVED) as received:
                 frames = self._frames.feed(received[:size])
@@ -228,7 +247,14 @@ class SandboxedWorker:
             self._fail(f"protocol: {str(fault).rstrip('.')}")
             return
         wait_s = max(self._byte_pace.take(self._charge(size, frames)), self._frame_pace.take(len(frames)))
+        if any(frame[0] != PART for frame in frames):
+            wait_s = max(wait_s, self._pay_time(begun))
         self._rest(self._watched_channel, wait_s)
+
+    def _pay_time(self, begun: float) -> float:
+        """It took us the time since then; the seconds that it rests for that."""
+        spent = self._reactor.seconds() - begun
+        return self._common_time.take(spent) if self._time_pace.take(spent) else 0.0
 
     def _charge(self, size: int, frames: list[list[object]]) -> float:
         """What bytes that were read, and completed these frames, count; a large part gives some back."""
@@ -292,11 +318,13 @@ class SandboxedWorker:
         if not data:
             self._close_output()
             return
+        begun = self._reactor.seconds()
         if self._listener is not None:
             self._listener.output_received(data)
         else:
             self.said = (self.said + data)[:_SAID_LIMIT]
-        self._rest(self._watched_output, self._output_pace.take(len(data)))
+        wait_s = max(self._output_pace.take(len(data)), self._pay_time(begun))
+        self._rest(self._watched_output, wait_s)
 
     # Its end.
 

@@ -25,6 +25,12 @@ PART_SIZE = 512 * 1024
 ANSWER_LIMIT = 8 * 1024 * 1024
 """Bytes of a whole payload in parts; the arguments and the result of a RUN have the limit of any payload."""
 
+COLUMN_LIMIT = 16 * 1024
+"""Items of one array or map; the longest are of the units that a task waits for, or of files: 10,000."""
+
+CONTAINERS_LIMIT = 16 * 1024
+"""Arrays and maps in one frame: each costs far more than its byte. Thousands of failures are as many."""
+
 # To the worker.
 RUN = 1
 """
@@ -192,10 +198,37 @@ def _map(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 
 def _decode(body: memoryview) -> list[object]:
+    left = CONTAINERS_LIMIT
+
+    def counted(items: list[object]) -> list[object]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("A frame has too many arrays and maps.")
+        return items
+
+    def counted_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+        return _map(counted(pairs))  # type: ignore[arg-type]  # what comes is what goes
+
     try:
-        frame = msgpack.unpackb(body, raw=False, strict_map_key=False, object_pairs_hook=_map)
+        frame = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=False,
+            list_hook=counted,
+            object_pairs_hook=counted_map,
+            ext_hook=_no_extension,
+            max_array_len=COLUMN_LIMIT,
+            max_map_len=COLUMN_LIMIT,
+            max_ext_len=0,
+        )
     except Exception as fault:  # noqa: BLE001 - msgpack raises a dozen kinds, and hostile bytes find them all
         raise WireError(f"This is no frame: {type(fault).__name__}") from None
     if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):
         raise WireError("A frame is an array that begins with a number.")
     return frame
+
+
+def _no_extension(code: int, data: bytes) -> object:
+    """Payloads may have values of these types, frames have none."""
+    raise ValueError("A frame has a value of an extension type.")
