@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from twisted.internet.task import Clock
 
-from pydra.cluster.node.task_log import FLUSH_S, LINE_LIMIT, RATE_LIMIT, TaskLog
+from pydra.cluster.node.task_log import FLUSH_S, LEAST_SIZE, LINE_LIMIT, RATE_LIMIT, TaskLog
 from pydra.cluster.wire.log_records import GROUP_LIMIT, LogRecord, pack_lines
 from pydra.cluster.wire.messages import BATCH_LIMIT, UnitLog, encode
 from pydra.model.ids import Attempt, InstanceId
@@ -150,6 +150,28 @@ def test_rate(bench: Bench, raw: bool) -> None:
     bench.write("next second")
     bench.log.flush()
     assert "next second" == bench.texts()[-1]
+
+
+def test_rows_that_are_no_lines_count_to_the_rate(bench: Bench) -> None:
+    """They cost as much to look at, so after many of them no other row of the second is looked at."""
+    count = RATE_LIMIT // LEAST_SIZE + 1
+    bench.log.lines([*[None] * count, [1.0, "INFO", "log", "late"]])
+    bench.write("later")
+    bench.log.flush()
+    assert [f"[{count + 2} lines were dropped]"] == bench.texts()
+    bench.clock.advance(1)
+    bench.write("next second")
+    bench.log.flush()
+    assert "next second" == bench.texts()[-1]
+
+
+def test_a_full_log_has_a_rate_too() -> None:
+    """Lines that are not kept any more are not even looked at, above so many a second."""
+    bench = Bench(limit=1000)
+    bench.write(*[KILOBYTE] * 2000)
+    bench.log.finish()
+    looked_at = RATE_LIMIT // (len(KILOBYTE) + LEAST_SIZE) + 1
+    assert 2000 - looked_at == bench.log._dropped
 
 
 def test_limit() -> None:

@@ -19,6 +19,9 @@ LINE_LIMIT = 16 * 1024
 RATE_LIMIT = 1024 * 1024
 """Bytes a second that are kept; lines above it are counted and dropped."""
 
+LEAST_SIZE = 32
+"""Bytes that a line has besides its text."""
+
 LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 STREAMS = frozenset({"stdout", "stderr", "log"})
 
@@ -75,6 +78,7 @@ class TaskLog:
                     self._add(LogLine(at, level, stream, text[:LINE_LIMIT]))
                 case _:
                     self._dropped += 1
+                    self._in_second += LEAST_SIZE  # it cost as much as a short line to look at
 
     def output(self, data: bytes) -> None:
         """Bytes that processes of the worker wrote to descriptors 1 and 2, in lines by their newlines."""
@@ -137,10 +141,10 @@ class TaskLog:
             self._second, self._in_second = second, 0
 
     def _add(self, line: LogLine) -> None:
-        if self._left <= 0:
-            return
         size = _size(line)
         self._in_second += size
+        if self._left <= 0:
+            return
         if self._in_second > RATE_LIMIT:
             self._dropped += 1
             return
@@ -156,7 +160,7 @@ class TaskLog:
 def _size(line: LogLine) -> int:
     """About the bytes that a line takes on the way: its text in UTF-8 (four bytes a character at most)."""
     text = line.text
-    return (len(text) if text.isascii() else 4 * len(text)) + 32
+    return (len(text) if text.isascii() else 4 * len(text)) + LEAST_SIZE
 
 
 def _group(waiting: Sequence[tuple[LogLine, int]], start: int) -> list[LogLine]:
