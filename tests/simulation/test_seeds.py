@@ -20,6 +20,7 @@ SEEDS = {
     5489: "a session was completed while its cancel was on its way to the disk",
     9074: "the units of a session were stored after their ends, and counted as queued from then on",
     152940694465: "a master that a submission killed was woken by its timer, again and again at one instant",
+    1000471: "a session asked for a unit whose result was being stored, which ran again and counted twice",
     152940694319: "an exclusive unit of a session began before its arguments were stored, and had none later",
     152940694747: "a stop took the place of a large result that was to be synced, and was not synced itself",
 }

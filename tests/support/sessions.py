@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pydra.cluster.master.sessions.register import Sessions
 from pydra.cluster.master.sessions.units import digests_of
 from pydra.cluster.master.units.results import Results as Told
 from pydra.cluster.scheduler.inputs import Input
-from pydra.cluster.scheduler.unit_values import UnitsAsked
+from pydra.cluster.scheduler.unit_values import UnitsAsked, UnitsForgotten
 from pydra.cluster.store.blobs import Blobs
 from pydra.cluster.wire import payload
 from pydra.errors import NotFound
@@ -67,13 +67,24 @@ class SlowStore(MemoryStore):
 
 @attrs.define
 class PlayedUnits:
-    """The part of the dispatcher that tells results."""
+    """The part of the dispatcher that is about units; ``looked_up`` may have results already."""
 
+    feed: Callable[[Input], None]
     listeners: dict[InstanceId, Any] = attrs.field(factory=dict)
+    looked_up: list[int] = attrs.field(factory=list)
 
     def listen(self, instance: InstanceId, told: Any) -> None:
         """Whom to tell."""
         self.listeners[instance] = told
+
+    def look_up(self, given: UnitsAsked) -> None:
+        """Nothing is known of them."""
+        self.looked_up += given.indexes
+        self.feed(given)
+
+    def forget(self, given: UnitsForgotten) -> None:
+        """They are not wanted any more."""
+        self.feed(given)
 
 
 class PlayedDispatcher:
@@ -82,7 +93,7 @@ class PlayedDispatcher:
     def __init__(self) -> None:
         self.live: dict[InstanceId, Instance] = {}
         self.ended: dict[InstanceId, Instance] = {}
-        self.units = PlayedUnits()
+        self.units = PlayedUnits(self.feed)
         self.fed: list[Input] = []
         self.completed: list[tuple[InstanceId, object]] = []
 

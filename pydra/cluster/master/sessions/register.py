@@ -64,6 +64,7 @@ class Sessions:
             uses,
             in_thread,
             dispatcher.feed,
+            dispatcher.units,
             dispatcher.live,
             self._persistent,
             moment_s,

@@ -22,6 +22,7 @@ from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.sessions.unstored import Unstored
 from pydra.cluster.master.store_retry import StoreRetry
+from pydra.cluster.master.units.rounds import UnitRounds
 from pydra.cluster.scheduler.unit_values import UnitInput, UnitsAsked, UnitsForgotten
 from pydra.cluster.store.blobs import Blobs
 from pydra.model.changes import InsertUnits
@@ -48,6 +49,7 @@ class SessionAround:
     uses: BlobUses
     in_thread: InThread
     feed: Callable[[UnitInput], object]
+    units: UnitRounds
     live: Mapping[InstanceId, Instance]
     persistent: StoreRetry
     moment_s: float
@@ -86,6 +88,8 @@ class SessionUnits:
         self.branch = branch
         self._time_limit = time_limit
         self._is_guarded = is_guarded
+        self._is_sure = is_new
+        """What is in no store has no result, nor is one on its way there."""
         self._highest: int | None = -1 if is_new else None
         """No unit above it was ever seen; None if that is not known."""
         self._running: dict[int, int] = {}
@@ -175,7 +179,8 @@ class SessionUnits:
         """What did not begin does not begin, until ``refill``."""
         self._running.clear()
         self._bytes = 0
-        self._around.feed(UnitsForgotten(self._instance, None, self.branch))
+        self._is_sure = False  # what is in batches goes on
+        self._around.units.forget(UnitsForgotten(self._instance, None, self.branch))
 
     async def refill(self) -> None:
         """Run what the store has without a result."""
@@ -269,8 +274,12 @@ class SessionUnits:
                     sent[at] = b""
         if self._instance in around.live:
             around.uses.take(self._instance, self.branch, indexes, blobs)
-            asked = (self._instance, None, self.branch, list(indexes), sent, b"".join(digests), blobs)
-            around.feed(UnitsAsked(*asked, self._time_limit))
+            about = (self._instance, None, self.branch, list(indexes), sent, b"".join(digests), blobs)
+            asked = UnitsAsked(*about, self._time_limit)
+            if self._is_sure:
+                around.feed(asked)
+            else:
+                around.units.look_up(asked)
         for blob in blobs.values():
             around.uses.let_go(blob.sha256)
 

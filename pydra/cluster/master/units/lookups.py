@@ -167,7 +167,7 @@ class UnitLookUps:
             and row.digest == digests[(place := places[row.index]) : place + DIGEST_SIZE]
             and row.index not in look_up.settled
         ]
-        known = [row for row in same if _is_lasting(row, asked.guarantee)]
+        known = [row for row in same if _is_lasting(row, asked)]
         answered = {row.index for row in known}
         look_up.waiting.difference_update(asked.indexes)
         missed = look_up.missed - answered
@@ -183,10 +183,11 @@ class UnitLookUps:
             self._go_on(msgspec.structs.replace(rest, started=started) if started else rest)
 
 
-def _is_lasting(row: UnitRow, guarantee: Guarantee) -> bool:
-    """Asking again does not change it: it is complete, or failed and is never run again."""
+def _is_lasting(row: UnitRow, asked: UnitsAsked) -> bool:
+    """Asking again does not change it: it is complete, or failed and is never run again, as a client's is."""
     if row.status is Status.FAILED and row.failure is not None:
-        return bool(guarantee & Guarantee.ONCE) or row.failure.code == TaskLost.code
+        is_once = asked.asker is None or bool(asked.guarantee & Guarantee.ONCE)
+        return is_once or row.failure.code == TaskLost.code
     return row.status is Status.COMPLETE
 
 

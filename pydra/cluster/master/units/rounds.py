@@ -5,7 +5,8 @@ Work units through the rounds of the dispatcher.
 Workers are hired and batches sent as soon as the scheduler says so, since they may be repeated without harm.
 Results go the way of everything else: they are committed, then given to the asker and acknowledged to their
 node, then published. Asks of which results may be recorded already are looked up first: those of a root that
-does not run for the first time or was found running, of a nested asker, and of a root whose node was away.
+does not run for the first time or was found running, of a nested asker, and of a root whose node was away;
+and those of clients of sessions for units that are not new.
 """
 
 from __future__ import annotations
@@ -159,6 +160,10 @@ class UnitRounds:
         """From now on, results of this session are told when they are committed, to the latest listener."""
         self._listeners[instance] = told
 
+    def look_up(self, given: unit_values.UnitsAsked) -> None:
+        """The client of a session wants units that may be recorded, or are about to be."""
+        self._look_ups.begin(given)
+
     async def restore(self) -> None:
         """Take up what the store has of units of instances that are not final; once, at the start."""
         for instance in [each.id for each in self._live.values() if each.started is not None]:
@@ -213,8 +218,12 @@ class UnitRounds:
         instance = self.instance_of(node, message.asker)
         if instance is not None:
             self.look_first(instance)  # for what it may ask for again
-            self._look_ups.forget(instance, message.asker, message.branch)
-            self._feed(unit_values.UnitsForgotten(instance, message.asker, message.branch))
+            self.forget(unit_values.UnitsForgotten(instance, message.asker, message.branch))
+
+    def forget(self, given: unit_values.UnitsForgotten) -> None:
+        """No more results of a branch are wanted."""
+        self._look_ups.forget(given.instance, given.asker, given.branch)
+        self._feed(given)
 
     def done(self, node: NodeId, message: messages.UnitsDone) -> None:
         """A node tells results; stale ones are fenced by the scheduler."""
