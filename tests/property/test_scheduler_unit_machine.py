@@ -78,11 +78,11 @@ class UnitMachine(RuleBasedStateMachine):
         """A link breaks, or a whole node."""
         (self.cluster.crash if crashes else self.cluster.unlink)(self.node(which))
 
-    @rule(which=ANY)
-    def node_comes(self, which: int) -> None:
-        """A node is linked again."""
+    @rule(which=ANY, is_inner_first=st.booleans())
+    def node_comes(self, which: int, is_inner_first: bool) -> None:
+        """A node is linked again, and its workers ask again in either order."""
         if not self.node(which).is_linked:
-            self.cluster.link(self.node(which))
+            self.cluster.link(self.node(which), is_inner_first)
 
     @rule(seconds=SOON_S)
     def all_nodes_beat(self, seconds: float) -> None:

@@ -44,11 +44,11 @@ class UnitCluster(UnitMaster):
         self.rows[instance] = Restored(instance, priority, self.now, Status.QUEUED, is_session=is_session)
         self.feed(Submitted(instance, priority, self.now, is_session=is_session))
 
-    def link(self, node: SimNode) -> None:
-        """A node says hello, asks again and tells again."""
+    def link(self, node: SimNode, is_inner_first: bool = False) -> None:
+        """A node says hello, asks again, in either order of its workers, and tells again."""
         node.is_linked = True
         self.feed(node.hello())
-        for again in node.asks_again():
+        for again in node.asks_again()[:: -1 if is_inner_first else 1]:
             if node.is_linked:
                 self.ask(again.instance, again.asker, again.branch, list(again.indexes))
         for attempt in list(node.ended):

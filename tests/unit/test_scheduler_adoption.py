@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from pydra.cluster.scheduler.inputs import CancelRequested, Input, NodeReady, Restored, TimePassed
@@ -90,6 +92,22 @@ def test_asked_before_the_node_is_back() -> None:
     out = bench.feed(dies(WORKER, node=N2))
     assert [] == of(ReleaseWorker, out)
     assert (5, 5) == (sum(bench.scheduler.units(A)) - 1, bench.scheduler.outstanding(A, ROOT)[0] - 1)
+
+
+@pytest.mark.parametrize("order", list(permutations([0, 1, 2])))
+def test_nested_askers_ask_again_in_any_order(order: tuple[int, ...]) -> None:
+    """Units that are nested three deep go on after a restart, whoever of their askers asks again first."""
+    second, third = Attempt(1, 10), Attempt(1, 11)
+    bench = restarted()
+    nested = batch(range(1), attempt=third, worker=second, branch="S:0/T")
+    bench.feed(ready(batch(range(1)), nested, workers=(WORKER, second)))
+    askers = [
+        asks(range(1), ROOT),
+        asks(range(1), WORKER, branch="S:0/T"),
+        asks(range(2), second, branch="S:0/T:0/U"),
+    ]
+    given = [each for which in order for each in bench.feed(askers[which])]
+    assert ["S:0/T:0/U"] == [each.branch for each in of(RunUnits, given)]
 
 
 def test_arguments_come_again() -> None:

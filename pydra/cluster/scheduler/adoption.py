@@ -123,7 +123,7 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
         return False
     branch = crew.branches.get(held.branch)
     if branch is None:
-        branch = Branch(crew, held.branch, None, 1, unit_s=crew.paces.get(held.branch))
+        branch = Branch(crew, held.branch, unit_s=crew.paces.get(held.branch))
     place = branch if stray is None else guarded.adopted_into(state, stray, crew, branch)
     batch = Batch(
         held.batch,

@@ -240,7 +240,6 @@ def part(branch: Branch) -> None:
 def join(branch: Branch, asker: Asker) -> None:
     """The asker waits for what is outstanding of it."""
     branch.asker = asker
-    branch.depth = asker.depth + 1
     asker.branches[branch.name] = branch
     asker.units += len(branch.outstanding)
     asker.size += branch.size
@@ -281,7 +280,7 @@ def part_with_others(branch: Branch, asked: UnitsAsked) -> None:
             for digest in [batch.digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]]
         ):
             continue
-        other = Branch(branch.crew, branch.name, None, branch.depth, is_stale=True)
+        other = Branch(branch.crew, branch.name, is_stale=True)
         left = batch.indexes[batch.done :]
         branch.outstanding.difference_update(left)
         other.outstanding.update(left)

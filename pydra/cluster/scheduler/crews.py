@@ -191,8 +191,9 @@ class Branch:
 
     crew: Crew
     name: str
-    asker: Asker | None
-    depth: int
+    depth: int = attrs.field(init=False)
+    """Of how many levels of units it is the last; its name says so, whether its asker is known or not."""
+    asker: Asker | None = attrs.field(default=None, init=False)
     chunks: deque[Chunk] = attrs.field(factory=deque, init=False)
     queued: int = attrs.field(default=0, init=False)
     outstanding: set[int] = attrs.field(factory=set, init=False)
@@ -207,6 +208,9 @@ class Branch:
     """Its units were asked for again with other arguments, so their results are not recorded."""
     aside: dict[int, Chunk] = attrs.field(factory=dict, init=False)
     """Units that wait for the end of an earlier attempt of theirs, each in a chunk of its own."""
+
+    def __attrs_post_init__(self) -> None:
+        self.depth = 1 + self.name.count("/")
 
 
 @attrs.define(eq=False)

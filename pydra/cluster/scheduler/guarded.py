@@ -201,5 +201,5 @@ def adopted_into(state: State, stray: Stray, crew: Crew, branch: Branch) -> Bran
     if aside is not None and aside.digests == stray.digest:
         branches.call_back(branch, stray.index)
     elif stray.is_stale or stray.index in branch.outstanding:
-        branch = Branch(crew, branch.name, None, branch.depth, is_stale=True)
+        branch = Branch(crew, branch.name, is_stale=True)
     return branch

@@ -41,7 +41,7 @@ def asked(state: State, given: UnitsAsked) -> None:
             branches.part_with_others(branch, given)
             branches.join(branch, asker)
     if branch is None:
-        branch = Branch(crew, given.branch, None, 1, unit_s=crew.paces.get(given.branch))
+        branch = Branch(crew, given.branch, unit_s=crew.paces.get(given.branch))
         crew.branches[given.branch] = branch
         branches.join(branch, asker)
     guarantee = given.guarantee | crew.guarantee if given.guarantee else crew.guarantee
