@@ -141,3 +141,18 @@ def test_retried_elsewhere() -> None:
     bench.feed(asks(range(2), second.worker, branch="S:0/T"))
     assert (0, 0) == bench.scheduler.outstanding(A, first.worker)
     assert (2, 2) == bench.scheduler.outstanding(A, second.worker)
+
+
+def test_nothing_behind_who_may_wait_for_it() -> None:
+    """A worker is given nothing ahead that the unit which it runs may be about to wait for."""
+    bench = UnitBench(slots=3)
+    [outer] = bench.asked(asks([0]))
+    [middle] = bench.asked(asks([0], outer.worker, branch="S:0/T"))
+    inner, _ = bench.asked(asks(range(2), middle.worker, branch="S:0/T:0/U"))
+    bench.feed(done(inner))
+    [quick] = bench.asked(asks([1]))
+    bench.feed(done(quick))
+    [again] = bench.asked(dies(outer.worker))
+    given = bench.asked(asks(range(2, 12), middle.worker, branch="S:0/T:0/U"))
+    assert {inner.worker} == {each.worker for each in given}
+    assert ("S", [0]) == (again.branch, again.indexes)

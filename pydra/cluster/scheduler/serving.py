@@ -31,8 +31,8 @@ def serve(state: State, crew: Crew) -> bool:
     while least is not None and (depth := crew.ready.highest()) is not None and depth >= least:
         branch = crew.ready.first(depth)
         worker = crew.able.find(depth, lambda one: _may_work(state, one))
-        if worker is None and is_quick(branch) and not branch.chunks[0].guarantee:
-            worker = crew.short.find(depth, lambda one: _may_have_two(state, one))
+        if worker is None:
+            worker = _with_one(state, branch)
         if worker is None:
             lender = crew.lenders.find(depth, lambda asker: _may_lend(state, asker))
             if lender is None:
@@ -193,9 +193,23 @@ def _may_work(state: State, worker: Hired) -> bool:
     )
 
 
-def _may_have_two(state: State, worker: Hired) -> bool:
-    """The same, for one that has a batch: if it has a slot of its own, no root waits for that."""
-    return _may_work(state, worker) and not (worker.lender is None and _is_claimed(state, worker))
+def _with_one(state: State, branch: Branch) -> Hired | None:
+    """A worker of quick units which is given a batch of them ahead."""
+    if not is_quick(branch) or branch.chunks[0].guarantee:
+        return None
+    return branch.crew.short.find(branch.depth, lambda worker: _may_have_two(state, worker, branch.depth))
+
+
+def _may_have_two(state: State, worker: Hired, depth: int) -> bool:
+    """
+    If it has a slot of its own, no root waits for that; and nobody else works on it.
+
+    No unit stands behind one that is nested less deep: that may come to wait for it, and then none of the two
+    would ever go on.
+    """
+    if depth > worker.depth or not _may_work(state, worker):
+        return False
+    return worker.lender is not None or not _is_claimed(state, worker)
 
 
 def _may_lend(state: State, asker: Asker) -> bool:

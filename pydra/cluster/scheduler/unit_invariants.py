@@ -74,6 +74,9 @@ def _check_crew(state: State, crew: Crew) -> None:
         assert len(worker.batches) <= 2 or is_of_before, f"{worker.attempt} has much to do"
         for batch in worker.batches:
             assert state.batches.get(batch.attempt) is batch
+            assert batch.branch.depth <= worker.depth or batch.attempt in state.adopted, (
+                f"batch {batch.attempt} stands behind a unit that may wait for it"
+            )
         is_idle = not worker.batches and not worker.is_gone
         assert (worker in crew.idle) == is_idle, f"worker {worker.attempt} is wrongly idle or not"
     times = list(crew.idle.values())
