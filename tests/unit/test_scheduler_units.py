@@ -117,6 +117,18 @@ def test_two_batches_ahead() -> None:
     assert 1 == len(UnitBench().measured(100, unit_s=0.07))
 
 
+def test_branches_take_turns() -> None:
+    """Of two subtasks that ask for more before they run dry, each gets its turn."""
+    bench = UnitBench()
+    batches = bench.asked(asks(range(3)), asks(range(3), branch="T"))
+    order = []
+    for number in range(6):
+        [batch] = batches
+        order.append(batch.branch)
+        batches = bench.asked(asks([3 + number], branch=batch.branch), done(batch, unit_s=1.0))
+    assert ["S", "T"] * 3 == order
+
+
 def test_asked_again() -> None:
     """What is outstanding is not asked for twice; what is new is."""
     bench = UnitBench()

@@ -38,6 +38,12 @@ class Levels(Generic[Item]):
             self._level[item] = level
             self._levels.setdefault(level, {})[item] = None
 
+    def put_last(self, item: Item) -> None:
+        """It is there, and the others of its level come before it; KeyError if it is not there."""
+        items = self._levels[self._level[item]]
+        del items[item]
+        items[item] = None
+
     def discard(self, item: Item) -> None:
         """It is not there."""
         level = self._level.pop(item, None)
@@ -232,7 +238,7 @@ class Crew:
     paces: dict[str, float] = attrs.Factory(dict)
     """``unit_s`` of the last branches of which nothing was left."""
     ready: Levels[Branch] = attrs.Factory(Levels)
-    """Branches that have queued units, by depth."""
+    """Branches that have queued units, by depth; those of one depth take turns."""
     able: Levels[Hired] = attrs.Factory(Levels)
     """Workers without a batch, by level; that one may be given none now is seen when it is tried."""
     short: Levels[Hired] = attrs.Factory(Levels)

@@ -130,6 +130,8 @@ def _give(state: State, branch: Branch, worker: Hired) -> None:
     """A batch goes to a worker."""
     crew = branch.crew
     cut = branches.cut(branch, _count(branch), BATCH_BYTES)
+    if branch.queued:
+        crew.ready.put_last(branch)
     batch = Batch(
         state.next_attempt(),
         worker,
