@@ -36,8 +36,8 @@ class Work(msgspec.Struct, frozen=True):
 
     units: int
     """Of branch ``Sub``; -1 if it asks for none."""
-    is_nested: bool
-    """Its units ask for units themselves, of branches ``Sub:0/Leaf`` and so on."""
+    levels: int
+    """Of its units: with 2 those of ``Sub`` ask for units, of ``Sub:0/Leaf``; with 3 those do the same."""
     gives_up: bool
     """It fails with the first unit that fails for good, and forgets the others."""
     duration: float
@@ -107,7 +107,7 @@ class Works:
             long_s = more.uniform(0.0, LONG_S) * bool(guarantees[0] & Guarantee.EXCLUSIVE)
             self._works[instance] = Work(
                 units=units,
-                is_nested=is_nested,
+                levels=1 + is_nested * Random(f"levels {plan.seed} {instance}").choice([1, 2]),
                 unit_limit=plan.longest_unit + 5.0 if has_limit else 0.0,
                 gives_up=random.random() < 0.2,
                 duration=random.uniform(0.0, plan.longest_root) + long_s,
@@ -161,7 +161,7 @@ class Works:
 
     def is_nested(self, instance: int, branch: str) -> bool:
         """Units of this branch ask for units."""
-        return branch == "Sub" and self.work(instance).is_nested
+        return branch != STEP and branch.count("/") + 1 < self.work(instance).levels
 
     def args(self, instance: int, branch: str, unit: int) -> bytes:
         """What a unit is called with."""
@@ -176,16 +176,17 @@ class Works:
     def has_kills(self, instance: int) -> bool:
         """Something of this instance kills its worker."""
         work = self.work(instance)
-        names = [("Sub", unit) for unit in range(work.units)]
-        if work.is_nested:
-            names += [(f"Sub:{unit}/Leaf", leaf) for unit in range(work.units) for leaf in range(LEAVES)]
+        names = level = [("Sub", unit) for unit in range(work.units)]
+        for _ in range(1, work.levels):
+            level = [(f"{branch}:{unit}/Leaf", leaf) for branch, unit in level for leaf in range(LEAVES)]
+            names = names + level
         fates = [self.fate(instance, *name) for name in names]
         return work.kills or any(fate.kills or fate.hangs for fate in fates)
 
     def longest_s(self, instance: int, units: int) -> float:
         """Seconds that an instance may take itself, in a cluster with one slot; ``units`` are of a client."""
         plan, work = self._plan, self.work(instance)
-        count = max(work.units, 0) * (1 + LEAVES) + units
+        count = max(work.units, 0) * sum(LEAVES**level for level in range(work.levels)) + units
         one = count * (RETRIES + 1) * (plan.longest_unit + 2 * plan.latency + 0.5)
         return (work.retries + 2) * (work.duration + one + UNREACHED_S)
 
