@@ -104,7 +104,7 @@ def test_order(running: CommandsBench) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "skip", "listed"),
-    [(2, 0, [1, 2]), (1, 1, [2]), (500, 2, [3]), (5, 3, [])],
+    [(2, 0, [1, 2]), (1, 1, [2]), (500, 2, [3]), (5, 3, []), (500, 10**400, [])],
 )
 def test_some_of_the_queue(running: CommandsBench, limit: int, skip: int, listed: list[int]) -> None:
     """At most so many of the same order, after so many."""
@@ -112,6 +112,7 @@ def test_some_of_the_queue(running: CommandsBench, limit: int, skip: int, listed
     running.clock.advance(1)
     running.queue()
     assert listed == [each["id"] for each in running.call("list_queue", limit=limit, skip=skip)]
+    assert listed == [int(number) for number in running.call("task_statuses", limit=limit, skip=skip)]
 
 
 def test_paused(running: CommandsBench) -> None:

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from pydra.cluster.scheduler.deadlines import Deadlines, DueKind, Key
 from pydra.cluster.scheduler.limits import MOST_SLOTS
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.placement import Placement
 from pydra.cluster.scheduler.policies import LeastLoad
 from pydra.cluster.scheduler.queue import Waiting, WaitingQueue
-from pydra.cluster.scheduler.wishes import ANYWHERE
+from pydra.cluster.scheduler.wishes import ANYWHERE, Requirement, Wish
 from pydra.model.ids import InstanceId, NodeId
+from pydra.model.options import NO_OPTIONS
 
 NODE: Key = (DueKind.NODE, 1)
 STOP: Key = (DueKind.STOP, 1)
@@ -43,6 +48,27 @@ def test_queue_order() -> None:
         queue.add(item)
     assert [9, 2, 3, 4, 1] == [int(item.instance) for item in queue.ordered()]
     assert [9, 2, 3, 4, 1] == taken(queue)
+
+
+@pytest.mark.parametrize("most", [0, 1, 7, 20, 300, 10**6])
+def test_the_first_of_many(most: int) -> None:
+    """They are the same, in the same order, whether few or all are taken; nothing changes by looking."""
+    source = random.Random(7)
+    queue = WaitingQueue()
+    for number in range(1000):
+        wish = Wish(NO_OPTIONS, Requirement(frozenset({str(number % 3)})))
+        at = InstanceId(number), source.randrange(4), source.random()
+        queue.add(Waiting(*at, losses=0, wish=wish))
+    for number in source.sample(range(1000), 400):
+        queue.remove(InstanceId(number))
+    for number in range(0, 1000, 7):
+        if InstanceId(number) in queue:
+            queue.add(queue.remove(InstanceId(number)))
+    whole = queue.ordered()
+    assert 600 == len(whole)
+    assert sorted(whole, key=lambda item: item.order) == whole
+    assert whole[:most] == queue.ordered(most)
+    assert 600 == len(list(queue.living_entries()))
 
 
 def test_queue_forgets_what_was_removed() -> None:

@@ -277,7 +277,13 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
         ),
     ),
     Function("task_result", (_TASK_ID,)),
-    Function("task_statuses"),
+    Function(
+        "task_statuses",
+        (
+            Parameter("limit", "integer", default=10_000, lowest=1, highest=10_000),
+            Parameter("skip", "integer", default=0, lowest=0),
+        ),
+    ),
     Function(
         "task_units",
         (

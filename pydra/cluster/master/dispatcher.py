@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from pydra.cluster.interfaces import Progress, Store
 from pydra.cluster.master.endings import Endings, begun_before, dependencies, restored, submitted
 from pydra.cluster.master.instance_forms import as_paused, as_resumed, as_waiting, failure_of
+from pydra.cluster.master.live import LiveInstances
 from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds
 from pydra.cluster.master.units.rounds import UnitRounds
@@ -81,7 +82,7 @@ class Dispatcher:
         self._worker_key = worker_key
         self._publish = publish
         self._fatal = fatal
-        self.live: dict[InstanceId, Instance] = {}
+        self.live = LiveInstances()
         self.progress: dict[InstanceId, Progress] = {}
         self.ended: OrderedDict[InstanceId, Instance] = OrderedDict()
         """The instances that became final last."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -103,13 +104,13 @@ class Scheduler:
         """When to feed ``TimePassed`` if nothing happens before; None if time alone changes nothing."""
         return self.state.deadlines.next_at()
 
-    def queued(self) -> list[views.QueuedInstance]:
-        """What waits, first one first."""
-        return views.queued(self.state)
+    def queued(self, most: int = sys.maxsize) -> list[views.QueuedInstance]:
+        """What waits, first one first; no more than so many, which costs less than all."""
+        return views.queued(self.state, most)
 
-    def paused(self) -> list[views.QueuedInstance]:
+    def paused(self, most: int = sys.maxsize) -> list[views.QueuedInstance]:
         """What would wait if it were not paused, in the order in which it would."""
-        return views.paused(self.state)
+        return views.paused(self.state, most)
 
     def running(self) -> list[views.RunningInstance]:
         """What is with a node, cancelling ones too, by id."""

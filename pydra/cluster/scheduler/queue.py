@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, merge
+from itertools import islice
 
 import attrs
 
@@ -15,6 +17,9 @@ from pydra.model.ids import InstanceId, NodeId
 
 Order = tuple[int, float, InstanceId]
 """Priority, then age, then number: smaller runs first."""
+
+SORTED_PART = 16
+"""Sorting all costs less than taking more than this part of them, one by one."""
 
 _SLACK = 64
 """Dead heap entries that are never worth a clean-up."""
@@ -133,9 +138,12 @@ class WaitingQueue:
             heapify(line.heap)
         return waiting
 
-    def ordered(self) -> list[Waiting]:
-        """All of them, first one first; O(n log n), for people."""
-        return sorted(self._waiting.values(), key=lambda waiting: waiting.order)
+    def ordered(self, most: int = sys.maxsize) -> list[Waiting]:
+        """The first ones, first one first, for people; a few of many cost little more than themselves."""
+        if most > len(self._waiting) // SORTED_PART:
+            return sorted(self._waiting.values(), key=lambda waiting: waiting.order)[:most]
+        found = merge(*map(self._living, self._lines.values()))
+        return [self._waiting[order[2]] for order in islice(found, most)]
 
     def ahead_of(self, waiting: Waiting, is_rival: Callable[[Requirement], bool]) -> int:
         """How many with such requirements stand before it; O(n), for people."""
@@ -152,6 +160,17 @@ class WaitingQueue:
             for order in line.heap:
                 if self._is_alive(order):
                     yield order[2]
+
+    def _living(self, line: _Line) -> Iterator[Order]:
+        """The entries of a line that are alive, first one first; the heap stays as it is."""
+        heap = line.heap
+        nearest = [(heap[0], 0)]
+        while nearest:
+            order, place = heappop(nearest)
+            if self._is_alive(order):
+                yield order
+            for child in range(2 * place + 1, min(2 * place + 3, len(heap))):
+                heappush(nearest, (heap[child], child))
 
     def _head(self, line: _Line) -> Waiting:
         """The first of a line, which is not empty."""

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import heapq
+import itertools
+import sys
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
-from pydra.cluster.scheduler.queue import Waiting
+from pydra.cluster.scheduler.queue import Order, Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import THOUSANDTHS
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
@@ -54,21 +57,28 @@ class NodeRefusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-def queued(state: State) -> list[QueuedInstance]:
+def queued(state: State, most: int = sys.maxsize) -> list[QueuedInstance]:
     """What waits, first one first."""
-    return _in_order([*state.queue.ordered(), *state.blocked.values(), *state.resting.values()])
+    aside = _first([*state.blocked.values(), *state.resting.values()], most)
+    found = heapq.merge(state.queue.ordered(most), aside, key=_order)
+    return [_queued(waiting) for waiting in itertools.islice(found, most)]
 
 
-def paused(state: State) -> list[QueuedInstance]:
+def paused(state: State, most: int = sys.maxsize) -> list[QueuedInstance]:
     """What would wait if it were not paused, in the order in which it would."""
-    return _in_order(state.paused.values())
+    return [_queued(waiting) for waiting in _first(state.paused.values(), most)]
 
 
-def _in_order(found: Iterable[Waiting]) -> list[QueuedInstance]:
-    return [
-        QueuedInstance(waiting.instance, waiting.priority, waiting.queued, waiting.losses)
-        for waiting in sorted(found, key=lambda waiting: waiting.order)
-    ]
+def _first(found: Collection[Waiting], most: int) -> list[Waiting]:
+    return heapq.nsmallest(most, found, _order) if most < len(found) else sorted(found, key=_order)
+
+
+def _order(waiting: Waiting) -> Order:
+    return waiting.order
+
+
+def _queued(waiting: Waiting) -> QueuedInstance:
+    return QueuedInstance(waiting.instance, waiting.priority, waiting.queued, waiting.losses)
 
 
 def running(state: State) -> list[RunningInstance]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 
 from pydra.cluster.interfaces import InThread, Store
@@ -77,13 +78,9 @@ class InstanceCommands:
         """
         Queued, running and paused ones: what is with a node, what waits, in its order, and what would.
 
-        At most ``limit`` of them, after the first ``skip``: the reactor does nothing else meanwhile.
+        At most ``limit`` of them, after the first ``skip``.
         """
-        scheduler = self._scheduler
-        found = [each.instance for each in scheduler.running()]
-        found += [each.instance for each in (*scheduler.queued(), *scheduler.paused())]
-        live = [each for each in found if each in self._dispatcher.live]
-        return [self._object(each) for each in live[skip : skip + limit]]
+        return [self._object(each) for each in self._some(limit, skip)]
 
     async def list_running(self) -> list[JSON]:
         """Running instances, by id; what is to run counts as queued until that is stored."""
@@ -107,12 +104,14 @@ class InstanceCommands:
             for each in recent
         ]
 
-    async def task_statuses(self) -> JSON:
+    async def task_statuses(self, limit: int = 10_000, skip: int = 0) -> JSON:
         """
         Status, and for what runs also the start (epoch seconds), progress, message and units, by instance id.
+
+        Of those that ``list_queue`` would list.
         """
         statuses: JSON = {}
-        for instance in self._dispatcher.live.values():
+        for instance in map(self._dispatcher.live.__getitem__, self._some(limit, skip)):
             status: JSON = {"s": instance.status.api_code}
             if instance.status is not Status.QUEUED:
                 progress = self._dispatcher.progress.get(instance.id)
@@ -184,6 +183,15 @@ class InstanceCommands:
 
     def _read(self, digest: str) -> tuple[object, bool]:
         return shown(self._blobs.read(digest))
+
+    def _some(self, limit: int, skip: int) -> list[InstanceId]:
+        """The instances that run, then those that wait, in order: at most ``limit``, after ``skip``."""
+        scheduler, end = self._scheduler, min(skip + limit, sys.maxsize)
+        found = [each.instance for each in scheduler.running()]
+        found += [each.instance for each in scheduler.queued(end)]
+        if len(found) < end:
+            found += [each.instance for each in scheduler.paused(end)]
+        return [each for each in found if each in self._dispatcher.live][skip:end]
 
     def _object(self, instance: InstanceId) -> JSON:
         dispatcher = self._dispatcher

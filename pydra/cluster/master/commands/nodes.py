@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pydra
 from pydra.cluster.master.commands.objects import JSON, as_time
 from pydra.cluster.master.dispatcher import Dispatcher
@@ -104,7 +102,7 @@ class NodeCommands:
 
     def _instances(self) -> JSON:
         """How many wait, run (those that are being cancelled, too) and are paused."""
-        statuses = Counter(instance.status for instance in self._dispatcher.live.values())
+        statuses = self._dispatcher.live.statuses
         queued, paused = statuses[Status.QUEUED], statuses[Status.PAUSED]
         return {"queued": queued, "running": statuses.total() - queued - paused, "paused": paused}
 
