@@ -6,12 +6,13 @@ from __future__ import annotations
 import datetime
 import decimal
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
 from pydra.cluster.wire import payload
-from pydra.cluster.wire.frames import FAILED, READY, RESULT, STOPPED
+from pydra.cluster.wire.frames import FAILED, LONG, READY, RESULT, STOPPED
 from tests.support.runtimes import Runtime
 
 
@@ -165,6 +166,21 @@ def test_a_fork_of_the_task_does_not_answer_for_it() -> None:
         assert payload.unpack(answer[1]) == "worker"
         assert runtime.frame() is None
         assert runtime.output() == b"from the fork\n"
+
+
+def test_a_signal_that_comes_during_the_answer_changes_nothing() -> None:
+    """A time limit of the task's own, which it did not end, does not cost the result that it has."""
+    with Runtime() as runtime:
+        assert runtime.frame() == [READY]
+        runtime.run("plain.plain_tasks.LateSignal")
+        announced = runtime.frame()
+        assert announced is not None
+        assert LONG == announced[0]
+        runtime.process.send_signal(signal.SIGUSR1)
+        answer = runtime.answer()
+    assert RESULT == answer[0]
+    assert isinstance(answer[1], bytes)
+    assert bytes(20_000_000) == payload.unpack(answer[1])
 
 
 def test_an_exception_is_told_with_the_frames_of_its_author() -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
+from errno import EAGAIN, EBADF, ECONNRESET, EPIPE
 
 from pydra.cluster.wire.frames import FrameReader, encode
 
 READ_SIZE = 256 * 1024
+
+_LOST = (EPIPE, ECONNRESET, EBADF, EAGAIN)
+"""What a write says that reaches nobody any more, or of a descriptor that the task closed or changed."""
 
 
 class Channel:
@@ -17,6 +21,9 @@ class Channel:
 
     A worker that lost its channel has nobody to work for: it ends at once. A process that the task forked
     is not the worker: what it sends goes nowhere.
+
+    The task may have signal handlers that raise, such as a time limit of its own; they run wherever the main
+    thread is. If that is in ``send``, it raises, and whatever is sent next goes on where it was.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -26,7 +33,8 @@ class Channel:
         self._owner = os.getpid()
         self._reader = FrameReader()
         self._received: list[list[object]] = []
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[bytes, list[int]]] = []
+        """Frames, each with the bytes that each write of it wrote."""
         self._writing = False
         self._lock = RLock()
 
@@ -34,14 +42,16 @@ class Channel:
         """Write frames whole and with none between them; `WireError` if one is too large."""
         if os.getpid() != self._owner:
             return
-        self._pending.append(b"".join(map(encode, frames)))
+        self._pending.append((b"".join(map(encode, frames)), []))
         with self._lock:
             if self._writing:
                 return  # a signal handler of the task interrupted the loop below, which sends this next
             self._writing = True
-            while self._pending:
-                self._write(self._pending.pop(0))
-            self._writing = False
+            try:
+                while self._pending:
+                    self._write(*self._pending[0])
+            finally:
+                self._writing = False
 
     def receive(self) -> list[object] | None:
         """The next frame; None when the daemon has closed its end."""
@@ -59,10 +69,17 @@ class Channel:
         except OSError:
             return  # the task closed it before us
 
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
+    def _write(self, data: bytes, written: list[int]) -> None:
+        """Go on with the first of the frames that wait, as often as it takes."""
+        start = sum(written)
+        if start == len(data):
+            del self._pending[0]
+            return
+        rest = memoryview(data)[start:]
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-        except OSError:
-            os._exit(1)
+            # Written and noted by one call into C: a signal handler runs before or after it, never between.
+            written.extend(map(os.write, (self._descriptor,), (rest,)))
+        except OSError as fault:
+            if fault.errno in _LOST:
+                os._exit(1)
+            raise

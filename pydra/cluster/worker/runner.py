@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _signal import NSIG, SIG_IGN, getsignal, signal
 from _thread import start_new_thread
 
 from pydra.cluster.tasks.call import arguments_of, result_pieces
@@ -219,6 +220,7 @@ class Runner:
     def _answer(self, answer: list[bytes] | RunFailure | None) -> NoReturn:
         if os.getpid() != self._process:
             os._exit(0)  # a fork of the task came back from work(); the worker itself will answer
+        _ignore_signals()
         self._reporter.end()
         if self._serving is not None:
             self._serving.flush()
@@ -258,6 +260,13 @@ def send_answer(channel: Channel, frame: list[object], *pieces: bytes) -> None:
 def _parts(data: bytes) -> list[memoryview]:
     view = memoryview(data)
     return [view[start : start + PART_SIZE] for start in range(0, len(data), PART_SIZE)] or [view]
+
+
+def _ignore_signals() -> None:
+    """Signal handlers of the task run no more: one that comes late must not raise in the answer."""
+    for number in range(1, NSIG):
+        if callable(getsignal(number)):
+            signal(number, SIG_IGN)
 
 
 def _completed(frame: list[object], item: int, more: bytes) -> list[object]:

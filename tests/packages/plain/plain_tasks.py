@@ -2,6 +2,7 @@
 """Tasks without forms."""
 
 import os
+import signal
 import threading
 import warnings
 
@@ -164,6 +165,17 @@ class Forking(Task):
             return "fork"
         os.waitpid(process, 0)
         return "worker"
+
+
+class LateSignal(Task):
+    """Its handler of a signal raises, whenever that comes; and its result is long."""
+
+    def work(self):
+        def late(*_):
+            raise TimeoutError("too late")
+
+        signal.signal(signal.SIGUSR1, late)
+        return bytes(20_000_000)
 
 
 class Chain(TaskContainer):
