@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import os
 import sys
-from _signal import NSIG, SIG_IGN, getsignal, signal
+from _signal import (  # type: ignore[import-not-found]  # typeshed has it not; signal itself loads enum
+    NSIG,
+    SIG_IGN,
+    getsignal,
+    signal,
+)
 from _thread import start_new_thread
 
 from pydra.cluster.tasks.call import arguments_of, result_pieces
