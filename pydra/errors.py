@@ -238,7 +238,7 @@ class NamespacesRefused(SandboxError):
 
 
 class WorkersUnavailable(SandboxError):
-    """No worker can be started here at the moment; it is tried again."""
+    """No worker can be started here at the moment; what was to run begins somewhere else, or later."""
 
     code = "workers_unavailable"
 

@@ -182,9 +182,13 @@ class Workers(Protocol):
         A worker that said READY, with the package (if any) and what it needs mounted.
 
         All of it must be in the directories that this was made for; ``module`` of the package may have been
-        imported ahead. `SandboxError` if no sandbox can be made, `LimitExceeded` if more is asked for than is
-        given here.
+        imported ahead. `WorkersUnavailable` if none can be started at the moment, `SandboxError` if it cannot
+        have what it needs, `LimitExceeded` if more is asked for than is given here.
         """
+        ...
+
+    def refusal(self) -> str:
+        """Why no worker can be started at the moment; empty if one can."""
         ...
 
     async def start(self) -> None:

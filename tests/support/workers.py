@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pydra.cluster.interfaces import WorkerExit, WorkerListener
 from pydra.cluster.wire.frames import FrameReader, encode
-from pydra.errors import PydraError, SandboxError
+from pydra.errors import PydraError, SandboxError, WorkersUnavailable
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import NO_NEEDS, Needs
 
@@ -129,6 +129,10 @@ class ScriptedWorkers:
 
     async def start(self) -> None:
         """Nothing is to be done ahead."""
+
+    def refusal(self) -> str:
+        """The fault, if it is that none can be started."""
+        return str(self.fault) if isinstance(self.fault, WorkersUnavailable) else ""
 
     async def take(
         self,

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 import pydra
+from pydra.cluster.master.node_link import REFUSAL_LIMIT
 from pydra.cluster.scheduler.nodes import Standing
 from pydra.cluster.wire.messages import (
     COMPLETE,
@@ -68,6 +69,16 @@ def test_hello(bench: LinkBench) -> None:
     runs = bench.greet(slots=2)
     assert [1, 2] == [run.instance for run in runs if isinstance(run, RunUnit)]
     assert [(NODE, 2)] == bench.changes
+
+
+def test_a_node_that_begins_nothing(bench: LinkBench) -> None:
+    """It is given nothing, and what it says of that is told, but no novel."""
+    bench.greet(slots=2)
+    bench.tell(Heartbeat(refusal="x" * 10_000))
+    bench.submit(1)
+    assert [] == bench.tell()
+    [refusal] = bench.scheduler.explain(InstanceId(1)).refusals
+    assert f"begins nothing new: {'x' * REFUSAL_LIMIT}" == refusal.reason
 
 
 def test_nothing_is_taken_before_the_hello(bench: LinkBench) -> None:

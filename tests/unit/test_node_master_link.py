@@ -28,7 +28,7 @@ from pydra.cluster.wire.messages import (
     Unavailable,
     UnitFinished,
 )
-from pydra.errors import RemoteFault, WireError
+from pydra.errors import RemoteFault, WireError, WorkersUnavailable
 from pydra.model.ids import Attempt
 from pydra.model.instance import Payload
 from tests.support.cables import chunked
@@ -201,6 +201,16 @@ def test_heartbeats(bench: NodeBench) -> None:
     assert [Heartbeat((SECOND, FIRST), 1)] == [
         message for message in (*bench.greet(), *bench.advance(HEARTBEAT_S)) if isinstance(message, Heartbeat)
     ]
+
+
+def test_heartbeats_say_why_nothing_begins(bench: NodeBench) -> None:
+    """So the master gives its work to others, until that is over."""
+    bench.greet()
+    bench.workers.fault = WorkersUnavailable("No worker can be started: no memory.")
+    told = Heartbeat(number=1, refusal="No worker can be started: no memory.")
+    assert [told] == bench.advance(HEARTBEAT_S)
+    bench.workers.fault = None
+    assert [Heartbeat(number=2)] == bench.advance(HEARTBEAT_S)
 
 
 def test_a_large_result(bench: NodeBench) -> None:

@@ -88,7 +88,7 @@ def test_a_worker_with_network_that_does_not_start_is_told(launcher: ScriptedLau
     launcher.turn()
     launcher.answer("failed", 2, reason="This node gives no worker the network.")
     launcher.workers.pop(2).close()
-    assert "sandbox: No worker can be started: This node gives no" in taking.fault
+    assert "workers_unavailable: No worker can be started: This node gives no" in taking.fault
     assert [] == launcher.turn()
 
 

@@ -14,7 +14,7 @@ from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.sandbox.demand import LATELY_S
 from pydra.cluster.sandbox.warm_pool import LONGEST_PAUSE_S, PATIENCE, READY_S, START_LIMIT, UNHURRIED_LIMIT
 from pydra.cluster.wire.frames import READY
-from pydra.errors import SandboxError
+from pydra.errors import SandboxError, WorkersUnavailable
 from tests.support.scripted_launcher import Listener, ScriptedLauncher
 
 VERSION = "ab" * 32
@@ -157,6 +157,14 @@ def test_a_fill_that_the_launcher_does_not_take_for_a_request_is_told(launcher: 
     assert "The packages are not a list of 1 to 64." == taking.fault
 
 
+def test_what_the_machine_is_short_of_passes(launcher: ScriptedLauncher) -> None:
+    """A disk without room for the package is no fault of the package: it may begin elsewhere, or later."""
+    taking = Taking(launcher, "demo")
+    launcher.turn()
+    launcher.answer("unfilled", 1, reason="[Errno 28] No space left on device", passes=True)
+    assert taking.result[0].check(WorkersUnavailable)
+
+
 @pytest.mark.parametrize("what", ["refused", "failed"])
 def test_launches_that_never_began_do_not_count_as_starting(cold: ScriptedLauncher, what: str) -> None:
     """Whatever the launcher says of them, others are launched in their place."""
@@ -228,6 +236,24 @@ def test_failures_are_tried_again_after_pauses_that_double(cold: ScriptedLaunche
     assert [("launch", 4)] == cold.turn()
     cold.ready(4)
     assert 4 == again.number
+
+
+def test_why_nothing_can_be_started_is_known_without_asking(launcher: ScriptedLauncher) -> None:
+    """From the third failure on until a worker is ready again, also while that is tried."""
+    for number in (1, 2):
+        launcher.exit(number, 1)
+    for _ in range(PATIENCE - 1):
+        assert "" == launcher.pool.refusal()
+        launcher.clock.advance(LONGEST_PAUSE_S)
+        for _, number in launcher.turn():
+            launcher.exit(number, 1)
+    assert "No worker can be started: exited with status 1" == launcher.pool.refusal()
+    launcher.clock.advance(LONGEST_PAUSE_S)
+    assert "" != launcher.pool.refusal()
+    launcher.ready(launcher.turn()[0][1])
+    assert "" == launcher.pool.refusal()
+    Deferred.fromCoroutine(launcher.pool.stop())
+    assert "The daemon is stopping." == launcher.pool.refusal()
 
 
 def test_the_pause_has_an_end(launcher: ScriptedLauncher) -> None:

@@ -13,6 +13,7 @@ from pydra.cluster.scheduler.unit_values import (
     ReleaseWorker,
     RunUnits,
 )
+from pydra.errors import WorkersUnavailable
 from pydra.model.ids import WorkerSlot
 from tests.support.scheduler_bench import N1, N2, A, B, C, nth, submitted
 from tests.support.unit_bench import ROOT, UnitBench, asks, dies, digests, done, held, of, one, there
@@ -152,6 +153,16 @@ def test_poison() -> None:
     assert FailUnits(A, ROOT, "S", [0], digests([0]), batch.batch, "worker_died", reason) == out[0]
     assert [1] == one(RunUnits, out).indexes
     assert (1, 1) == bench.scheduler.outstanding(A, ROOT)
+
+
+def test_a_worker_that_could_not_be_started_costs_its_units_nothing() -> None:
+    """However often that happens, they are no poison."""
+    bench = UnitBench()
+    [batch] = bench.asked(asks(range(2)))
+    for _ in range(5):
+        out = bench.feed(dies(batch.worker, code=WorkersUnavailable.code))
+        assert [] == of(FailUnits, out)
+        batch = of(RunUnits, out)[0]
 
 
 def test_only_the_running_unit_is_charged() -> None:

@@ -12,6 +12,7 @@ from pydra.cluster.scheduler.inputs import (
     NodeSilent,
     Outcome,
     Restored,
+    Submitted,
     TimePassed,
     UnitFinished,
 )
@@ -22,8 +23,9 @@ from pydra.cluster.scheduler.instructions import (
     Requeue,
     StopUnit,
 )
-from pydra.errors import InternalError
+from pydra.errors import InternalError, WorkersUnavailable
 from pydra.model.ids import Attempt, InstanceId, WorkerSlot
+from pydra.model.options import RunOptions
 from pydra.model.status import Status
 from tests.support.scheduler_bench import (
     ELDER,
@@ -67,6 +69,39 @@ def test_silent_node_keeps_its_lease(running: Bench) -> None:
     assert [Requeue(A, nth(1), 1)] == running.at(65.0, TimePassed())
     assert running.scheduler.wake_at() is None
     assert [A, B] == [view.instance for view in running.scheduler.queued()]
+
+
+NO_MEMORY = "No worker can be started: no memory."
+
+
+def test_a_node_that_begins_nothing_gets_nothing(bench: Bench) -> None:
+    """Not even if all others are busy, until it says otherwise or comes anew."""
+    bench.feed(NodeReady(N1, 1), HeartbeatReceived(N1, (), NO_MEMORY), NodeReady(N2, 1))
+    assert [dispatch(A, 1, N2)] == bench.feed(submitted(A), submitted(B))
+    why = bench.scheduler.explain(B)
+    assert "It waits: every slot of every ready node that begins anything new is busy." == why.text
+    assert f"begins nothing new: {NO_MEMORY}" == why.refusals[0].reason
+    assert [] == bench.at(5.0, HeartbeatReceived(N1, (), "The outbox of the node has reached its limit."))
+    assert [dispatch(B, 2)] == bench.at(10.0, HeartbeatReceived(N1))
+    bench.at(15.0, HeartbeatReceived(N1, (nth(2),), NO_MEMORY), submitted(C))
+    assert [] == bench.feed(finished(Outcome.COMPLETE, 2))[1:]
+    assert [dispatch(C, 3)] == bench.feed(NodeReady(N1, 1))
+
+
+def test_no_node_begins_anything(bench: Bench) -> None:
+    """That is said first."""
+    bench.feed(NodeReady(N1, 1), HeartbeatReceived(N1, (), NO_MEMORY), submitted(A))
+    words = "It waits: no ready node that meets what it asks for begins anything new at the moment."
+    assert words == bench.scheduler.explain(A).text
+
+
+def test_what_never_began_is_given_again_however_often(bench: Bench) -> None:
+    """A node that could start no worker for it costs it no attempt; and at most once means once begun."""
+    never = Submitted(A, 5, 0.0, options=RunOptions(retry="never"))
+    bench.feed(NodeReady(N1, 1), never)
+    for number in range(1, 6):
+        given = UnitFinished(nth(number), N1, Outcome.LOST, NO_MEMORY, WorkersUnavailable.code)
+        assert [Requeue(A, nth(number), 0), dispatch(A, number + 1)] == bench.feed(given)
 
 
 def test_no_heartbeat_is_suspect(bench: Bench) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler.inputs import (
     CancelRequested,
+    HeartbeatReceived,
     NodeReady,
     NodeSilent,
     Outcome,
@@ -130,6 +131,15 @@ def test_paused_again_while_it_waits_for_a_slot() -> None:
     assert [Pause(A, paused=True)] == bench.feed(PAUSE)
     number = one(Dispatch, out).attempt.number
     assert [Finish] == [type(each) for each in bench.feed(finished(Outcome.COMPLETE, number))]
+
+
+def test_its_own_node_need_not_begin_anything_for_it() -> None:
+    """Its main worker is there, so it goes on where nothing new begins."""
+    bench = UnitBench()
+    [batch] = bench.asked(asks(range(2)))
+    bench.feed(PAUSE, done(batch))
+    held = (nth(1),)
+    assert Pause(A, paused=False) in bench.feed(HeartbeatReceived(N1, held, "There is no memory."), RESUME)
 
 
 def test_units_that_wait_for_units_end() -> None:

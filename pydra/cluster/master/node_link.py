@@ -68,6 +68,9 @@ OUTCOMES = frozenset(outcome.value for outcome in inputs.Outcome)
 LINES_LIMIT = 4 * 1024 * 1024
 """Bytes of log lines that wait for the archive; a node sends an eighth of it before it waits itself."""
 
+REFUSAL_LIMIT = 200
+"""Characters of what a node says of why it begins nothing new."""
+
 
 class Packages(Protocol):
     """Where a node's missing packages come from."""
@@ -246,7 +249,8 @@ class NodeLink:
             case Heartbeat(number=number):
                 self.heard = number
                 self.send(Heartbeat(answers=number))
-                dispatcher.feed(inputs.HeartbeatReceived(self.node.id, message.held))
+                refusal = message.refusal[:REFUSAL_LIMIT]
+                dispatcher.feed(inputs.HeartbeatReceived(self.node.id, message.held, refusal))
                 if not dispatcher.is_connected(self.node.id) and self._link is not None:
                     # It was silent for so long that its work was given away: only a new hello brings it back.
                     self._link.close("the node was silent for longer than its lease")

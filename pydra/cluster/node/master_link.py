@@ -98,6 +98,7 @@ class MasterLink:
         self._arguments = around.arguments
         self._logs = around.logs
         self._leases = around.leases
+        self._refusal = around.refusal
 
     def tell(self, message: ToMaster) -> bool:
         """Send a message; False if there is no master to send it to."""
@@ -278,7 +279,7 @@ class MasterLink:
 
     def _send_heartbeat(self) -> None:
         held = self._units.running() + self._hired.attempts() + self._outbox.attempts()
-        self.tell(Heartbeat(held, self._leases.beat()))
+        self.tell(Heartbeat(held, self._leases.beat(), refusal=self._refusal()))
         self._beat = self._clock.callLater(self._heartbeat_s, self._send_heartbeat)
 
     def stream_opened(self, kind: str, detail: str) -> BulkSink:

@@ -23,7 +23,7 @@ from pydra.errors import WorkersUnavailable
 from pydra.model.ids import Attempt, InstanceId
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds between two asks for a worker while none can be started; then the attempt counts as lost."""
+"""Seconds between two asks for a worker while none can be started; then the attempt is given back."""
 
 _log = Logger()
 
@@ -49,6 +49,10 @@ class Surroundings:
     def open_log(self, attempt: Attempt, instance: InstanceId, seal: bytes) -> AttemptLog:
         """The log of an attempt."""
         return AttemptLog(self.clock, self.wall_clock, self.logs, self.log_limit, attempt, instance, seal)
+
+    def refusal(self) -> str:
+        """Why nothing new can be begun here at the moment; empty if it can."""
+        return self.outbox.refusal() or self.workers.refusal()
 
     async def take_worker(
         self, listener: WorkerListener, message: RunUnit | HireWorker, is_ended: Callable[[], bool]

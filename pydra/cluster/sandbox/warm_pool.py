@@ -123,10 +123,10 @@ class WarmPool:
         module: str = "",
     ) -> SandboxedWorker:
         """
-        A worker that said READY, with the package (if any) and what it needs mounted. `SandboxError`,
-        `LimitExceeded`.
+        A worker that said READY, with the package (if any) and what it needs mounted.
 
-        It may have imported ``module`` of the package ahead.
+        It may have imported ``module`` of the package ahead. `WorkersUnavailable`, `SandboxError`,
+        `LimitExceeded`.
         """
         bounds = self._bounds(needs)
         network = self._limits is not None and needs.limits.network
@@ -158,6 +158,11 @@ class WarmPool:
         raise WorkersUnavailable(
             f"Workers end before they are used ({self._refusal or 'for no known reason'})."
         )
+
+    def refusal(self) -> str:
+        """Why no worker can be started at the moment; empty if one can."""
+        is_failing = self._failures >= PATIENCE and not self._ready
+        return self._refusal if self._closed or is_failing else ""
 
     async def stop(self) -> None:
         """Kill all workers, taken ones too, and end the launcher."""
@@ -202,10 +207,10 @@ class WarmPool:
     async def _with_network(self) -> SandboxedWorker:
         """A worker with the host's network, which is not kept ready."""
         if self._closed:
-            raise SandboxError(self._refusal)
+            raise WorkersUnavailable(self._refusal)
         number = self._launch(network=True)
         if number is None:
-            raise SandboxError(self._refusal)
+            raise WorkersUnavailable(self._refusal)
 
         def left(cancelled: Deferred[SandboxedWorker]) -> None:
             self._cold.pop(number)
@@ -337,7 +342,7 @@ class WarmPool:
         self._ready.clear()
         self._fail_takers()
         while self._cold:
-            self._cold.popitem()[1].errback(SandboxError(reason))
+            self._cold.popitem()[1].errback(WorkersUnavailable(reason))
 
     # The launcher.
 
@@ -353,8 +358,11 @@ class WarmPool:
                 return  # its taker has left
             if what == messages.FILLED:
                 filled.callback(None)
+            elif number not in self._workers:
+                filled.errback(_Gone())
             else:
-                filled.errback(_Gone() if number not in self._workers else SandboxError(answer["reason"]))
+                kind = WorkersUnavailable if answer.get("passes") else SandboxError
+                filled.errback(kind(answer["reason"]))
         elif what == messages.REFUSED:
             self.log.error("The launcher refused a request: {reason}", reason=answer["reason"])
             self._refused(number, answer["reason"])
@@ -385,7 +393,7 @@ class WarmPool:
             words = reason or worker.fault or limit or describe(status)
             words = f"{words}: {said}" if said else words
             if number in self._cold:
-                self._cold.pop(number).errback(SandboxError(f"No worker can be started: {words}"))
+                self._cold.pop(number).errback(WorkersUnavailable(f"No worker can be started: {words}"))
             else:
                 self._launch_failed(words)
         self._unneeded.discard(number)

@@ -217,12 +217,16 @@ def _shortage(state: State, requirement: Requirement) -> str:
         return f"it can only follow to node {which}, and never run there as the cluster is"
     if not suited:
         return "no ready node meets what it asks for"
-    free = [node for node in suited if node.has_free_slot]
+    willing = [node for node in suited if not node.refusal]
+    if not willing:
+        return "no ready node that meets what it asks for begins anything new at the moment"
+    free = [node for node in willing if node.has_free_slot]
     if free and all(node.short_of(requirement.resources) for node in free):
         return "no node with a free slot has enough left of what it asks for"
     if free:
         return "a slot is free, and is given out in its turn"
     which = "" if len(suited) == len(ready) else " that meets what it asks for"
+    which = which if willing == suited else " that begins anything new"
     return f"every slot of every ready node{which} is busy"
 
 
@@ -244,7 +248,8 @@ def _refusal(node: NodeRecord, requirement: Requirement) -> str:
         case Standing.SUSPECT:
             return "is suspect: it is connected, but sends no heartbeat"
         case Standing.READY:
-            reasons = [*_unsuited(node, requirement), *_no_room(node, requirement)]
+            refusal = [f"begins nothing new: {node.refusal}"] if node.refusal else []
+            reasons = [*refusal, *_unsuited(node, requirement), *_no_room(node, requirement)]
             return "; ".join(reasons) or "has a free slot; it will be taken at the next turn"
         case _:
             assert_never(node.standing)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pydra.cluster.scheduler.hiring import give_back, stir, wait
 from pydra.cluster.scheduler.instructions import Dispatch
 from pydra.cluster.scheduler.lifecycle import Happening, status_after
-from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
+from pydra.cluster.scheduler.nodes import Assigned, NodeRecord, Standing
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.roots import guard, watch_limit
 from pydra.cluster.scheduler.serving import hire_more, hold, serve, spare_for
@@ -100,7 +100,8 @@ def _dispatch(state: State, waiting: Waiting, node: NodeRecord) -> None:
 def _resume(state: State, assigned: Assigned) -> None:
     """A root that was paused takes a slot of its node, if there is one."""
     node = state.nodes[assigned.node]
-    if not node.is_placeable or node.short_of(assigned.wish.requirement.resources):
+    is_free = node.standing is Standing.READY and node.has_free_slot
+    if not is_free or node.short_of(assigned.wish.requirement.resources):
         return
     del state.resuming[assigned.instance]
     assigned.index, assigned.has_slot = node.next_index(), True

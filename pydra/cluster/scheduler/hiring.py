@@ -14,7 +14,7 @@ from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import FailUnits, HireWorker, ReleaseWorker
-from pydra.errors import LimitExceeded, WorkerDied
+from pydra.errors import LimitExceeded, WorkerDied, WorkersUnavailable
 from pydra.model.ids import InstanceId, WorkerSlot
 from pydra.model.options import Guarantee
 from pydra.model.unit import DIGEST_SIZE
@@ -172,7 +172,8 @@ def give_back(state: State, worker: Hired) -> None:
 def lose(state: State, worker: Hired, reason: str, code: str, is_alive: bool = False) -> None:
     """It is gone, and the unit that it ran may be to blame; what it had is queued again, unit by unit."""
     held = _remove(state, worker)
-    if held and not held[0].guarantee & Guarantee.ONCE:
+    has_begun = code != WorkersUnavailable.code
+    if held and has_begun and not held[0].guarantee & Guarantee.ONCE:
         _charge(state, held[0], reason, code)
     for batch in reversed(held):
         _take_back(state, batch, reason, code, is_solo=True, is_alive=is_alive)

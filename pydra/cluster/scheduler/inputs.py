@@ -101,6 +101,8 @@ class HeartbeatReceived(msgspec.Struct, frozen=True):
 
     node: NodeId
     held: tuple[Attempt, ...] = ()
+    refusal: str = ""
+    """Why it begins nothing new at the moment."""
 
 
 class NodeSilent(msgspec.Struct, frozen=True):

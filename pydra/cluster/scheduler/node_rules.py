@@ -22,7 +22,7 @@ from pydra.model.status import Status
 def ready(state: State, given: NodeReady) -> None:
     """It is linked, and what it does not name is lost."""
     node = state.known(given.node)
-    node.standing, node.heard = Standing.READY, state.now
+    node.standing, node.heard, node.refusal = Standing.READY, state.now, ""
     state.watch_node(node)
     running, finished = set(given.running), set(given.finished)
     kept = []
@@ -75,8 +75,8 @@ def heartbeat(state: State, given: HeartbeatReceived) -> None:
     if node is None or not node.standing.is_connected:
         return
     node.heard = state.now
-    if node.standing is Standing.SUSPECT:
-        node.standing = Standing.READY
+    if node.standing is Standing.SUSPECT or given.refusal != node.refusal:
+        node.standing, node.refusal = Standing.READY, given.refusal
         state.placement.reconsider(node)
         _wake(state, node)
     state.watch_node(node)

@@ -97,6 +97,8 @@ class NodeRecord:
     """What its workers hold of it; none is 0."""
     latest: int = 0
     """The number of the latest attempt that it was given."""
+    refusal: str = ""
+    """Why it begins nothing new at the moment; empty if it does."""
     described: int = 0
     """Rises when it offers other things."""
 
@@ -108,7 +110,7 @@ class NodeRecord:
     @property
     def is_placeable(self) -> bool:
         """True if new work may go here."""
-        return self.standing is Standing.READY and self.has_free_slot
+        return self.standing is Standing.READY and not self.refusal and self.has_free_slot
 
     def describe(self, labels: frozenset[str], isolation: str, resources: Amounts) -> None:
         """It has and offers this from now on."""

@@ -28,7 +28,14 @@ from pydra.cluster.scheduler.nodes import Assigned, Standing
 from pydra.cluster.scheduler.queue import Waiting
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.wishes import wish_of
-from pydra.errors import InternalError, LimitExceeded, TaskLost, TaskTerminated, WorkerDied
+from pydra.errors import (
+    InternalError,
+    LimitExceeded,
+    TaskLost,
+    TaskTerminated,
+    WorkerDied,
+    WorkersUnavailable,
+)
 from pydra.model.options import Guarantee
 from pydra.model.status import Status
 
@@ -112,7 +119,8 @@ def finished(state: State, given: UnitFinished) -> None:
     happening = HAPPENINGS[given.outcome]
     reason = given.reason
     if happening is Happening.LOST:
-        lost(state, assigned, reason or "its worker ended without an answer")
+        has_begun = given.code != WorkersUnavailable.code
+        lost(state, assigned, reason or "its worker ended without an answer", has_begun=has_begun)
         return
     if happening is Happening.FAILED and _may_be_retried(assigned, given.code):
         happening = Happening.RETRIED
@@ -200,13 +208,16 @@ def watch_stop(state: State, assigned: Assigned, grace_s: float) -> None:
     state.deadlines.put((DueKind.STOP, assigned.instance), state.now + grace_s)
 
 
-def lost(state: State, assigned: Assigned, reason: str) -> None:
+def lost(state: State, assigned: Assigned, reason: str, *, has_begun: bool = True) -> None:
     """The attempt is gone; its instance waits again, unless it is cancelling, lost too many or may not."""
+    if not has_begun:
+        _end(state, assigned, Happening.LOST, None)
+        return
+    assigned.losses += 1
     if assigned.wish.guarantee & Guarantee.ONCE:
         _end(state, assigned, Happening.LOST_TOO_OFTEN, TaskLost.because(reason), TaskLost.code)
         return
-    limit = state.limits.loss_limit
-    losses = assigned.losses + 1
+    losses, limit = assigned.losses, state.limits.loss_limit
     if losses < limit:
         _end(state, assigned, Happening.LOST, None)
         return
@@ -234,9 +245,8 @@ def _end(state: State, assigned: Assigned, happening: Happening, reason: str | N
     if happening is Happening.RETRIED and after is Status.QUEUED:
         _retry(state, assigned)
     elif after is Status.QUEUED:
-        losses = assigned.losses + 1
-        waiting = _again(assigned, losses, assigned.retried)
-        state.out.append(Requeue(assigned.instance, assigned.attempt, losses))
+        waiting = _again(assigned, assigned.losses, assigned.retried)
+        state.out.append(Requeue(assigned.instance, assigned.attempt, assigned.losses))
         if assigned.status is Status.PAUSED:
             state.paused[assigned.instance] = waiting
         else:

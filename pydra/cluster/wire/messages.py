@@ -162,6 +162,8 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     number: Number = 0
     """Of a node's, counted from 1 on each link; its hello has 0."""
     answers: int | None = None
+    refusal: str = ""
+    """Why the node begins nothing new at the moment; empty if it does."""
 
 
 class HeldWorker(msgspec.Struct, frozen=True):

@@ -391,8 +391,10 @@ class Launcher:
             sandbox.bind(chosen.defaults if asked is None else read_bounds(asked, chosen.ceilings))
             for package, version in request.packages:
                 yield from fill(self._source, package, version, packages)
-        except (FillFault, BoundsFault, OSError) as fault:
+        except (FillFault, BoundsFault) as fault:
             self._answer(messages.UNFILLED, sandbox.number, reason=str(fault))
+        except OSError as fault:
+            self._answer(messages.UNFILLED, sandbox.number, reason=str(fault), passes=True)
         else:
             self._answer(messages.FILLED, sandbox.number)
         finally:

@@ -4,9 +4,10 @@ What a daemon and its launcher say to each other, as JSON, one object a packet.
 
 To the launcher: ``launch`` (with two descriptors: the worker's channel and its output pipe), ``fill``
 (packages, and bounds if not the usual ones), ``kill``. From it: ``launched``, ``failed`` (no sandbox was
-made), ``filled``, ``unfilled``, ``exited`` (no process of it is alive and its scratch is gone; with the limit
-that it had reached, in words), ``refused`` (that was no request). A request names things only by number,
-package and version; it cannot name a path, a uid or a command.
+made), ``filled``, ``unfilled`` (with ``passes`` if this machine is short of something), ``exited`` (no
+process of it is alive and its scratch is gone; with the limit that it had reached, in words), ``refused``
+(that was no request). A request names things only by number, package and version; it cannot name a path, a
+uid or a command.
 """
 
 from __future__ import annotations
