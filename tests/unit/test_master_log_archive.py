@@ -67,7 +67,6 @@ def bench(tmp_path: Path) -> Bench:
 def test_nothing(bench: Bench) -> None:
     """An instance that wrote nothing has no lines, from whatever position, and no file is made for it."""
     assert [Page([], [], 0, False, False)] * 3 == [bench.archive.read(ONE, after) for after in (0, 5, -5)]
-    assert "" == bench.archive.text(ONE)
     assert 0 == bench.add(0)
     assert not bench.directory.exists()
 
@@ -166,7 +165,6 @@ def test_work_units_are_chosen(bench: Bench) -> None:
         ("C", 7): [],
     } == found
     assert ["", "A:7", "A:8", "B:7"] == bench.archive.read(ONE, 0).units
-    assert "1970-01-01 00:00:05.000000 INFO     A:8 stdout: a8\n" == bench.archive.text(ONE, Choice("A", 8))
 
 
 def test_lines_are_merged_by_time(bench: Bench) -> None:
@@ -175,18 +173,7 @@ def test_lines_are_merged_by_time(bench: Bench) -> None:
     bench.add(0, "at 3", at=3.0, attempt=SECOND)
     bench.add(2, "at 4", at=4.0)
     bench.add(1, "at 5 as well", attempt=SECOND)
-    order = ["at 3", "at 4", "at 5", "at 5 too", "at 5 as well"]
-    assert order == bench.texts()
-    assert order == [line.partition("stdout: ")[2] for line in bench.archive.text(ONE).splitlines()]
-
-
-def test_as_text(bench: Bench) -> None:
-    """Lines as people read them: UTC, to the microsecond."""
-    lines = [LogLine(0.5, "INFO", "stdout", "one"), LogLine(1_700_000_000.000001, "CRITICAL", "log", "two")]
-    bench.archive.append([(ONE, LogRecord(FIRST, 0, 2, pack_lines(lines)))])
-    assert (
-        "1970-01-01 00:00:00.500000 INFO     stdout: one\n2023-11-14 22:13:20.000001 CRITICAL log: two\n"
-    ) == bench.archive.text(ONE)
+    assert ["at 3", "at 4", "at 5", "at 5 too", "at 5 as well"] == bench.texts()
 
 
 def test_limit(bench: Bench) -> None:

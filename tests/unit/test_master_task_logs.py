@@ -11,6 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from pydra.cluster.master.logs import archive
 from pydra.cluster.master.logs.archive import LogArchive
 from pydra.cluster.master.logs.task_logs import MISSING_S, TaskLogs
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
@@ -57,7 +58,8 @@ class Bench:
     def text(self, instance: InstanceId = ONE) -> str:
         """All that is archived."""
         reading = Deferred.fromCoroutine(self.logs.text(instance))
-        self.work()
+        while self.work():
+            pass
         return result_of(reading)
 
 
@@ -78,6 +80,26 @@ def test_what_waits_goes_together(bench: Bench) -> None:
     assert ([1, 2, 1], [ONE, ONE, TWO]) == (bench.answers, bench.told)
     assert 0 == bench.work()
     assert ["one", "two"] == [line.split()[-1] for line in bench.text().splitlines()]
+
+
+def test_a_long_text_lets_others_have_their_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read page by page, and what comes meanwhile is written between two of them."""
+    monkeypatch.setattr(archive, "READ_LIMIT", 150)
+    for number in range(10):
+        bench.append(number, f"{number:050}")
+    while bench.work():
+        pass
+    reading = Deferred.fromCoroutine(bench.logs.text(ONE))
+    assert 1 == bench.work()
+    bench.append(0, "other", instance=TWO)
+    assert 2 == bench.work()
+    assert 11 == len(bench.answers)
+    assert not reading.called
+    while bench.work():
+        pass
+    assert [f"{number:050}" for number in range(10)] == [
+        line.split()[-1] for line in result_of(reading).splitlines()
+    ]
 
 
 def test_what_could_not_be_written(bench: Bench) -> None:

@@ -93,7 +93,7 @@ class HistoryCommands:
 
     async def task_log(self, task_id: int, subtask: str | None = None, workunit_id: object = None) -> str:
         """
-        What an instance, one of its subtasks or one work unit wrote, by time, as text.
+        What an instance, one of its subtasks or one work unit wrote, by time, as text: the latest 4 MiB.
 
         Of a subtask or unit that it does not have, nothing. If the log was removed, the text says so.
         """

@@ -8,7 +8,6 @@ send its lines as often as it must. All functions block and belong to one thread
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -114,14 +113,6 @@ class LogArchive:
         lines, units = [line for line, _ in rows], [unit for _, unit in rows]
         return Page(lines, units, after + end, bool(records) and after + end < size, was_removed)
 
-    def text(self, instance: InstanceId, choice: Choice = ALL) -> str:
-        """All lines as people read them, by time; of work units below the root, each with its name."""
-        try:
-            data = self._path(instance).read_bytes()
-        except FileNotFoundError:
-            return ""
-        return as_text(_merged(record for record, _ in records_in(data) if choice.takes(record)))
-
     def was_removed(self, instance: InstanceId) -> bool:
         """True if lines of this instance were removed."""
         try:
@@ -221,15 +212,6 @@ class LogArchive:
         self._known[key] = max(lines, self._known.pop(key, 0))
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-
-
-def as_text(rows: Sequence[tuple[LogLine, str]]) -> str:
-    """Lines as people read them: UTC time to the microsecond, level, work unit (if any), stream, text."""
-    return "".join(
-        f"{datetime.datetime.fromtimestamp(line.time, datetime.UTC):%Y-%m-%d %H:%M:%S.%f} "
-        f"{line.level:<8} {unit}{' ' if unit else ''}{line.stream}: {line.text}\n"
-        for line, unit in rows
-    )
 
 
 def _merged(records: Iterator[LogRecord]) -> list[tuple[LogLine, str]]:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
 from pydra.cluster.master.logs.archive import ALL, Choice, LogArchive, Page
+from pydra.cluster.master.logs.text import LatestLines
 from pydra.cluster.wire.log_records import LogRecord, pack_lines
 from pydra.model.ids import Attempt, InstanceId
 
@@ -85,9 +86,18 @@ class TaskLogs:
         return page
 
     async def text(self, instance: InstanceId, choice: Choice = ALL) -> str:
-        """All lines, merged by time, as people read them."""
-        text: str = await self._in_thread(self._archive.text, instance, choice)
+        """The lines, merged by time, as people read them; the latest if they are very many."""
+        latest, after = LatestLines(), 0
+        while (next_ := await self._in_thread(self._take_page, latest, instance, after, choice)) is not None:
+            after = next_  # others have their turn between the pages
+        text: str = await self._in_thread(latest.text)
         return text
+
+    def _take_page(self, latest: LatestLines, instance: InstanceId, after: int, choice: Choice) -> int | None:
+        """Read a page; where the next one begins, or None; blocking."""
+        page = self._archive.read(instance, after, choice)
+        latest.add(page)
+        return page.next if page.has_more else None
 
     async def was_removed(self, instance: InstanceId) -> bool:
         """True if lines of this instance were removed."""
