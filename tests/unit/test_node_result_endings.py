@@ -14,6 +14,7 @@ from pydra.cluster.wire import frames
 from pydra.cluster.wire.messages import COMPLETE, LOST, STOPPED, KillUnit, Recorded, StopUnit, UnitFinished
 from pydra.model.ids import Attempt
 from pydra.model.instance import Payload
+from pydra.model.options import Guarantee
 from tests.support.large_results import DIGEST, PIECE, left, outcome, says_parts
 from tests.support.nodes import NodeBench
 from tests.support.pumps import result_of
@@ -58,6 +59,23 @@ def test_a_kill_while_a_result_waits_for_room(bench: NodeBench) -> None:
     bench.advance(0)
     assert second.is_gone
     first.says(frames.RESULT, b"end")
+    assert COMPLETE == outcome(bench).outcome
+
+
+@pytest.mark.parametrize("pieces", [0, 10])
+def test_an_end_of_something_exclusive_while_its_result_comes(bench: NodeBench, pieces: int) -> None:
+    """It gives back the room at once, though nobody is told before its worker is gone."""
+    first, second = bench.run(1, guarantee=int(Guarantee.EXCLUSIVE), heard=0), bench.run(2)
+    first.says(frames.LONG, 20 * len(PIECE))
+    for _ in range(pieces):
+        first.says(frames.PART, PIECE)
+    says_parts(second)
+    assert second.is_paused
+    bench.tell(StopUnit(FIRST))
+    bench.advance(LOOK_S)
+    assert first.is_gone
+    assert not second.is_paused
+    second.says(frames.RESULT, b"end")
     assert COMPLETE == outcome(bench).outcome
 
 

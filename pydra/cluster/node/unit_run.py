@@ -302,10 +302,11 @@ class UnitRun:
         if self._worker is None:
             # Nobody will say that it is gone.
             self.log.finish()
-        elif self.message.guarantee & Guarantee.EXCLUSIVE and outcome != COMPLETE and not self._is_gone:
-            self._held_back = Outcome(told, blob)
-            return
-        self._finished(self, Outcome(told, blob))
+        is_watched = self._worker is not None and not self._is_gone
+        if is_watched and self.message.guarantee & Guarantee.EXCLUSIVE and outcome != COMPLETE:
+            self._held_back = Outcome(told)
+        else:
+            self._finished(self, Outcome(told, blob))
         if self._claim is not None:
             self._claim.end()  # only now: the outbox has what came
 
