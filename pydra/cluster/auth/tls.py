@@ -28,6 +28,12 @@ from pydra.cluster.auth.identity import Identity, fingerprint, normalise_fingerp
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2; those of TLS 1.3 are all good."""
 
+_MODE_ENABLE_PARTIAL_WRITE = 1
+"""
+OpenSSL's name for writing one record at a time, for which there is no need with memory on the other side;
+pyOpenSSL does not have it.
+"""
+
 
 class PeerJudge(Protocol):
     """A protocol that wants to know why the handshake with its peer is going to fail."""
@@ -136,6 +142,7 @@ def _context(identity: Identity, minimum: int) -> SSL.Context:
     context.set_min_proto_version(minimum)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.use_certificate(x509.load_pem_x509_certificate(identity.certificate_pem))
     context.use_privatekey(key)

@@ -74,20 +74,17 @@ class WideTLS(BufferingTLSTransport):
         if self._lostTLSConnection:
             return
         view = memoryview(bytes)
-        given = flushed = 0
-        while given < len(view):
+        while view:
             try:
-                given += self._tlsConnection.send(view[given : flushed + JOINED])
+                given = self._tlsConnection.send(view[:JOINED])
             except WantReadError:
-                self._flush(given - flushed)
-                self._bufferedWrite(view[given:].tobytes())
+                self._bufferedWrite(view.tobytes())
                 return
             except Error:
                 self._tlsShutdownFinished(Failure())
                 return
-            if given - flushed >= JOINED or given == len(view):
-                self._flush(given - flushed)
-                flushed = given
+            self._flush(given)
+            view = view[given:]
 
     def _flush(self, size: int) -> None:
         """Give the socket what so many bytes were encrypted to, and whatever else waits."""
