@@ -74,6 +74,7 @@ class CableBulk:
         """Bring a stream to the peer's sink at once; returns when it is finished."""
         self.streams.append((kind, detail))
         number = len(self.streams)
+        carried: Deferred[None] | None = None
         try:
             if not self._cable.is_up:
                 raise LinkLost
@@ -84,6 +85,8 @@ class CableBulk:
             await ended
         finally:
             self._open.pop(number, None)
+            if carried is not None:
+                carried.cancel()  # it may wait for a chunk
             close = getattr(chunks, "aclose", None)
             if close is not None:
                 await close()

@@ -79,6 +79,26 @@ def test_a_blob_of_an_earlier_link(bench: LinkBench) -> None:
     assert Status.FAILED is bench.stored(1).status
 
 
+def test_a_result_that_came_without_a_name(bench: LinkBench, tmp_path: Path) -> None:
+    """It gets the name of what came, and is stored when the node names the same."""
+    result_of(send(bench, "whatever it says", LARGE[:1000], LARGE[1000:], kind="unnamed"))
+    assert [DIGEST] == files(tmp_path)
+    assert Status.RUNNING is bench.stored(1).status
+    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(3, sha256=DIGEST)))
+    assert Payload(len(LARGE), sha256=DIGEST) == bench.stored(1).result
+
+
+@pytest.mark.parametrize("came", [LARGE[:-1], LARGE + b"x", b""])
+def test_a_result_of_another_name(bench: LinkBench, tmp_path: Path, came: bytes) -> None:
+    """A node that names other bytes than those that came has its attempt failed."""
+    result_of(send(bench, "", came, kind="unnamed"))
+    bench.tell(UnitFinished(FIRST, COMPLETE, Payload(len(LARGE), sha256=DIGEST)))
+    assert Status.FAILED is bench.stored(1).status
+    bench.cable.pull()
+    bench.greet()
+    assert [] == files(tmp_path)
+
+
 @pytest.mark.parametrize("digest", ["ab" * 32, "", "../x", DIGEST.upper(), "x" * 500])
 def test_a_blob_of_another_name(bench: LinkBench, tmp_path: Path, digest: str) -> None:
     """Bytes that are not what their name says are refused, and nothing of them is kept."""
@@ -89,13 +109,16 @@ def test_a_blob_of_another_name(bench: LinkBench, tmp_path: Path, digest: str) -
     assert Status.COMPLETE is not bench.stored(1).status or digest == ""
 
 
-def test_a_blob_that_is_too_large(bench: LinkBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["blob", "unnamed"])
+def test_a_blob_that_is_too_large(
+    bench: LinkBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """More than a payload may have is refused while it comes, and nothing of it is kept."""
     monkeypatch.setattr(payload, "SIZE_LIMIT", 3 * 1024 * 1024)
     megabyte = bytes(1024 * 1024)
     pieces = [megabyte, megabyte, megabyte, b"x"]
     with pytest.raises(RemoteFault, match="refused"):
-        result_of(send(bench, DIGEST, *pieces))
+        result_of(send(bench, DIGEST, *pieces, kind=kind))
     assert [] == files(tmp_path)
 
 
@@ -117,7 +140,21 @@ def test_large_blobs_come_one_after_another(bench: LinkBench, monkeypatch: pytes
     third.abort("the connection is lost")
 
 
-def test_a_blob_that_breaks_off(bench: LinkBench, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_in_its_result(bench: LinkBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes without a name, as slowly as it likes, holds up another such, and no blob that has one."""
+    monkeypatch.setattr(node_blobs, "LARGE", 1000)
+    hanging, other = bench.link.stream_opened("unnamed", ""), bench.link.stream_opened("unnamed", "")
+    result_of(Deferred.fromCoroutine(hanging.write(bytes(2000))))
+    waiting = Deferred.fromCoroutine(other.write(bytes(2000)))
+    assert not waiting.called
+    assert result_of(send(bench, DIGEST, LARGE)) is None
+    hanging.abort("the worker ended")
+    result_of(waiting)
+    other.abort("the connection is lost")
+
+
+@pytest.mark.parametrize("kind", ["blob", "unnamed"])
+def test_a_blob_that_breaks_off(bench: LinkBench, tmp_path: Path, kind: str) -> None:
     """Half a blob leaves nothing."""
 
     async def half() -> AsyncIterator[bytes]:
@@ -125,7 +162,7 @@ def test_a_blob_that_breaks_off(bench: LinkBench, tmp_path: Path) -> None:
         raise WireError("gone")
 
     with pytest.raises(WireError):
-        result_of(Deferred.fromCoroutine(bench.cable.node_bulk.send("blob", DIGEST, half())))
+        result_of(Deferred.fromCoroutine(bench.cable.node_bulk.send(kind, DIGEST, half())))
     assert [] == files(tmp_path)
 
 

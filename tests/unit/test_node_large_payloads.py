@@ -62,12 +62,14 @@ def send_blob(bench: NodeBench, data: bytes, digest: str = DIGEST) -> Deferred[N
 
 
 def test_a_large_result(bench: NodeBench, tmp_path: Path) -> None:
-    """It is spooled, goes by bulk under its digest, and its file goes when the master has recorded it."""
+    """It is spooled, goes by bulk while it comes, and its file goes when the master has recorded it."""
     worker = bench.run()
     says_parts(worker)
+    assert len(LARGE) - 3 == len(bench.master.sinks[""].data)
     worker.says(frames.RESULT, b"end")
     assert UnitFinished(FIRST, COMPLETE, Payload(len(LARGE), sha256=DIGEST)) == outcome(bench)
-    assert LARGE == bytes(bench.master.sinks[DIGEST].data)
+    assert LARGE == bytes(bench.master.sinks[""].data)
+    assert [("unnamed", "")] == bench.cable.node_bulk.streams
     assert [DIGEST] == left(tmp_path)
     bench.tell(Recorded((FIRST,)))
     assert [] == left(tmp_path)
@@ -78,8 +80,8 @@ def test_a_large_result_outlives_the_node(tmp_path: Path) -> None:
     bench = NodeBench(tmp_path)
     bench.greet()
     worker = bench.run()
-    says_parts(worker)
     bench.cable.pull()
+    says_parts(worker)
     worker.says(frames.RESULT, b"end")
     (tmp_path / "outbox" / ".spool-half").write_bytes(b"half")
     bench.kill()
@@ -293,12 +295,14 @@ def test_a_worker_that_reads_slowly(bench: NodeBench, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("data", [LARGE[:-1], LARGE + b"x", LARGE[:-1] + b"?"])
 def test_large_arguments_of_another_digest(bench: NodeBench, tmp_path: Path, data: bytes) -> None:
-    """They are refused, the attempt fails, and nothing is left of them."""
+    """They are refused, the attempt fails, its worker never begins, and nothing is left of them."""
     bench.tell(unit(args=large_unit()))
     sent = send_blob(bench, data)
     told = outcome(bench)
     assert (FAILED, "load") == (told.outcome, told.failure.code if told.failure else "")
-    assert [] == bench.workers.taken
+    [worker] = bench.workers.taken
+    assert {frames.MORE} == {frame[0] for frame in worker.sent}
+    assert worker.is_killed
     assert sent.called
     sent.addErrback(lambda _: None)
     assert [] == left(tmp_path)
@@ -326,7 +330,8 @@ def test_arguments_above_every_limit(bench: NodeBench, monkeypatch: pytest.Monke
     sent = send_blob(bench, LARGE)
     assert sent.called
     sent.addErrback(lambda _: None)
-    assert [] == bench.workers.taken
+    assert FAILED == outcome(bench).outcome
+    assert bench.workers.taken[0].is_killed
 
 
 def test_a_spool_without_a_name_goes(tmp_path: Path) -> None:

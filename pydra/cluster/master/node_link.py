@@ -330,7 +330,9 @@ class NodeLink:
             self._streams -= 1
 
     def stream_opened(self, kind: str, detail: str) -> BulkSink:
-        """A node may send large arguments and results, named by their digest."""
+        """A node may send large arguments and results: named by their digest, or before that is known."""
+        if kind == "unnamed":
+            return self._blobs.open(None)
         if kind != "blob":
             raise WireError(f"A master takes no stream of kind {kind[:40]!r}.")
         return self._blobs.open(detail)

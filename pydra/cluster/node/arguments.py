@@ -18,27 +18,26 @@ BACKLOG_LIMIT = 8 * 1024 * 1024
 LOOK_S = 0.005
 """Seconds after which is looked whether a worker has caught up."""
 
-READ_SIZE = 4 * PART_SIZE
-
 
 async def send_arguments(
     clock: IReactorTime, worker: WorkerProcess, data: bytes | Spool, is_ended: Callable[[], bool]
 ) -> bytes:
-    """Send all but the last part, which is returned for the RUN itself. `OSError`."""
+    """
+    Send all but the last part, which is returned for the RUN itself, once all of them are known to be good.
+
+    `OSError`, and `PydraError` if they are not.
+    """
     if isinstance(data, bytes):
         parts, rest = in_parts(MORE, data)
         for part in parts:
             worker.send(part)
         return rest
-    start = 0
-    while start < data.size and not is_ended():
-        if worker.backlog() > BACKLOG_LIMIT:
+    async for piece in data.chunks():
+        while worker.backlog() > BACKLOG_LIMIT and not is_ended():
             await deferLater(clock, LOOK_S)
-            continue
-        piece = memoryview(await data.read(start, READ_SIZE))
-        if not piece:
-            raise OSError("The file of the arguments is shorter than it was.")
-        for begin in range(0, len(piece), PART_SIZE):
-            worker.send([MORE, piece[begin : begin + PART_SIZE]])
-        start += len(piece)
+        if is_ended():
+            break
+        view = memoryview(piece)
+        for begin in range(0, len(view), PART_SIZE):
+            worker.send([MORE, view[begin : begin + PART_SIZE]])
     return b""

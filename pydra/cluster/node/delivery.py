@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Bulk, Link
+from pydra.cluster.node.ahead import Ahead
 from pydra.cluster.wire.messages import ToMaster
 from pydra.errors import LinkLost, RemoteFault
 from pydra.model.ids import Attempt
@@ -31,10 +32,15 @@ BLOB_CHUNK = 64 * 1024
 
 
 class Blob(NamedTuple):
-    """Something too large to travel inline; ``chunks`` begins to read it, each time anew."""
+    """
+    Something too large to travel inline; ``chunks`` begins to read it, each time anew.
+
+    It may have gone ``ahead``.
+    """
 
     digest: str
     chunks: Callable[[], AsyncIterator[bytes]]
+    ahead: Ahead | None = None
 
 
 class _Waiting(NamedTuple):
@@ -57,6 +63,8 @@ class Delivery:
         self._chains: dict[Attempt, deque[_Waiting]] = {}
         """What waits for a blob that is under way, by source."""
         self._look: IDelayedCall | None = None
+        self._ahead: Ahead | None = None
+        """Of one at a time: it takes as long as its worker, and the master takes no second one."""
 
     def open(self, link: Link, bulk: Bulk) -> None:
         """There is a master that takes what is sent from now on."""
@@ -81,6 +89,13 @@ class Delivery:
         else:
             self._send(source, message, blobs)
         return True
+
+    def send_ahead(self, chunks: AsyncIterator[bytes]) -> Ahead | None:
+        """Send a blob while it comes, if there is a link and no other goes ahead."""
+        if self._link is None or self._bulk is None or (self._ahead is not None and not self._ahead.is_over):
+            return None
+        self._ahead = Ahead(self._link, self._bulk, chunks)
+        return self._ahead
 
     def _send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob]) -> None:
         chain = self._chains.get(source)
@@ -114,7 +129,8 @@ class Delivery:
             _, message, blobs = chain[0]
             try:
                 for blob in blobs:
-                    await bulk.send("blob", blob.digest, blob.chunks())
+                    if blob.ahead is None or not await blob.ahead.came_over(link):
+                        await bulk.send("blob", blob.digest, blob.chunks())
                     if self._link is not link:
                         return
                 link.send(message)

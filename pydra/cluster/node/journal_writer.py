@@ -11,6 +11,7 @@ then a kill of this process costs what is not written yet. It is tried again unt
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -22,10 +23,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
-from pydra.cluster.node.delivery import BLOB_CHUNK, chunks_of
+from pydra.cluster.node.delivery import BLOB_CHUNK, Blob, chunks_of
 from pydra.cluster.node.journal import HEAD_SIZE, Journal
 from pydra.cluster.node.spool import Spool
 from pydra.cluster.wire.ahead import read_ahead
+from pydra.model.instance import Payload
 
 RETRY_S = 1.0
 """Seconds after which a disk that refused is tried again."""
@@ -178,15 +180,16 @@ class JournalWriter:
         self._spools.add(spool)
         return spool
 
-    def keep_blob(self, digest: str, data: bytes | Spool | None, size: int) -> None:
-        """A blob is needed once more; its bytes are given, unless an earlier process wrote it."""
+    def keep_blob(self, digest: str, data: bytes | Spool | Payload) -> Blob:
+        """A blob is needed once more: these bytes, or what an earlier process wrote."""
         self._blobs[digest] += 1
-        if self._blobs[digest] > 1:
-            return
-        self._sizes[digest] = size
-        self.blob_bytes += size
-        if data is not None:
-            self._unwritten[digest] = self._next.blobs[digest] = data
+        if self._blobs[digest] == 1:
+            size = self._sizes[digest] = len(data) if isinstance(data, bytes) else data.size
+            self.blob_bytes += size
+            if not isinstance(data, Payload):
+                self._unwritten[digest] = self._next.blobs[digest] = data
+        ahead = data.ahead if isinstance(data, Spool) else None
+        return Blob(digest, functools.partial(self.read_blob, digest), ahead)
 
     def drop_blob(self, digest: str) -> None:
         """It is needed once less."""

@@ -169,8 +169,10 @@ class Outbox:
             self.has_room()
 
     def spool(self) -> Spool:
-        """Where a result goes that comes in pieces, until it is an outcome."""
-        return self._writer.spool()
+        """Where a result goes that comes in pieces, until it is an outcome; it is sent ahead if it can be."""
+        spool = self._writer.spool()
+        spool.ahead = self._delivery.send_ahead(spool.chunks())
+        return spool
 
     # Attempts.
 
@@ -277,14 +279,7 @@ class Outbox:
         blobs: Mapping[str, bytes | Spool | Payload],
     ) -> _Kept:
         """Bytes of blobs are new; payloads are those that an earlier daemon wrote."""
-        for digest, data in blobs.items():
-            if isinstance(data, Payload):
-                self._writer.keep_blob(digest, None, data.size)
-            else:
-                size_of = data.size if isinstance(data, Spool) else len(data)
-                self._writer.keep_blob(digest, data, size_of)
-        read = self._writer.read_blob
-        sources = tuple(Blob(digest, functools.partial(read, digest)) for digest in blobs)
+        sources = tuple(self._writer.keep_blob(digest, data) for digest, data in blobs.items())
         kept = _Kept(source, message, size, sources)
         self._kept[kept] = None
         return kept
@@ -307,6 +302,8 @@ class Outbox:
         self._writer.dropped(kept.size)
         for blob in kept.blobs:
             self._writer.drop_blob(blob.digest)
+            if blob.ahead is not None:
+                blob.ahead.stop()
 
     def _acknowledge(self, batch: _Batch, count: int) -> None:
         batch.recorded = max(batch.recorded, min(count, batch.told))

@@ -21,7 +21,7 @@ from pydra.cluster.packages.repository import Repository
 from pydra.cluster.sandbox.environments import Environments
 from pydra.cluster.wire import frames, payload
 from pydra.cluster.wire.messages import BlobWanted, HireWorker, PackageWanted, RunUnit, ToMaster
-from pydra.errors import LoadError, StoreError, WireError
+from pydra.errors import LoadError, PydraError, StoreError, WireError
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.instance import Payload
 
@@ -216,31 +216,52 @@ class ArgumentCache:
     """
     Arguments that are too large to travel inline; each is forgotten once it was handed out.
 
-    What is too large for memory goes to what ``make_spool`` makes.
+    What is too large for memory goes to what ``make_spool`` makes, from where it can be read as it comes.
     """
+
+    log = Logger()
 
     def __init__(self, ask: Callable[[ToMaster], bool], make_spool: Callable[[], Spool]) -> None:
         self._arrivals: Arrivals[bytes | Spool] = Arrivals(ask)
         self._make_spool = make_spool
+        self._coming: dict[str, Spool] = {}
+        """Where large ones go that are waited for, whichever link brings them."""
 
     async def fetch(self, wanted: Payload) -> bytes:
         """The bytes of a payload that fits into memory; `LoadError` if it does not, or cannot be had."""
-        data = await self.open(wanted)
+        data = await self._wait(wanted.sha256) if wanted.sha256 else wanted.inline
         if isinstance(data, Spool):
             raise LoadError(f"Arguments or a result of a unit above {MEMORY_LIMIT} bytes are refused.")
         return data
 
     async def open(self, wanted: Payload) -> bytes | Spool:
-        """The bytes of a payload, or where they are; `LoadError` if they cannot be had."""
+        """The bytes of a payload, or where they come; `LoadError` if they cannot be had, also from there."""
         if not wanted.sha256:
             return wanted.inline
-        return await self._arrivals.wait(wanted.sha256, BlobWanted(wanted.sha256))
+        if wanted.size <= MEMORY_LIMIT:
+            return await self._wait(wanted.sha256)
+        if (spool := self._coming.get(wanted.sha256)) is None:
+            spool = self._coming[wanted.sha256] = self._make_spool()
+            come = Deferred.fromCoroutine(self._come(wanted.sha256, spool))
+            come.addErrback(lambda fault: self.log.failure("Arguments were lost sight of", fault))
+        return spool
+
+    async def _come(self, digest: str, spool: Spool) -> None:
+        try:
+            await self._wait(digest)
+        except PydraError as fault:
+            spool.end(fault)
+        finally:
+            del self._coming[digest]
+
+    async def _wait(self, digest: str) -> bytes | Spool:
+        return await self._arrivals.wait(digest, BlobWanted(digest))
 
     def sink(self, detail: str) -> BulkSink:
         """Where a stream named by its digest goes; `WireError` if nobody asked for it."""
         if not self._arrivals.is_awaited(detail):
             raise WireError("These arguments were not asked for.")
-        return _ArgumentSink(self._arrivals, detail, self._make_spool)
+        return _ArgumentSink(self._arrivals, detail, self._make_spool, self._coming.get(detail))
 
     def unavailable(self, digest: str, reason: str) -> None:
         """The master cannot send it."""
@@ -252,17 +273,32 @@ class ArgumentCache:
 
 
 class _ArgumentSink:
+    """
+    Takes the bytes of one stream.
+
+    What an earlier link brought of them is not taken twice: it is hashed, and readers may have it already.
+    """
+
     def __init__(
-        self, arrivals: Arrivals[bytes | Spool], digest: str, make_spool: Callable[[], Spool]
+        self,
+        arrivals: Arrivals[bytes | Spool],
+        digest: str,
+        make_spool: Callable[[], Spool],
+        begun: Spool | None,
     ) -> None:
         self._arrivals = arrivals
         self._digest = digest
         self._make_spool = make_spool
         self._data = bytearray()
         self._hash = hashlib.sha256()
-        self._spool: Spool | None = None
+        self._spool = begun
+        self._had = begun.size if begun is not None else 0
 
     async def write(self, data: bytes) -> None:
+        if self._had:
+            had = min(self._had, len(data))
+            self._had -= had
+            data = data[had:]
         if self._spool is None and len(self._data) + len(data) <= MEMORY_LIMIT:
             self._data += data
             self._hash.update(data)
@@ -284,7 +320,11 @@ class _ArgumentSink:
         digest = self._hash.hexdigest() if spool is None else spool.digest
         if digest != self._digest:
             self._refuse("The arguments are not what their digest says.")
-        self._arrivals.arrived(self._digest, bytes(self._data) if spool is None else spool)
+        if spool is None:
+            self._arrivals.arrived(self._digest, bytes(self._data))
+        else:
+            spool.end()
+            self._arrivals.arrived(self._digest, spool)
 
     def abort(self, reason: str) -> None:
         self._data.clear()

@@ -7,16 +7,21 @@ import hashlib
 import os
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
+from pydra.cluster.node.ahead import Ahead
+from pydra.errors import StoreError
 
 WAITING_LIMIT = 4 * 1024 * 1024
 """Bytes that wait to be written, above which no more is read of a worker."""
+
+READ_SIZE = 2 * 1024 * 1024
+"""Bytes that who reads behind takes at a time."""
 
 _PREFIX = ".spool-"
 
@@ -25,7 +30,7 @@ _log = Logger()
 
 class Spool:
     """
-    Bytes that come in pieces, in a file of ``directory``.
+    Bytes that come in pieces, in a file of ``directory``; they may be read while they come.
 
     The file goes, in a thread, when nobody has this object any more, unless it was given a name of its own. A
     file that a crash left is removed with everything else in the directory that the journal does not know.
@@ -38,11 +43,65 @@ class Spool:
         self._file: _File | None = None
         self.size = 0
         """Bytes that came; they are written soon."""
+        self.ahead: Ahead | None = None
+        """Its way to the master, if it goes there while it comes."""
+        self._turn = DeferredLock()
+        self._last = b""
+        """What was written last."""
+        self._written = 0
+        self._has_ended = False
+        self._fault: Exception | None = None
+        self._waiting: list[Deferred[None]] = []
 
     async def write(self, data: bytes) -> None:
         """The next bytes, once those before are written. `OSError`."""
         self.size += len(data)
-        await self._in_thread(self._write, data)
+        await self._turn.acquire()
+        try:
+            await self._in_thread(self._write, data)
+        finally:
+            self._turn.release()
+        self._last = data
+        self._written += len(data)
+        self._tell()
+
+    def end(self, fault: Exception | None = None) -> None:
+        """Nothing more comes: that was all, or it is good for nothing; what is told first counts."""
+        if not self._has_ended:
+            self._has_ended, self._fault = True, fault
+            self._last = b""
+            self._tell()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """
+        All bytes, as they come. `OSError`.
+
+        Nobody may act on them before the end: it is known only then whether they are good. The fault is
+        raised if they are not.
+        """
+        start = 0
+        while await self._has_more(start):
+            if start == self._written - len(self._last):
+                piece = self._last
+            elif not (piece := await self.read(start, READ_SIZE)):
+                raise OSError("The file is shorter than it was.")
+            start += len(piece)
+            yield piece
+
+    async def _has_more(self, start: int) -> bool:
+        """Whether there are bytes from a position on, when that is known."""
+        while self._written == start and not self._has_ended:
+            told: Deferred[None] = Deferred()
+            self._waiting.append(told)
+            await told
+        if self._fault is not None:
+            raise self._fault
+        return self._written > start
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
 
     async def read(self, start: int, size: int) -> bytes:
         """Up to so many bytes from a position on. `OSError`."""
@@ -147,8 +206,9 @@ class SpooledAnswer:
         self._go_on()
 
     def abandon(self) -> None:
-        """Nobody wants it any more."""
+        """Nobody wants it any more, or it is written."""
         self._is_over = True
+        self._spool.end(StoreError("The result does not come."))
         self._waiting, self._waiting_size = [], 0
         self._balance()
 
@@ -173,6 +233,7 @@ class SpooledAnswer:
         self._is_writing = False
         if self._whole is not None and not self._is_over:
             self._is_over = True
+            self._spool.end()
             self._whole(self._spool)
 
     def _fault(self, fault: object) -> None:

@@ -2,9 +2,9 @@
 """
 One attempt on this node, from the master's word to its outcome.
 
-Fetch the package and the arguments, take a warm worker, send RUN, listen, and tell exactly one outcome. What
-it asks for meanwhile, its asker gets. The
-worker is killed as soon as there is one: it is used once, and what is still alive of it is not waited for.
+Fetch the package, take a warm worker, send it the arguments as they come and, when they are known to be good,
+RUN, listen, and tell exactly one outcome. What it asks for meanwhile, its asker gets. The worker is killed as
+soon as there is one: it is used once, and what is still alive of it is not waited for.
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ class UnitRun:
                 return
             worker = await self._around.take_worker(self, message, lambda: self._ended)
         except PydraError as fault:
-            lost = not isinstance(fault, LoadError | LimitExceeded)
-            self._end(LOST if lost else FAILED, failure=Failure(fault.code, str(fault)))
+            self._not_begun(fault)
             return
         if self._ended:
             worker.kill()
@@ -94,6 +93,8 @@ class UnitRun:
             rest = await send_arguments(self._around.clock, worker, arguments, lambda: self._ended)
         except OSError as fault:
             self.kill(f"The arguments could not be read: {fault}")
+        except PydraError as fault:
+            self._not_begun(fault)
         if self._ended:
             return
         self._is_sent = True
@@ -111,6 +112,11 @@ class UnitRun:
         )
         if self._stopping:
             worker.send([frames.STOP])
+
+    def _not_begun(self, fault: PydraError) -> None:
+        """Something of what it needs cannot be had."""
+        lost = not isinstance(fault, LoadError | LimitExceeded)
+        self._end(LOST if lost else FAILED, failure=Failure(fault.code, str(fault)))
 
     def _send(self, frame: list[object]) -> None:
         if self._worker is not None:

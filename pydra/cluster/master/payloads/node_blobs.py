@@ -35,16 +35,20 @@ class NodeBlobs:
         self._in_thread = in_thread
         self.came: dict[str, int] = {}
         self._unnamed = 0
-        self._turn = DeferredLock()
-        """Held by the one large blob that comes: a node may not fill the disk with many halves of them."""
+        self._turn, self._unnamed_turn = DeferredLock(), DeferredLock()
+        """
+        Held by the one large blob that comes, with and without a name: a node may not fill the disk with many
+        halves of them, and one without a name may take as long as a worker.
+        """
 
     def reset(self) -> None:
         """The link is gone: what came over it is sent again."""
         self.named(list(self.came))
 
-    def open(self, digest: str) -> BulkSink:
-        """A blob of this name begins to come."""
-        return _BlobSink(self._blobs, self._uses, digest, self._in_thread, self._arrived, self._turn)
+    def open(self, digest: str | None) -> BulkSink:
+        """A blob of this name begins to come; with None it gets the name of what came."""
+        turn = self._unnamed_turn if digest is None else self._turn
+        return _BlobSink(self._blobs, self._uses, digest, self._in_thread, self._arrived, turn)
 
     def named(self, digests: Iterable[str]) -> None:
         """These were named by a message, and are not waited with any more."""
@@ -78,7 +82,7 @@ class _BlobSink:
         self,
         blobs: Blobs,
         uses: BlobUses,
-        digest: str,
+        digest: str | None,
         in_thread: InThread,
         arrived: Callable[[str, int], None],
         turn: DeferredLock,
@@ -89,7 +93,6 @@ class _BlobSink:
         self._in_thread = in_thread
         self._arrived = arrived
         self._writer: BlobWriter | None = None
-        self._is_held = False
         self._turn = turn
         self._has_turn = False
         self._size = 0
@@ -106,16 +109,15 @@ class _BlobSink:
 
     async def finish(self) -> None:
         writer = await self._opened()
-        self._is_held = True
+        digest = writer.sha256 if self._digest is None else self._digest
         try:
-            await self._uses.hold(self._digest)
-            await self._in_thread(writer.finish, self._digest)
+            await self._uses.hold(digest)
+            await self._in_thread(writer.finish, digest)
         except BaseException:
-            self._let_go()
+            self._uses.let_go(digest)
             raise
-        self._is_held = False
         self._end_turn()
-        self._arrived(self._digest, self._size)
+        self._arrived(digest, self._size)
 
     def abort(self, reason: str) -> None:
         self._end_turn()
@@ -127,11 +129,6 @@ class _BlobSink:
         if self._has_turn:
             self._has_turn = False
             self._turn.release()
-
-    def _let_go(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._uses.let_go(self._digest)
 
     async def _opened(self) -> BlobWriter:
         if self._writer is None:
