@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.node.room import LOOK_S
+from pydra.cluster.node.room import LOOK_S, PATIENCE_S
 from pydra.cluster.wire import frames
-from pydra.cluster.wire.messages import COMPLETE, LOST, STOPPED, KillUnit, Recorded, StopUnit, UnitFinished
+from pydra.cluster.wire.messages import (
+    COMPLETE,
+    FAILED,
+    LOST,
+    STOPPED,
+    KillUnit,
+    Recorded,
+    StopUnit,
+    UnitFinished,
+)
 from pydra.model.ids import Attempt
 from pydra.model.instance import Payload
 from pydra.model.options import Guarantee
@@ -59,6 +68,42 @@ def test_a_kill_while_a_result_waits_for_room(bench: NodeBench) -> None:
     bench.advance(0)
     assert second.is_gone
     first.says(frames.RESULT, b"end")
+    assert COMPLETE == outcome(bench).outcome
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 20])
+def test_a_result_that_is_announced_and_does_not_come(bench: NodeBench, pieces: int) -> None:
+    """It has failed after a while in which others waited, whether some of it came or all but its end."""
+    first, second = bench.run(1), bench.run(2)
+    first.says(frames.LONG, 20 * len(PIECE) + 3)
+    for _ in range(pieces):
+        first.says(frames.PART, PIECE)
+    says_parts(second)
+    assert second.is_paused
+    told: list[UnitFinished] = []
+    for _ in range(int(2 * PATIENCE_S / LOOK_S)):
+        told += [message for message in bench.advance(LOOK_S) if isinstance(message, UnitFinished)]
+    [message] = told
+    assert (FIRST, FAILED) == (message.attempt, message.outcome)
+    assert message.failure is not None
+    assert "wire" == message.failure.code
+    assert first.is_gone
+    assert not second.is_paused
+    second.says(frames.RESULT, b"end")
+    assert COMPLETE == outcome(bench).outcome
+
+
+def test_a_result_that_waits_for_the_disk(bench: NodeBench) -> None:
+    """It is whole, so however long the disk takes, it is not its worker's fault."""
+    first, second = bench.run(1), bench.run(2)
+    bench.hold_disk()
+    says_parts(first)
+    first.says(frames.RESULT, b"end")
+    says_parts(second)
+    for _ in range(int(2 * PATIENCE_S / LOOK_S)):
+        bench.advance(LOOK_S)
+    assert not first.is_killed
+    bench.release_disk()
     assert COMPLETE == outcome(bench).outcome
 
 

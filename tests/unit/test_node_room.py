@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.task import Clock
 
-from pydra.cluster.node.room import LOOK_S, Claim, Room
+from pydra.cluster.node.room import LOOK_S, PATIENCE_S, SLOWEST, Claim, Room
 from pydra.errors import WireError
 
 LIMIT = 100
@@ -29,10 +29,19 @@ class Bench:
         self.held = Held()
         self.room = Room(self.clock, cast(Any, self.held), LIMIT)
         self.let_in: list[int] = []
+        self.too_slow: list[int] = []
 
     def claim(self, size: int) -> Claim:
         """Ask for room."""
-        return self.room.claim(size, lambda: self.let_in.append(size))
+        claim = self.room.claim(
+            size, lambda: self.let_in.append(size), lambda: self.too_slow.append(claim.left)
+        )
+        return claim
+
+    def advance(self, seconds: float) -> None:
+        """Time goes by in looks."""
+        for _ in range(round(seconds / LOOK_S)):
+            self.clock.advance(LOOK_S)
 
     def hold(self, size: int) -> None:
         """So much is in the outbox."""
@@ -129,3 +138,45 @@ def test_more_than_was_announced(bench: Bench) -> None:
     with pytest.raises(WireError, match="longer"):
         claim.take(1)
     claim.end()
+
+
+@pytest.mark.parametrize("a_second", [0, SLOWEST // 2])
+def test_who_sends_nothing_while_others_wait(bench: Bench, a_second: int) -> None:
+    """It is told of, after a while; and so is who sends a little, again and again."""
+    first, second = bench.claim(1000 * SLOWEST), bench.claim(1)
+    for _ in range(2 * int(PATIENCE_S) + 5):
+        first.take(a_second)
+        bench.advance(1.0)
+    assert bench.too_slow
+    assert not second.is_granted
+    first.end()
+    assert second.is_granted
+    second.end()
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_who_sends_fast_enough(bench: Bench) -> None:
+    """It may go on for hours while others wait, as may one that this node keeps from sending."""
+    first, second = bench.claim(100_000 * SLOWEST), bench.claim(1)
+    for _ in range(100):
+        first.take(30 * SLOWEST)
+        bench.advance(30.0)
+    first.is_held_up = True
+    bench.advance(2 * PATIENCE_S)
+    first.is_held_up = False
+    bench.advance(PATIENCE_S - 31.0)
+    assert [] == bench.too_slow
+    for claim in (second, first):
+        claim.end()
+
+
+def test_who_sends_nothing_while_nobody_waits(bench: Bench) -> None:
+    """It disturbs nobody, and costs nothing."""
+    first = bench.claim(80)
+    assert not bench.clock.getDelayedCalls()
+    bench.clock.advance(10 * PATIENCE_S)
+    second = bench.claim(80)
+    bench.advance(PATIENCE_S - 1.0)
+    assert [] == bench.too_slow
+    second.end()
+    first.end()

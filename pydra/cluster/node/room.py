@@ -3,7 +3,8 @@
 Room in the outbox for results that do not fit into memory: a worker says how long its result is, and may send
 it when all that was let in before it, and it, fit together.
 
-One that is larger than the whole outbox is let in when there is no other: it would wait for ever.
+One that is larger than the whole outbox is let in when there is no other: it would wait for ever. And so that
+nobody waits for one who announces much and sends little, whoever was let in must be quick while others wait.
 """
 
 from __future__ import annotations
@@ -20,15 +21,29 @@ LOOK_S = 0.25
 """Seconds after which is looked whether there is room; results leave as the master records them."""
 
 
+PATIENCE_S = 60.0
+"""Seconds that others may wait for one that sends nothing."""
+
+SLOWEST = 1024 * 1024
+"""Bytes a second that it may send for as long as it takes."""
+
+
 class Claim:
     """Room for one result; ``end`` gives back what did not come."""
 
-    def __init__(self, room: Room, size: int, granted: Callable[[], None]) -> None:
+    def __init__(
+        self, room: Room, size: int, granted: Callable[[], None], too_slow: Callable[[], None]
+    ) -> None:
         self._room = room
         self.left = size
         """Bytes that are still to come."""
         self.is_granted = False
+        self.is_held_up = False
+        """By this node, so that its worker cannot send, or has no more to send."""
         self._granted = granted
+        self._too_slow = too_slow
+        self._left_before = size
+        self._behind_s = 0.0
 
     def take(self, size: int) -> None:
         """So many bytes came; `WireError` if there are more than were announced."""
@@ -40,6 +55,15 @@ class Claim:
         """There is room."""
         self.is_granted = True
         self._granted()
+
+    def looked_at(self) -> None:
+        """Others wait for it since ``LOOK_S`` more seconds."""
+        came, self._left_before = self._left_before - self.left, self.left
+        if self.is_held_up:
+            return
+        self._behind_s = max(0.0, self._behind_s + LOOK_S - came / SLOWEST)
+        if self._behind_s >= PATIENCE_S:
+            self._too_slow()
 
     def end(self) -> None:
         """The result is here, or will not come."""
@@ -57,9 +81,13 @@ class Room:
         self._waiting: deque[Claim] = deque()
         self._look: IDelayedCall | None = None
 
-    def claim(self, size: int, granted: Callable[[], None]) -> Claim:
-        """Room for so many bytes; ``granted`` is called when there is, perhaps at once."""
-        claim = Claim(self, size, granted)
+    def claim(self, size: int, granted: Callable[[], None], too_slow: Callable[[], None]) -> Claim:
+        """
+        Room for so many bytes; ``granted`` is called when there is, perhaps at once.
+
+        ``too_slow``, which must end it, is called if others wait for it longer than they should.
+        """
+        claim = Claim(self, size, granted, too_slow)
         self._waiting.append(claim)
         self._go_on()
         return claim
@@ -85,6 +113,8 @@ class Room:
 
     def _look_again(self) -> None:
         self._look = None
+        for claim in list(self._granted):
+            claim.looked_at()
         self._go_on()
 
     def _has_room(self, size: int) -> bool:

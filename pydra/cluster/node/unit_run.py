@@ -234,7 +234,7 @@ class UnitRun:
             words = f"The result is above {limit // 2**20} MiB packed (RESULT_LIMIT_MB); return less."
             self._fail(Failure(LimitExceeded.code, words))
         else:
-            self._claim = self._around.room.claim(size, self._has_room)
+            self._claim = self._around.room.claim(size, self._has_room, self._too_slow)
             if not self._claim.is_granted:
                 self._worker.pause_output(True)
                 self.log.note(
@@ -245,6 +245,17 @@ class UnitRun:
         if self._worker is not None and self._claim is not None:
             self._worker.pause_output(False)
 
+    def _too_slow(self) -> None:
+        words = "The worker announced a result, but did not send it while others waited to send theirs."
+        self._end(FAILED, failure=Failure(WireError.code, words))
+
+    def _pause(self, paused: bool) -> None:
+        """The disk is behind, or has caught up."""
+        assert self._worker is not None
+        assert self._claim is not None
+        self._claim.is_held_up = paused or self._is_whole
+        self._worker.pause_output(paused)
+
     def _take_part(self, part: bytes) -> None:
         long = self._long
         if long is None:
@@ -253,7 +264,7 @@ class UnitRun:
                 return
             assert self._worker is not None
             spool = self._around.outbox.spool()
-            long = self._long = SpooledAnswer(spool, self._worker.pause_output, self._not_kept)
+            long = self._long = SpooledAnswer(spool, self._pause, self._not_kept)
             self._add(long, self._parts.take())
         self._add(long, part)
 
@@ -270,7 +281,7 @@ class UnitRun:
         self._take_part(rest)
         if self._claim is None or self._long is None or self._claim.left:
             raise WireError("The worker sent a shorter result than it had announced.")
-        self._is_whole = True
+        self._is_whole = self._claim.is_held_up = True
         self._long.finish(self._spooled)
 
     def _spooled(self, spool: Spool) -> None:
