@@ -70,6 +70,34 @@ def test_a_large_result(bench: LinkBench, tmp_path: Path) -> None:
     assert [DIGEST] == files(tmp_path)
 
 
+def test_a_large_result_that_nobody_wants(bench: LinkBench, tmp_path: Path) -> None:
+    """Its blob is removed at once; of two results with one content it stays for the one that counts."""
+    result = Payload(3, sha256=DIGEST)
+    result_of(send(bench, DIGEST, LARGE))
+    bench.tell(UnitFinished(Attempt(1, 9), COMPLETE, result))
+    assert [] == files(tmp_path)
+    for attempt in (FIRST, Attempt(1, 9)):
+        result_of(send(bench, DIGEST, LARGE))
+        bench.tell(UnitFinished(attempt, COMPLETE, result))
+    assert Status.COMPLETE is bench.stored(1).status
+    assert [DIGEST] == files(tmp_path)
+
+
+def test_two_large_results_of_one_content(tmp_path: Path) -> None:
+    """Each counts, whichever blob came before or after the other one was named."""
+    bench = LinkBench(tmp_path)
+    for number in (1, 2):
+        bench.submit(number)
+    bench.greet(slots=2)
+    for _ in range(2):
+        result_of(send(bench, DIGEST, LARGE))
+    for attempt in (FIRST, Attempt(1, 2)):
+        bench.tell(UnitFinished(attempt, COMPLETE, Payload(3, sha256=DIGEST)))
+    assert [DIGEST] * 2 == [bench.stored(number).result.sha256 for number in (1, 2)]  # type: ignore[union-attr]
+    assert {} == bench.link._blobs.came
+    bench.close()
+
+
 def test_a_blob_of_an_earlier_link(bench: LinkBench) -> None:
     """A blob counts for the link that it came by; on a new one the node sends it again."""
     result_of(send(bench, DIGEST, LARGE))

@@ -355,3 +355,6 @@ def test_large_arguments_and_results(bench: UnitBench) -> None:
     assert result == bench.rows(0)[0].result
     assert bench.blobs.has(result.sha256)
     assert not bench.blobs.has(args.sha256)
+    late = send(b"l" * 80_000)
+    bench.say(bench.done(batch, results=[b""], blobs={0: late}))
+    assert not bench.blobs.has(late.sha256)

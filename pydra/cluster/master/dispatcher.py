@@ -82,6 +82,7 @@ class Dispatcher:
         self._worker_key = worker_key
         self._publish = publish
         self._fatal = fatal
+        self._uses = uses
         self.live = LiveInstances()
         self.progress: dict[InstanceId, Progress] = {}
         self.ended: OrderedDict[InstanceId, Instance] = OrderedDict()
@@ -339,6 +340,8 @@ class Dispatcher:
         instance, attempt, status = finish.instance, finish.attempt, finish.status
         told = self._outcomes[attempt][1] if attempt in self._outcomes else None
         result = told.result if told is not None and status is Status.COMPLETE else None
+        if result is not None and result.sha256:
+            self._uses.keep(result.sha256)
         completed = self._completed.pop(instance, None)
         if completed is not None and status is Status.CANCELLED:
             status, result = Status.COMPLETE, completed

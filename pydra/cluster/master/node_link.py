@@ -110,9 +110,7 @@ class NodeLink:
         self._bulk: Bulk | None = None
         self._greeted = False
         self._blobs = NodeBlobs(surroundings.blobs, surroundings.uses, surroundings.in_thread)
-        self._units = UnitLink(
-            node.id, surroundings.dispatcher, self._blobs, surroundings.uses, surroundings.seal
-        )
+        self._units = UnitLink(node.id, surroundings.dispatcher, self._blobs, surroundings.seal)
         self._results = ResultDelivery(surroundings.clock)
         self._streams = 0
         self._lines_size = 0
@@ -234,6 +232,8 @@ class NodeLink:
                 if (held := dispatcher.holder(self.node.id, message.attempt)) is not None:
                     self._around.task_logs.expect(held, message.attempt, message.lines)
                 dispatcher.unit_finished(self.node.id, self._checked(message))
+                if message.result is not None:
+                    self._blobs.named([message.result.sha256])
             case UnitProgress(percent=percent, message=text):
                 if -1 <= percent <= 100 and len(text or "") <= MESSAGE_LIMIT:
                     dispatcher.unit_progressed(self.node.id, message)
@@ -293,7 +293,6 @@ class NodeLink:
         if not result.sha256 and len(result.inline) <= INLINE_LIMIT:
             return _with_result(message, Payload(len(result.inline), inline=result.inline))
         if (size := self._blobs.came.get(result.sha256)) is not None:
-            self._around.uses.keep(result.sha256)
             return _with_result(message, Payload(size, sha256=result.sha256))
         failure = Failure(WireError.code, "The node told of a result that it did not send.")
         return UnitFinished(message.attempt, FAILED, failure=failure)

@@ -27,13 +27,18 @@ UNNAMED_LIMIT = 2 * payload.SIZE_LIMIT
 
 
 class NodeBlobs:
-    """The blobs that came over one link, until they are named; ``came`` has their sizes."""
+    """
+    The blobs that came over one link, until they are named; ``came`` has their sizes.
+
+    One that came several times is to be named as often: each of those who sent it names it.
+    """
 
     def __init__(self, blobs: Blobs, uses: BlobUses, in_thread: InThread) -> None:
         self._blobs = blobs
         self._uses = uses
         self._in_thread = in_thread
         self.came: dict[str, int] = {}
+        self._times: dict[str, int] = {}
         self._unnamed = 0
         self._turn, self._unnamed_turn = DeferredLock(), DeferredLock()
         """
@@ -43,7 +48,8 @@ class NodeBlobs:
 
     def reset(self) -> None:
         """The link is gone: what came over it is sent again."""
-        self.named(list(self.came))
+        for digest in list(self.came):
+            self._forget(digest)
 
     def open(self, digest: str | None) -> BulkSink:
         """A blob of this name begins to come; with None it gets the name of what came."""
@@ -53,9 +59,15 @@ class NodeBlobs:
     def named(self, digests: Iterable[str]) -> None:
         """These were named by a message, and are not waited with any more."""
         for digest in digests:
-            if (size := self.came.pop(digest, None)) is not None:
-                self._unnamed -= size
-                self._uses.let_go(digest)
+            if digest in self.came:
+                self._times[digest] -= 1
+                if not self._times[digest]:
+                    self._forget(digest)
+
+    def _forget(self, digest: str) -> None:
+        del self._times[digest]
+        self._unnamed -= self.came.pop(digest)
+        self._uses.let_go(digest)
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
         """A blob, for the node, which checks it."""
@@ -68,9 +80,10 @@ class NodeBlobs:
             self._uses.let_go(digest)
             self._unnamed -= self.came.pop(digest)
         self.came[digest] = size
+        self._times[digest] = self._times.get(digest, 0) + 1
         self._unnamed += size
         while len(self.came) > REMEMBERED or self._unnamed > UNNAMED_LIMIT:
-            self.named([next(iter(self.came))])
+            self._forget(next(iter(self.came)))
 
 
 class _BlobSink:

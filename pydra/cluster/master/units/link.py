@@ -14,7 +14,6 @@ from typing import assert_never
 from pydra.cluster.master.dispatcher import Dispatcher
 from pydra.cluster.master.logs.seal import LogSeal
 from pydra.cluster.master.payloads.node_blobs import NodeBlobs
-from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.units.checks import ask_fault, batch_fault, checked_results
 from pydra.cluster.scheduler.unit_values import BatchHeld, WorkerHeld
 from pydra.cluster.wire.messages import (
@@ -42,13 +41,10 @@ UnitMessage = UnitsAsked | UnitsForgotten | UnitsDone | WorkerLost
 class UnitLink:
     """The part of a node's link that is about units."""
 
-    def __init__(
-        self, node: NodeId, dispatcher: Dispatcher, blobs: NodeBlobs, uses: BlobUses, seal: LogSeal
-    ) -> None:
+    def __init__(self, node: NodeId, dispatcher: Dispatcher, blobs: NodeBlobs, seal: LogSeal) -> None:
         self._node = node
         self._dispatcher = dispatcher
         self._blobs = blobs
-        self._uses = uses
         self._seal = seal
         self._held: list[HeldBatch] = []
 
@@ -100,10 +96,8 @@ class UnitLink:
         units = self._dispatcher.units
         match message:
             case UnitsDone():
-                checked = checked_results(message, self._blobs.came)
-                for blob in checked.blobs.values():
-                    self._uses.keep(blob.sha256)
-                units.done(self._node, checked)
+                units.done(self._node, checked_results(message, self._blobs.came))
+                self._blobs.named({blob.sha256 for blob in message.blobs.values()})
             case UnitsAsked():
                 self._asked(message)
             case UnitsForgotten():
@@ -123,5 +117,4 @@ class UnitLink:
                 self._dispatcher.refuse(instance, Failure(WireError.code, words))
             return
         units.asked(self._node, message)
-        if message.blobs:
-            self._blobs.named(blob.sha256 for blob in message.blobs.values())
+        self._blobs.named({blob.sha256 for blob in message.blobs.values()})

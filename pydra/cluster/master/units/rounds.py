@@ -24,7 +24,7 @@ from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds, Step
 from pydra.cluster.master.units.lookups import UnitLookUps
 from pydra.cluster.master.units.results import Results, stored_results
-from pydra.cluster.master.units.tally import FAILED_LIMIT, UnitsView, UnitTally
+from pydra.cluster.master.units.tally import UnitsView, UnitTally, stored_tally
 from pydra.cluster.scheduler import inputs, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.wire import messages
@@ -34,10 +34,7 @@ from pydra.model.changes import RecordUnits, StartUnit
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Failure, Instance
 from pydra.model.options import NO_OPTIONS, Guarantee
-from pydra.model.status import Status
-from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitPlace, UnitRow
-
-PAGE = 1000
+from pydra.model.unit import OUTSTANDING_BYTES, OUTSTANDING_LIMIT, UnitRow
 
 Told = Callable[[str, Results], None]
 """What a session is told with: a branch, and results that are committed."""
@@ -122,25 +119,9 @@ class UnitRounds:
 
     async def _recount(self, instance: InstanceId) -> None:
         self._recounted.discard(instance)
-        tally = await self._stored_tally(instance)
+        tally = await stored_tally(self._store, instance, is_live=instance in self._live)
         if instance in self._tallies:
             self._tallies[instance] = tally
-
-    async def _stored_tally(self, instance: InstanceId) -> UnitTally:
-        """What the store has, and which units of it failed, unless these are very many or it is final."""
-        tally = UnitTally()
-        stored = await self._store.unit_counts(instance)
-        tally.add(stored)
-        tally.is_exact = stored.failed <= FAILED_LIMIT
-        after: UnitPlace | None = None
-        left = stored.failed if tally.is_exact and instance in self._live else 0
-        while left > 0:
-            rows = await self._store.unit_page(instance, after=after, limit=PAGE, status=Status.FAILED)
-            for row in rows:
-                tally.has_failed(row.branch, [row.index])
-                after = UnitPlace(row.branch, row.index)
-            left = left - len(rows) if rows else 0
-        return tally
 
     def discard(self, instance: InstanceId) -> None:
         """Nobody asks any more how many units a final instance had."""
@@ -167,7 +148,7 @@ class UnitRounds:
     async def restore(self) -> None:
         """Take up what the store has of units of instances that are not final; once, at the start."""
         for instance in [each.id for each in self._live.values() if each.started is not None]:
-            tally = await self._stored_tally(instance)
+            tally = await stored_tally(self._store, instance, is_live=instance in self._live)
             if tally.complete or tally.failed:
                 self._tallies[instance] = tally
 
@@ -319,6 +300,8 @@ class UnitRounds:
             wanted.node,
             self._wall_clock(),
         )
+        for blob in told.blobs.values():
+            self._uses.keep(blob.sha256)
         recorded = messages.UnitsRecorded(wanted.batch, wanted.recorded)
         self._settle(change, wanted.asker, round_, lambda: self._send(wanted.node, recorded))
 

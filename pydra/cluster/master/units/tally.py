@@ -7,7 +7,13 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from pydra.model.unit import UnitCounts
+from pydra.cluster.interfaces import Store
+from pydra.model.ids import InstanceId
+from pydra.model.status import Status
+from pydra.model.unit import UnitCounts, UnitPlace
+
+PAGE = 1000
+"""Rows that are asked of the store at once."""
 
 FAILED_LIMIT = 10_000
 """Units of an instance that are known as failed; of others, those that are complete later count as both."""
@@ -66,3 +72,20 @@ class UnitsView(msgspec.Struct, frozen=True):
     failed: int
     running: int
     queued: int
+
+
+async def stored_tally(store: Store, instance: InstanceId, *, is_live: bool) -> UnitTally:
+    """What the store has; of a live instance also which units failed, unless these are very many."""
+    tally = UnitTally()
+    stored = await store.unit_counts(instance)
+    tally.add(stored)
+    tally.is_exact = stored.failed <= FAILED_LIMIT
+    after: UnitPlace | None = None
+    left = stored.failed if tally.is_exact and is_live else 0
+    while left > 0:
+        rows = await store.unit_page(instance, after=after, limit=PAGE, status=Status.FAILED)
+        for row in rows:
+            tally.has_failed(row.branch, [row.index])
+            after = UnitPlace(row.branch, row.index)
+        left = left - len(rows) if rows else 0
+    return tally
