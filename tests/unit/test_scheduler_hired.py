@@ -5,6 +5,7 @@ import pytest
 
 from pydra.cluster.scheduler.inputs import HeartbeatReceived, NodeReady, NodeSilent, TimePassed
 from pydra.cluster.scheduler.instructions import Dispatch
+from pydra.cluster.scheduler.serving import LATE_S
 from pydra.cluster.scheduler.unit_values import (
     DiscardUnits,
     FailUnits,
@@ -292,3 +293,41 @@ def test_gone_worker_whose_results_are_to_come(told: bool) -> None:
     assert not bench.scheduler.is_current_batch(batch.batch)
     assert (55, 55) == (bench.scheduler.outstanding(A, ROOT)[0], sum(bench.scheduler.units(A)))
     assert DiscardUnits(N1, batch.batch, 10) == bench.feed(done(batch, start=4))[0]
+
+
+def test_quick_units_do_not_wait_for_a_slow_one() -> None:
+    """If a unit of those that were quick so far takes long, further workers run the others, and soon."""
+    bench = UnitBench(slots=3)
+    [first] = bench.asked(asks([0]))
+    bench.feed(done(first))
+    [slow] = bench.asked(asks([1]))
+    [ahead] = bench.asked(asks(range(2, 12)))
+    assert slow.worker == ahead.worker
+    assert bench.scheduler.wake_at() == LATE_S
+    [other, second] = of(RunUnits, bench.at(LATE_S, TimePassed()))
+    assert other.worker == second.worker != slow.worker
+    while second.indexes[-1] < 11:
+        other, second = second, bench.asked(done(other))[0]
+    assert other.worker == second.worker
+
+
+def test_nothing_ahead_of_a_slow_unit() -> None:
+    """A worker whose unit takes long is given no other one, as quick as these were so far."""
+    bench = UnitBench(slots=2)
+    [first] = bench.asked(asks([0]))
+    bench.feed(done(first))
+    [slow] = bench.asked(asks([1]))
+    [quick] = of(RunUnits, bench.at(LATE_S, asks([2])))
+    assert slow.worker != quick.worker
+
+
+def test_quick_units_need_no_further_workers_for_those_that_wait() -> None:
+    """Nobody is woken for the sake of units that are done soon."""
+    bench = UnitBench(slots=2)
+    [first] = bench.asked(asks([0]))
+    bench.feed(done(first))
+    [quick] = bench.asked(asks([1]))
+    [ahead] = bench.asked(asks([2, 3]))
+    bench.at(0.001, done(quick))
+    bench.at(0.002, done(ahead))
+    assert LATE_S < (bench.scheduler.wake_at() or 0.0)

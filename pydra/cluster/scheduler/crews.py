@@ -247,6 +247,12 @@ class Crew:
     """The same for askers that may lend their slot and do not, by the level that a lendee would have."""
     idle: dict[Hired, float] = attrs.Factory(dict)
     """Workers without a batch, and since when; longest first."""
+    brisk: dict[Hired, float] = attrs.Factory(dict)
+    """
+    Workers with a first batch of quick units, and since when, or when it last had a result; longest first.
+
+    They are soon free again. One that is not, after all, is none of these as soon as somebody looks.
+    """
 
     def __attrs_post_init__(self) -> None:
         self.main = Asker(self, None)

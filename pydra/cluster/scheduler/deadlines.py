@@ -27,6 +27,8 @@ class DueKind(IntEnum):
     """Nodes did not come back after a restart of the master."""
     EXCLUSIVE = 6
     """A node did not name something exclusive for so long that it has ended it."""
+    LATE = 7
+    """A worker of an instance should have done its quick units by now, and others wait."""
 
 
 Key = tuple[DueKind, int]

@@ -63,6 +63,7 @@ def enlist(state: State, worker: Hired) -> None:
 def rest(state: State, worker: Hired) -> None:
     """It has no batch."""
     worker.crew.idle[worker] = state.now
+    worker.crew.brisk.pop(worker, None)
     for name in list(worker.branches):
         # Whatever it asked for, the unit that wanted it has ended.
         forget(state, worker, name)
@@ -98,6 +99,14 @@ def _sort(state: State, worker: Hired) -> None:
 def is_quick(branch: Branch) -> bool:
     """Its units are known to take so little that a worker may have two batches of them."""
     return branch.unit_s is not None and branch.unit_s < QUICK_S
+
+
+def begin(state: State, worker: Hired) -> None:
+    """It goes on with its first batch now."""
+    crew = worker.crew
+    crew.brisk.pop(worker, None)
+    if is_quick(worker.batches[0].branch) and not worker.is_gone:
+        crew.brisk[worker] = state.now
 
 
 def wait(state: State, asker: Asker) -> None:
@@ -190,6 +199,7 @@ def drop_batch(state: State, batch: Batch) -> None:
     if not worker.batches:
         rest(state, worker)
     else:
+        begin(state, worker)
         sort(state, worker)
     stir(state, worker.crew)
 
@@ -217,6 +227,7 @@ def dismiss(state: State, instance: InstanceId, is_final: bool) -> None:
         return
     state.stirred.pop(crew, None)
     state.deadlines.clear((DueKind.IDLE, instance))
+    state.deadlines.clear((DueKind.LATE, instance))
     del state.crews[instance]
 
 
@@ -230,6 +241,7 @@ def go(state: State, worker: Hired) -> None:
         if batch.guarantee:
             guarded.leave(state, batch)
     worker.crew.idle.pop(worker, None)
+    worker.crew.brisk.pop(worker, None)
     worker.crew.lenders.discard(worker)
     sort(state, worker)
     stir(state, worker.crew)
@@ -294,6 +306,7 @@ def _remove(state: State, worker: Hired) -> list[Batch]:
     del state.hired[worker.attempt], crew.workers[worker.attempt]
     del state.nodes[worker.node].hired[worker.attempt]
     crew.idle.pop(worker, None)
+    crew.brisk.pop(worker, None)
     crew.lenders.discard(worker)
     sort(state, worker)
     stir(state, crew)

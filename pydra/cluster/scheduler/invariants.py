@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler.deadlines import DueKind, Key
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
+from pydra.cluster.scheduler.serving import LATE_S
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_invariants import check_units
 from pydra.model.ids import InstanceId
@@ -147,6 +148,12 @@ def _check_deadlines(state: State) -> None:
             due = min(crew.idle.values()) + limits.hold_s
             at = state.deadlines.get((DueKind.IDLE, instance))
             assert at == due, f"workers of instance {instance} are released at {at}, not at {due}"
+        if crew.queued and crew.brisk:
+            expected.add((DueKind.LATE, instance))
+            at = state.deadlines.get((DueKind.LATE, instance))
+            due = next(iter(crew.brisk.values())) + LATE_S
+            assert at is not None, f"nobody sees if units of instance {instance} are not quick"
+            assert at <= due, f"nobody sees that units of instance {instance} are not quick before {at}"
     if state.expected:
         expected.add((DueKind.EXPECTED, 0))
     keys = state.deadlines.keys()

@@ -20,6 +20,7 @@ from pydra.cluster.scheduler import (
 )
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.filling import fill
+from pydra.cluster.scheduler.hiring import stir
 from pydra.cluster.scheduler.inputs import (
     CancelRequested,
     HeartbeatReceived,
@@ -94,6 +95,8 @@ class Scheduler:
                     node_rules.expected_due(state)
                 case DueKind.EXCLUSIVE:
                     node_rules.exclusive_due(state, state.nodes[NodeId(number)])
+                case DueKind.LATE:
+                    stir(state, state.crews[InstanceId(number)])
                 case _:
                     assert_never(kind)
         admission.settle(state)

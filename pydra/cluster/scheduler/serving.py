@@ -6,7 +6,7 @@ from __future__ import annotations
 from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
 from pydra.cluster.scheduler.deadlines import DueKind
-from pydra.cluster.scheduler.hiring import give_back, hire, is_quick, release, sort, stir
+from pydra.cluster.scheduler.hiring import begin, give_back, hire, is_quick, release, sort, stir
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import RunUnits
@@ -20,6 +20,9 @@ BATCH_S = 0.02
 BATCH_UNITS, BATCH_BYTES = 1000, 224 * 1024
 """No batch has more."""
 
+LATE_S = 0.5
+"""What a batch of quick units may take before nobody counts on its worker: far more than it should."""
+
 
 def serve(state: State, crew: Crew) -> bool:
     """
@@ -27,6 +30,7 @@ def serve(state: State, crew: Crew) -> bool:
 
     True if workers of it were released instead, since it is paused.
     """
+    _note_late(state, crew)
     least = least_depth(state, crew)
     while least is not None and (depth := crew.ready.highest()) is not None and depth >= least:
         branch = crew.ready.first(depth)
@@ -106,7 +110,13 @@ def spare_for(
 
 
 def hold(state: State, crew: Crew) -> None:
-    """Its workers without a batch are kept for a while."""
+    """Its workers without a batch are kept for a while; those with quick units should have done them soon."""
+    late = (DueKind.LATE, crew.instance)
+    if not crew.queued or not crew.brisk:
+        state.deadlines.clear(late)
+    elif state.deadlines.get(late) is None:
+        # It stays when that worker goes on: so it costs nothing while all goes well.
+        state.deadlines.put(late, next(iter(crew.brisk.values())) + LATE_S)
     key = (DueKind.IDLE, crew.instance)
     if not crew.idle:
         state.deadlines.clear(key)
@@ -148,7 +158,8 @@ def _give(state: State, branch: Branch, worker: Hired) -> None:
         guarded.begin(state, batch)
     worker.batches.append(batch)
     state.batches[batch.attempt] = branch.batches[batch.attempt] = batch
-    crew.idle.pop(worker, None)
+    if crew.idle.pop(worker, None) is not None:
+        begin(state, worker)
     sort(state, worker)
     state.out.append(
         RunUnits(
@@ -181,8 +192,19 @@ def _wants_more(crew: Crew) -> bool:
     depth = crew.ready.highest()
     if depth is None:
         return False
-    unit_s = crew.ready.first(depth).unit_s
-    return unit_s is None or not unit_s < BATCH_S or crew.queued * unit_s > BATCH_S * len(crew.workers)
+    unit_s, soon_free = crew.ready.first(depth).unit_s, len(crew.brisk) + len(crew.idle)
+    if unit_s is None or not unit_s < BATCH_S or not soon_free:
+        return True
+    return crew.queued * unit_s > BATCH_S * soon_free
+
+
+def _note_late(state: State, crew: Crew) -> None:
+    """Nobody counts on workers that should have done their quick units by now: one of these was not quick."""
+    while crew.brisk:
+        worker, since = next(iter(crew.brisk.items()))
+        if since + LATE_S > state.now:
+            return
+        del crew.brisk[worker]
 
 
 def _may_work(state: State, worker: Hired) -> bool:
@@ -207,9 +229,9 @@ def _may_have_two(state: State, worker: Hired, depth: int) -> bool:
     If it has a slot of its own, no root waits for that; and nobody else works on it.
 
     No unit stands behind one that is nested less deep: that may come to wait for it, and then none of the two
-    would ever go on.
+    would ever go on. Nor behind one that takes longer than was thought.
     """
-    if depth > worker.depth or not _may_work(state, worker):
+    if depth > worker.depth or worker not in worker.crew.brisk or not _may_work(state, worker):
         return False
     return worker.lender is not None or not _is_claimed(state, worker)
 

@@ -79,8 +79,12 @@ def _check_crew(state: State, crew: Crew) -> None:
             )
         is_idle = not worker.batches and not worker.is_gone
         assert (worker in crew.idle) == is_idle, f"worker {worker.attempt} is wrongly idle or not"
-    times = list(crew.idle.values())
-    assert times == sorted(times)
+    for times in (list(crew.idle.values()), list(crew.brisk.values())):
+        assert times == sorted(times)
+    for worker in crew.brisk:
+        assert worker.batches, f"worker {worker.attempt} has no batch, and is to end it soon"
+        assert crew.workers.get(worker.attempt) is worker
+        assert not worker.is_gone
     _check_fed(state, crew)
 
 

@@ -7,7 +7,7 @@ from math import inf
 
 from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew
-from pydra.cluster.scheduler.hiring import answer, forget, lose, rest, sort, stir, wait
+from pydra.cluster.scheduler.hiring import answer, begin, forget, lose, rest, sort, stir, wait
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import (
     DiscardUnits,
@@ -97,9 +97,12 @@ def done(state: State, given: UnitsDone) -> None:
             if not worker.batches:
                 lose(state, worker, "", "")
         elif worker.batches:
+            begin(state, worker)
             sort(state, worker)
         else:
             rest(state, worker)
+    else:
+        begin(state, worker)
     stir(state, worker.crew)
 
 
