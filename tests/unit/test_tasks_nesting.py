@@ -89,3 +89,91 @@ def test_a_container_with_a_parallel_task_starts_again() -> None:
     made.datasource = [1, 2]
     container.add_task(made)
     assert container.start() == container.start() == [2, 4]
+
+
+class Odd(Task):
+    """Fails for every second item."""
+
+    def work(self, data: int = 0) -> int:
+        """The item, unless it is even."""
+        if data % 2 == 0:
+            raise ValueError("it is even")
+        return data
+
+
+class Nested(TaskContainer):
+    """Has children whose settings are given to them themselves."""
+
+    def __init__(self, sequential: bool = True) -> None:
+        super().__init__(sequential=sequential)
+        counting = ParallelTask.from_subtask(Odd)
+        counting.datasource, counting.failure_policy = [1, 2, 3], "collect"
+        counting.retry, counting.unit_retry_delay = "never", 0.0
+        inner = TaskContainer()
+        inner.sequential = False
+        inner.add_task(Odd())
+        self.add_task(counting)
+        self.add_task(inner)
+
+
+def test_settings_of_a_task_itself_hold_wherever_it_runs() -> None:
+    """A task that is made anew has what was given to the one before, the second time and as a unit too."""
+    container = Nested(sequential=False)
+    with pytest.raises(SubtaskFailed):
+        container.start({"data": 2})
+    made = container._remade()
+    counting, inner = (child.task for child in made.subtasks)
+    assert isinstance(counting, ParallelTask)
+    assert ([1, 2, 3], "collect", "never", 0.0) == (
+        counting.datasource,
+        counting.failure_policy,
+        counting.retry,
+        counting.unit_retry_delay,
+    )
+    assert isinstance(inner, TaskContainer)
+    assert not inner.sequential
+    again = TaskContainer._remade(inner)
+    assert not again.sequential
+
+
+class Quits(Task):
+    """Stops itself."""
+
+    def work(self, data: int = 0) -> dict[str, int]:
+        """Half a result."""
+        self.stop()
+        return {"data": data}
+
+
+class Quitting(ParallelTask):
+    """Its units stop themselves."""
+
+    datasource = (1, 2)
+    failure_policy = "collect"
+
+    def __init__(self) -> None:
+        self.set_subtask(Quits)
+
+    def work_complete(self) -> list[tuple[str, str]]:
+        """How they failed."""
+        return [(failure.code, failure.message) for failure in self.failures.values()]
+
+
+def test_a_unit_that_stops_itself_has_failed() -> None:
+    """Half a result is none."""
+    task = Quitting()
+    assert [("cancelled", "The task stopped itself.")] * 2 == task.start()
+    assert Status.COMPLETE is task.status()
+
+
+def test_a_child_that_stops_itself_stops_its_container() -> None:
+    """Those behind it do not begin; at the same time, it has failed."""
+    container = TaskContainer()
+    container.add_task(Quits())
+    container.add_task(Odd())
+    assert container.start({"data": 1}) is None
+    assert Status.CANCELLED is container.status()
+    parallel = TaskContainer(sequential=False)
+    parallel.add_task(Quits())
+    with pytest.raises(SubtaskFailed, match="The task stopped itself"):
+        parallel.start({"data": 1})

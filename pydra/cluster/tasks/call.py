@@ -6,7 +6,7 @@ from __future__ import annotations
 from pydra.cluster.tasks.failure import RunFailure, failure_of
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.frames import ANSWER_LIMIT
-from pydra.errors import InvalidParameters, LimitExceeded, WireError
+from pydra.errors import InvalidParameters, LimitExceeded, TaskCancelled, WireError
 
 TYPE_CHECKING = False  # typing's own costs each worker several milliseconds
 if TYPE_CHECKING:
@@ -27,7 +27,14 @@ def call_task(task: Task, args: bytes) -> bytes | RunFailure:
         raise
     except BaseException as fault:  # noqa: BLE001 - a task may raise anything, SystemExit included
         return failure_of(fault)
-    return packed_result(result)
+    return stopped_itself(task) or packed_result(result)
+
+
+def stopped_itself(task: Task) -> RunFailure | None:
+    """The failure of a unit whose own code called ``stop()``; nobody who asked for it did."""
+    if not task.STOP_FLAG or (task.parent is not None and task.parent.STOP_FLAG):
+        return None
+    return RunFailure(TaskCancelled.code, "The task stopped itself.")
 
 
 def arguments_of(args: bytes | bytearray) -> dict[str, object] | RunFailure:

@@ -56,6 +56,8 @@ class TaskContainer(Task):
     sequential: bool = True
     """Whether a child runs after the one before it; else each runs on whatever worker is free."""
 
+    _SETTINGS = (*Task._SETTINGS, "sequential")
+
     subtasks: list[Subtask]
 
     def __new__(
@@ -108,7 +110,10 @@ class TaskContainer(Task):
 
     def _run(self, task: Task, arguments: dict[str, object]) -> object:
         try:
-            return task.start(arguments)
+            result = task.start(arguments)
+            if task.STOP_FLAG:
+                self.STOP_FLAG = True  # one that stops itself leaves nothing for those behind it
+            return result
         except (TaskCancelled, SubtaskFailed):
             raise
         except SystemExit as ending:

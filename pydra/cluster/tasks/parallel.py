@@ -53,6 +53,15 @@ class ParallelTask(Task):
     unit_time_limit: float = 0.0
     """Seconds that a unit may take before its worker is ended and it has failed; 0 is no limit."""
 
+    _SETTINGS = (
+        *Task._SETTINGS,
+        "datasource",
+        "failure_policy",
+        "unit_retries",
+        "unit_retry_delay",
+        "unit_time_limit",
+    )
+
     failures: dict[int, UnitFailure]
     """The units that failed for good, by index; of more than 1,000 the tracebacks are not kept."""
 
@@ -171,6 +180,4 @@ class ParallelTask(Task):
         fresh = super()._remade()
         if self._making is not None and (fresh._making is None or fresh._making[0] is not self._making[0]):
             fresh._making = self._making  # it was set after the construction
-        if "datasource" in vars(self) and "datasource" not in vars(fresh):
-            fresh.datasource = self.datasource
         return fresh

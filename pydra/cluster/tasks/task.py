@@ -80,6 +80,9 @@ class Task:
     before the next begins. For instances and units, as ``retry``.
     """
 
+    _SETTINGS: ClassVar[tuple[str, ...]] = ("retry", "exclusive")
+    """Attributes that are settings: what was given to a task itself, those made after it have too."""
+
     STOP_FLAG: bool
     """True once the task was asked to stop; ``work`` looks at it from time to time and returns early."""
 
@@ -215,4 +218,8 @@ class Task:
         args, kwargs = self._made_with
         fresh = type(self)(*args, **kwargs)
         fresh.parent, fresh._key, fresh._worker = self.parent, self._key, self._worker
+        given, made = vars(self), vars(fresh)
+        for name in self._SETTINGS:
+            if name in given and name not in made:
+                made[name] = given[name]
         return fresh

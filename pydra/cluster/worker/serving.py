@@ -12,7 +12,7 @@ import sys
 from _queue import SimpleQueue
 from _thread import allocate_lock, start_new_thread
 
-from pydra.cluster.tasks.call import arguments_of, packed_result
+from pydra.cluster.tasks.call import arguments_of, packed_result, stopped_itself
 from pydra.cluster.tasks.failure import RunFailure, failure_of
 from pydra.cluster.worker.loader import CodeFault, make_task
 from pydra.cluster.worker.reading import Reading
@@ -134,7 +134,7 @@ class Serving:
             result = fresh.start(arguments)
         except BaseException as fault:  # noqa: BLE001 - a task may raise anything, SystemExit included
             return failure_of(fault)
-        return packed_result(result)
+        return stopped_itself(fresh) or packed_result(result)
 
     def _flush_in_time(self) -> None:
         """A thread of its own."""
