@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from pydra.model.instance import Payload
 from tests.support.pumps import result_of
 
 WORKER = Attempt(1, 50)
+LARGE = bytes(range(256)) * 1024
+DIGEST = hashlib.sha256(LARGE).hexdigest()
+FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 class OutboxBench:
@@ -129,3 +134,22 @@ class OutboxBench:
         message = UnitsDone(WORKER, Attempt(1, number), start, list(results), **fields)
         self.outbox.keep_results(message, {})
         return message
+
+
+class Daemons:
+    """The daemons of one node, each started after the one before was killed, if it still ran."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.last: OutboxBench | None = None
+
+    def start(self, limit: int = 10**9) -> OutboxBench:
+        """The next one."""
+        self.kill()
+        self.last = OutboxBench(self.directory, limit)
+        return self.last
+
+    def kill(self) -> None:
+        """The last one."""
+        if self.last is not None:
+            self.last.kill()

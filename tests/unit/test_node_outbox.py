@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,32 +18,10 @@ from pydra.cluster.wire.messages import HeldWorker, UnitsDone, WorkerLost
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import Failure, Payload
 from tests.support.cables import unthreaded
-from tests.support.outboxes import WORKER, OutboxBench
+from tests.support.outboxes import DIGEST, FULL, LARGE, WORKER, Daemons, OutboxBench
 from tests.support.pumps import result_of
 
 FIRST, SECOND = Attempt(1, 1), Attempt(1, 2)
-LARGE = bytes(range(256)) * 1024
-DIGEST = hashlib.sha256(LARGE).hexdigest()
-FULL = OSError(errno.ENOSPC, "No space left on device")
-
-
-class Daemons:
-    """The daemons of one node, each started after the one before was killed, if it still ran."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.last: OutboxBench | None = None
-
-    def start(self, limit: int = 10**9) -> OutboxBench:
-        """The next one."""
-        self.kill()
-        self.last = OutboxBench(self.directory, limit)
-        return self.last
-
-    def kill(self) -> None:
-        """The last one."""
-        if self.last is not None:
-            self.last.kill()
 
 
 @pytest.fixture
@@ -219,37 +195,6 @@ def test_a_large_result_that_is_not_written_yet(bench: OutboxBench) -> None:
     bench.fault = FULL
     bench.finish(1, LARGE, DIGEST)
     assert [LARGE] == bench.blobs
-    bench.stop()
-
-
-def test_a_full_disk(bench: OutboxBench, node: Daemons) -> None:
-    """It is told at once, and no new work is taken; when there is room, all that is needed is written."""
-    bench.fault = FULL
-    one = bench.finish(1)
-    large = bench.finish(2, LARGE, DIGEST)
-    bench.begin(100, 2)
-    done = bench.done(100, 0, b"\x05")
-    assert [one, large, done] == bench.sent
-    assert "No space left on device" in bench.outbox.refusal()
-    bench.clock.advance(RETRY_S)
-    assert bench.outbox.refusal()
-    bench.fault = None
-    bench.outbox.forget(FIRST)
-    bench.clock.advance(RETRY_S)
-    assert "" == bench.outbox.refusal()
-    assert [] == bench.clock.getDelayedCalls()
-    again = node.start()
-    assert [large, done] == again.link()
-    assert [LARGE] == again.blobs
-
-
-def test_a_disk_that_fills_while_others_wait(bench: OutboxBench) -> None:
-    """Nobody waits for a write that was refused."""
-    bench.hold()
-    one, two = bench.finish(1), bench.finish(2)
-    bench.fault = FULL
-    bench.release()
-    assert [one, two] == bench.sent
     bench.stop()
 
 

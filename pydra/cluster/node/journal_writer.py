@@ -255,9 +255,11 @@ class JournalWriter:
         )
 
     def _go_on(self) -> None:
+        if self._is_writing:
+            return  # what comes meanwhile is of the next turn, after a disk was full too
         if self.fault:
             self._tell_at_once()
-        elif self._is_loaded and not self._is_writing and self._has_work():
+        elif self._is_loaded and self._has_work():
             if self._is_quick():
                 self._write_at_once()
             else:
@@ -342,10 +344,11 @@ class JournalWriter:
 
     def _tell_at_once(self) -> None:
         """All that is needed is written when the disk takes something again; nobody waits for that."""
-        self._next.records.clear()
-        self._next.size = 0
-        waiting, self._next.written = self._next.written, []
-        _tell(waiting)
+        while self._next.records or self._next.written:
+            waiting, self._next.written = self._next.written, []
+            self._next.records.clear()
+            self._next.size = 0
+            _tell(waiting)
 
     def _write(self, work: _Work, sync: bool, rewrite: list[bytes] | None) -> None:
         """In the thread: blobs before the records that name them, and removed after those that do not."""
