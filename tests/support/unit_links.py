@@ -183,6 +183,6 @@ def restarted(bench: UnitBench, directory: Path) -> UnitBench:
     again = UnitBench(directory, bench.store, bench.clock)
     again.root, again.workers, again.batches = bench.root, bench.workers, bench.batches
     begun = again.result(again.store.running_units())
-    again.dispatcher.restore(again.result(again.store.unfinished()), nodes=[again.record.id], begun=begun)
+    again.dispatcher.restore(again.result(again.store.unfinished()), {}, [again.record.id], begun)
     again.result(again.dispatcher.units.restore())
     return again

@@ -101,7 +101,7 @@ class World:
         self.store.epoch += 1
         self.master = LinkBench(self.directory / "master", self.store, self.clock)
         unfinished = result_of(Deferred.fromCoroutine(self.store.unfinished()))
-        self.master.dispatcher.restore(unfinished, nodes=[NodeId(1)])
+        self.master.dispatcher.restore(unfinished, {}, [NodeId(1)], [])
         self.join()
 
     def restart_node(self) -> None:

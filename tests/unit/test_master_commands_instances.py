@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a controller learns of instances, and cancelling them."""
+"""What a controller learns of instances."""
 
 from __future__ import annotations
 
@@ -134,51 +134,6 @@ def test_progress(running: CommandsBench) -> None:
     assert {"s": 1, "t": 1_700_000_000.0, "p": 40, "m": "almost"} == running.call("task_statuses")["1"]
     running.dispatcher.unit_progressed(NodeId(1), UnitProgress(FIRST, ONE, -1, None))
     assert {"s": 1, "t": 1_700_000_000.0, "p": -1} == running.call("task_statuses")["1"]
-
-
-def test_cancelling(running: CommandsBench) -> None:
-    """An instance that is being cancelled still runs by its number; its state says more."""
-    assert running.call("cancel_task", task_id=1) is True
-    [shown] = running.call("list_running")
-    assert (1, "cancelling") == (shown["status"], shown["state"])
-    assert running.call("cancel_task", task_id=1) is True
-
-
-def test_cancel_queued(bench: CommandsBench) -> None:
-    """A waiting instance is cancelled at once, as often as one likes."""
-    bench.queue()
-    assert [True, True] == [bench.call("cancel_task", task_id=1) for _ in range(2)]
-    result = bench.call("task_result", task_id=1)
-    assert (-2, "cancelled", True) == (result["status"], result["state"], result["final"])
-    assert result["percent"] == -1
-
-
-def test_cancel_what_is_not_there(bench: CommandsBench) -> None:
-    """What was never there, or has ended otherwise, is not cancelled."""
-    bench.ready()
-    bench.queue()
-    bench.finish(FIRST)
-    assert [False, False, False] == [bench.call("cancel_task", task_id=number) for number in (1, 2, -1)]
-
-
-def test_cancel_too_late(running: CommandsBench) -> None:
-    """If the result is being stored, it is too late: the answer waits for it, and is no."""
-    running.store.hold()
-    running.finish(FIRST)
-    asked = running.begin("cancel_task", task_id=1)
-    assert not asked.called
-    running.store.release()
-    assert result_of(asked) is False
-    assert "complete" == running.call("task_result", task_id=1)["state"]
-
-
-def test_cancel_is_answered_after_its_commit(running: CommandsBench) -> None:
-    """Nobody is told of a cancellation that a crash could undo."""
-    running.store.hold()
-    asked = running.begin("cancel_task", task_id=1)
-    assert not asked.called
-    running.store.release()
-    assert result_of(asked) is True
 
 
 def test_recent(running: CommandsBench) -> None:
@@ -370,7 +325,7 @@ def test_restored(bench: CommandsBench) -> None:
         4, status=Status.RUNNING, attempt=Attempt(0, 1), node=NodeId(1), worker="node1:11890:0"
     )
     bench.store._instances = {old.id: old}
-    bench.dispatcher.restore([old])
+    bench.dispatcher.restore([old], {}, [], [])
     [shown] = bench.call("list_running")
     assert (4, "running", "node1:11890:0") == (shown["id"], shown["state"], shown["worker"])
     bench.dispatcher.feed(inputs.NodeReady(NodeId(1), 1, (Attempt(0, 1),)))

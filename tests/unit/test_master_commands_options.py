@@ -238,7 +238,7 @@ def test_dependencies_hold_after_a_restart(bench: CommandsBench) -> None:
     waiting = submit(bench, after=[1, running])["instance_id"]
     again = Heart(store=bench.store, clock=bench.clock)
     unfinished = again.result(bench.store.unfinished())
-    again.dispatcher.restore(unfinished, again.result(past_of(bench.store, unfinished)))
+    again.dispatcher.restore(unfinished, again.result(past_of(bench.store, unfinished)), [], [])
     explained = again.scheduler.queued()
     assert [waiting] == [view.instance for view in explained]
     again.dispatcher.stop()

@@ -273,7 +273,7 @@ def test_restore(heart: Heart) -> None:
     waiting = queued_instance(2, priority=1, attempt=Attempt(0, 5), node=NODE, worker=WORKER, losses=2)
     heart = Heart()
     heart.store._instances = {ONE: running, TWO: waiting}
-    heart.dispatcher.restore(heart.result(heart.store.unfinished()))
+    heart.dispatcher.restore(heart.result(heart.store.unfinished()), {}, [], [])
     assert [] == heart.take()
     assert [(TWO, 2)] == [(queued.instance, queued.losses) for queued in heart.scheduler.queued()]
     heart.dispatcher.feed(inputs.NodeReady(NODE, 1, running=(old,)))
@@ -292,7 +292,7 @@ def test_restore_without_the_node(heart: Heart) -> None:
     """What ran on a node that does not come back runs elsewhere when its lease is over."""
     running = queued_instance(1, status=Status.RUNNING, attempt=Attempt(0, 1), node=OTHER, worker=WORKER)
     heart.store._instances = {ONE: running}
-    heart.dispatcher.restore([running])
+    heart.dispatcher.restore([running], {}, [], [])
     heart.ready()
     for _ in range(59):
         heart.clock.advance(1)
@@ -356,7 +356,7 @@ def test_what_will_be_complete_is_so_after_a_restart(heart: Heart) -> None:
     heart.dispatcher.stop()
 
     again = Heart(heart.store)
-    again.dispatcher.restore(again.result(again.store.unfinished()))
+    again.dispatcher.restore(again.result(again.store.unfinished()), {}, [], [])
     again.dispatcher.feed(inputs.NodeReady(NODE, 1, (FIRST,)))
     again.finish(FIRST, STOPPED, result=None)
     assert (Status.COMPLETE, RESULT) == (again.stored(1).status, again.stored(1).result)

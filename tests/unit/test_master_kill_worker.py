@@ -94,7 +94,7 @@ def test_after_a_restart_it_still_ends_so(heart: Heart, fail: bool, status: Stat
     """The store knows how it is to end."""
     kill_worker(heart, "1_0", fail=fail)
     again = Heart(heart.store)
-    again.dispatcher.restore([heart.stored(1)])
+    again.dispatcher.restore([heart.stored(1)], {}, [], [])
     again.finish(FIRST, LOST, None)
     assert status is again.stored(1).status
     again.close()

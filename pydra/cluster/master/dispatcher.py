@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
@@ -22,6 +21,7 @@ from pydra.cluster.master.instance_forms import as_paused, as_resumed, as_waitin
 from pydra.cluster.master.live import LiveInstances
 from pydra.cluster.master.payloads.uses import BlobUses
 from pydra.cluster.master.rounds import Round, Rounds
+from pydra.cluster.master.store_retry import ANSWER_S, not_yet
 from pydra.cluster.master.units.rounds import UnitRounds
 from pydra.cluster.scheduler import inputs, instructions, unit_values
 from pydra.cluster.scheduler.machine import Scheduler
@@ -50,8 +50,6 @@ from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerKey
 from pydra.model.instance import Ended, Failure, Instance, Payload
 from pydra.model.status import Status
 from pydra.model.unit import SESSION_TASK, UnitRow
-
-NO_PAST: Mapping[InstanceId, Ended] = MappingProxyType({})
 
 REMEMBERED = 200
 """Final instances that are kept at hand: whoever waited for one asks for it in the next moment."""
@@ -115,9 +113,9 @@ class Dispatcher:
     def restore(
         self,
         unfinished: Sequence[Instance],
-        past: Mapping[InstanceId, Ended] = NO_PAST,
-        nodes: Iterable[NodeId] = (),
-        begun: Sequence[UnitRow] = (),
+        past: Mapping[InstanceId, Ended],
+        nodes: Iterable[NodeId],
+        begun: Sequence[UnitRow],
     ) -> None:
         """
         Rebuild the scheduler from what the store holds; once, before anything else.
@@ -221,6 +219,10 @@ class Dispatcher:
             raise
         self._rounds.add(round_)
         return round_.done
+
+    def ask(self, given: inputs.Input) -> Deferred[None]:
+        """Feed what somebody waits for: `StoreError` if it must be carried out later than they can wait."""
+        return self.feed(given).addTimeout(ANSWER_S, self._clock, not_yet)
 
     def stop(self) -> None:
         """Leave no timer behind and take no further step."""

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from pydra.errors import Unstorable
+from pydra.errors import StoreError, Unstorable
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
 """Seconds between tries, doubling from the first to the last."""
+
+ANSWER_S = 5.0
+"""Seconds after which somebody who waits for what must come of the store is told that it comes later."""
 
 T = TypeVar("T")
 
@@ -66,3 +69,8 @@ class StoreRetry:
             self._timers.add(timer)
             paused.addCallback(lambda _: self._timers.discard(timer))
         await paused
+
+
+def not_yet(*_: object) -> NoReturn:
+    """What to tell then."""
+    raise StoreError("The store takes nothing at the moment. What you asked for is done as soon as it does.")

@@ -67,7 +67,7 @@ class InstanceCommands:
         """Cancel; true if the instance was known and is, or soon will be, cancelled."""
         instance = InstanceId(task_id)
         if instance in self._dispatcher.live:
-            await self._dispatcher.feed(CancelRequested(instance))
+            await self._dispatcher.ask(CancelRequested(instance))
             if instance in self._dispatcher.live:
                 return True
             # It was final all at once: cancelled while it waited, or it ended before this was asked.

@@ -77,7 +77,7 @@ class NodeCommands:
             for index, holder in enumerate(self._scheduler.slots(node.id)):
                 if worker_key in (self._roster.worker_key(node.id, index), f"{node.id}_{index}"):
                     if holder is not None:
-                        await self._dispatcher.feed(TerminateRequested(holder, kill, fail))
+                        await self._dispatcher.ask(TerminateRequested(holder, kill, fail))
                     return holder is not None
         raise NotFound(f"There is no worker {worker_key[:100]!r}.")
 

@@ -29,7 +29,7 @@ class PauseCommands:
         instance = (await self._instances.find(task_id)).id
         if not self._scheduler.may_pause(instance):
             raise Conflict(f"Task instance {instance} cannot be paused: it {await self._why_not(instance)}.")
-        await self._dispatcher.feed(PauseRequested(instance))
+        await self._dispatcher.ask(PauseRequested(instance))
         return True
 
     async def resume_task(self, task_id: int) -> bool:
@@ -38,7 +38,7 @@ class PauseCommands:
         status = await self._status(instance)
         if status is not Status.PAUSED:
             raise Conflict(f"Task instance {instance} is not paused: it {_NOW[status]}.")
-        await self._dispatcher.feed(ResumeRequested(instance))
+        await self._dispatcher.ask(ResumeRequested(instance))
         return True
 
     async def _status(self, instance: InstanceId) -> Status:
