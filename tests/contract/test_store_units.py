@@ -197,6 +197,9 @@ def test_units_are_read_in_pages(running: Bench) -> None:
     assert [("C", 9)] == page(UnitPlace("B", 2))
     assert [] == page(UnitPlace("C", 9))
     assert [("B", 2)] == page(UnitPlace("B", 1), branch="B")
+    assert [("B", 0), ("B", 1)] == page(UnitPlace("A", 5), branch="B")
+    assert [] == page(UnitPlace("C", 0), branch="B")
+    assert [("A", 6), ("B", 0), ("B", 1), ("B", 2), ("C", 9)] == page(UnitPlace("A", 5), 10)
     assert [] == page(None, limit=-1)
     assert 6 == len(page(None, limit=10**30))
 

@@ -68,6 +68,7 @@ def test_asks_with_a_fault(fields: dict[str, Any], fault: str) -> None:
         ({}, True),
         ({"recorded": 2}, True),
         ({"recorded": 3}, False),
+        ({"indexes": [5, 5]}, False),
         ({"recorded": -1}, False),
         ({"digests": b""}, False),
         ({"indexes": []}, False),

@@ -86,20 +86,18 @@ class UnitQueries:
         status: Status | None = None,
     ) -> list[UnitRow]:
         """The first units after a place, by branch and index; only of a branch or status, if it is told."""
-        text = _SELECT
-        values: list[int | str] = [instance]
-        if branch is not None:
-            text += "AND b.branch = %s "
-            values.append(branch)
-        if after is not None:
-            text += "AND b.branch >= %s AND (b.branch > %s OR u.unit_index > %s) "
-            values += [after.branch, after.branch, after.index]
+        chosen, wanted = "", []
         if status is not None:
-            text += f"AND {_NOT_COMPLETE} " if status < Status.COMPLETE else ""
-            text += "AND u.status = %s "
-            values.append(int(status))
-        values.append(min(max(0, limit), PAGE_LIMIT))
-        return self._rows(instance, f"{text}{_ORDER} LIMIT %s", values)
+            chosen = f"AND {_NOT_COMPLETE} " if status < Status.COMPLETE else ""
+            chosen, wanted = f"{chosen}AND u.status = %s ", [int(status)]
+        limit = min(max(0, limit), PAGE_LIMIT)
+        found: list[UnitRow] = []
+        for where, values in _seeks(branch, after):
+            text = f"{_SELECT}{where}{chosen}{_ORDER} LIMIT %s"
+            found += self._rows(instance, text, [instance, *values, *wanted, limit - len(found)])
+            if len(found) >= limit:
+                break
+        return found
 
     def queued_units(self, instance: InstanceId) -> list[UnitRow]:
         """What the client of a session submitted and did not end, by branch and index."""
@@ -138,6 +136,26 @@ class UnitQueries:
         with connections["default"].cursor() as cursor:
             cursor.execute(text, values)
             return [_unit(instance, *row) for row in cursor.fetchall()]
+
+
+def _seeks(branch: str | None, after: UnitPlace | None) -> list[tuple[str, list[str | int]]]:
+    """
+    What is looked for, one after another: conditions and their values.
+
+    The rest of a branch and all branches behind it are two questions, since one with both would read what is
+    before the page.
+    """
+    if after is None:
+        return [("", [])] if branch is None else [("AND b.branch = %s ", [branch])]
+    rest: tuple[str, list[str | int]] = (
+        "AND b.branch = %s AND u.unit_index > %s ",
+        [after.branch, after.index],
+    )
+    if branch is None:
+        return [rest, ("AND b.branch > %s ", [after.branch])]
+    if branch == after.branch:
+        return [rest]
+    return [("AND b.branch = %s ", [branch])] if branch > after.branch else []
 
 
 def _unit(instance: InstanceId, branch: str, *cells: Any) -> UnitRow:

@@ -63,7 +63,10 @@ class ParallelTask(Task):
     )
 
     failures: dict[int, UnitFailure]
-    """The units that failed for good, by index; of more than 1,000 the tracebacks are not kept."""
+    """
+    The units that failed for good, by index. Of those behind the first 1,000 and before the latest only the
+    begin of the message is kept, and neither traceback nor item.
+    """
 
     _making: tuple[type[Task], tuple[Any, ...], dict[str, Any]] | None
     _subtask: Task | None

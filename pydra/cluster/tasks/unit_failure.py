@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from reprlib import Repr
+from sys import intern
 
 from pydra.cluster.tasks.failure import FailedBelow, ToldTraceback, failure_of
 from pydra.errors import TaskError, TaskFailed
 
 ITEM_WORDS = 60
 """Characters of an item in the words of a failure."""
+
+SHORT_MESSAGE = 80
+"""Characters of the message of a failure of which not all is kept."""
 
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = ITEM_WORDS
@@ -35,6 +39,11 @@ class UnitFailure:
         self.code = code
         self.message = message
         self.traceback = traceback
+
+    def shorten(self) -> None:
+        """Keep what a million of them may keep: which unit it was, and the begin of why."""
+        self.item = self.traceback = ""
+        self.message = intern(self.message[:SHORT_MESSAGE])
 
     def __str__(self) -> str:
         item = f" (item {self.item})" if self.item else ""

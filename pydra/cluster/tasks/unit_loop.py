@@ -90,7 +90,7 @@ RETRY_DELAY_LIMIT = 3600.0
 """Seconds; no retry waits longer."""
 
 FULL_FAILURES = 1000
-"""Failures that are kept with their traceback; a million tracebacks would fill the memory."""
+"""Failures that are kept whole, beside the latest; a million tracebacks would fill the memory."""
 
 LASTING = frozenset(
     each.code
@@ -292,8 +292,8 @@ class UnitLoop:
             return
         path, item = f"{self._units.path(self._branch)}:{index}", item_in_words(unit[0])
         told = UnitFailure(path, index, code, message, traceback, item)
-        if len(task.failures) >= FULL_FAILURES:
-            told.traceback = ""
+        if self._latest is not None and len(task.failures) > FULL_FAILURES:
+            self._latest.shorten()
         task.failures[index] = self._latest = told
         self.failed += 1
         task.work_unit_failed(unit[0], told)

@@ -19,7 +19,10 @@ from pydra.cluster.wire.pair import LinkPair
 from pydra.cluster.wire.wide_tls import WideTLSFactory
 
 PENDING_LIMIT = 32
-"""Connections that are not part of a link yet; further ones are closed at once."""
+"""
+Connections that are not part of a link yet. For a further one the oldest is closed that did not show the
+master's key, so strangers who say nothing cannot keep it out.
+"""
 
 STRANGERS_TOLD, STRANGERS_TOLD_PER_S = 20, 0.1
 """Connections that came to nothing are logged at once, and then that often; more only for debugging."""
@@ -51,6 +54,8 @@ class MasterListener:
         self._user = user
         self._listening: IListeningPort | None = None
         self._pending: set[PeerConnection] = set()
+        self._strangers: dict[PeerConnection, None] = {}
+        """Those of them that did not show the master's key, in their order."""
         self._linked: set[PeerConnection] = set()
         self._halves: dict[tuple[bytes, bytes], PeerConnection] = {}
         self._pair: LinkPair | None = None
@@ -83,14 +88,22 @@ class MasterListener:
             await waiting
 
     def new_connection(self) -> PeerConnection | None:
-        """A connection for someone who knocked; None if too many did."""
-        if self._listening is None or len(self._pending) >= PENDING_LIMIT:
+        """A connection for someone who knocked; None if the master itself did too often."""
+        if self._listening is None:
             return None
+        if len(self._pending) >= PENDING_LIMIT:
+            oldest = next(iter(self._strangers), None)
+            if oldest is None:
+                return None
+            del self._strangers[oldest]
+            oldest.abort("others came after it")
         connection = PeerConnection(self._reactor, self._handshaken, self._connection_lost)
         self._pending.add(connection)
+        self._strangers[connection] = None
         return connection
 
     def _handshaken(self, connection: PeerConnection) -> None:
+        self._strangers.pop(connection, None)
         if connection.protocol in (CONTROL, BULK):
             connection.expect_session(self._session_received)
         else:
@@ -121,6 +134,7 @@ class MasterListener:
         self._pair = None
 
     def _connection_lost(self, connection: PeerConnection, reason: str) -> None:
+        self._strangers.pop(connection, None)
         if connection in self._pending:
             self._pending.discard(connection)
             level = LogLevel.warn if self._telling.take() else LogLevel.debug

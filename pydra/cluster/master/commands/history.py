@@ -79,16 +79,19 @@ class HistoryCommands:
 
         ``branch`` and ``state`` (complete, failed, queued) choose. A page begins after the unit of that name
         (``Sub:7``); ``next`` is what to begin the next one after, or null. A result is shown if it is small.
-        ``units`` counts all of them, those that wait or run in the cluster too.
+        The first page has ``units``: how many there are in all, those that wait or run in the cluster too.
         """
         instance = await self._instances.find(task_id)
         place, status = _place(after), _unit_status(state)
         found = await self._store.unit_page(instance.id, branch, place, limit + 1, status)
         page = found[:limit]
+        units = None
+        if place is None:
+            units = await self._instances.units(instance) or UnitsView(0, 0, 0, 0)
         return {
             "workunits": [unit_object(unit) for unit in page],
             "next": f"{page[-1].branch}:{page[-1].index}" if len(found) > limit else None,
-            **units_object(await self._instances.units(instance) or UnitsView(0, 0, 0, 0)),
+            **units_object(units),
         }
 
     async def task_log(self, task_id: int, subtask: str | None = None, workunit_id: object = None) -> str:

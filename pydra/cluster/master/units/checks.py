@@ -22,8 +22,6 @@ def ask_fault(message: UnitsAsked, came: Mapping[str, int]) -> str:
         return fault
     if len(message.args) != count:
         return "has not as many arguments as units"
-    if len(set(message.indexes)) != count:
-        return "names a unit twice"
     if max(map(len, message.args)) > INLINE_LIMIT:
         return "has arguments that are too large to be in a message"
     if not 0.0 <= message.time_limit < math.inf:
@@ -51,6 +49,8 @@ def column_fault(branch: str, indexes: Sequence[int], digests: bytes) -> str:
         return "names no units"
     if min(indexes) < 0 or max(indexes) > INDEX_LIMIT:
         return "has an index that cannot be"
+    if len(set(indexes)) != len(indexes):
+        return "names a unit twice"
     if len(digests) != DIGEST_SIZE * len(indexes):
         return "has not one digest for each unit"
     return ""
