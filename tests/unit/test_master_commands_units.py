@@ -82,11 +82,12 @@ def test_large_results_are_not_shown(bench: CommandsBench) -> None:
 
 
 def test_pages_follow_each_other(bench: CommandsBench) -> None:
-    """Each names the last unit that it showed, unless it was the last of all; all of them are counted."""
+    """Each names the last unit that it showed, unless it was the last of all; the first counts all of them."""
     found, after = [], None
     while True:
         answer = bench.call("task_units", task_id=1, after=after, limit=4)
-        assert {"complete": 9, "failed": 1, "running": 0, "queued": 1} == answer["units"]
+        counted = {"complete": 9, "failed": 1, "running": 0, "queued": 1} if after is None else None
+        assert counted == answer.get("units")
         found.append([unit["workunit_key"] for unit in answer["workunits"]])
         after = answer["next"]
         if after is None:
