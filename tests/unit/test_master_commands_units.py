@@ -82,7 +82,7 @@ def test_large_results_are_not_shown(bench: CommandsBench) -> None:
 
 
 def test_pages_follow_each_other(bench: CommandsBench) -> None:
-    """Each names the last unit that it showed, unless it was the last of all; the first counts all of them."""
+    """Each names the last unit that it showed, unless it was the last of all; the first counts them."""
     found, after = [], None
     while True:
         answer = bench.call("task_units", task_id=1, after=after, limit=4)
