@@ -33,6 +33,7 @@ The whole error tree.
     │   ├── NamespacesRefused
     │   └── WorkersUnavailable
     ├── StoreError
+    │   ├── StoreFull
     │   └── Unstorable
     └── InternalError
 
@@ -249,6 +250,12 @@ class StoreError(PydraError):
     code = "store"
 
 
+class StoreFull(StoreError):
+    """The disk of the store is full; nothing was changed."""
+
+    code = "store_full"
+
+
 class Unstorable(StoreError):
     """The store can never take this, whenever it is asked; nothing was changed."""
 
@@ -271,6 +278,8 @@ HTTP_STATUS: dict[str, int] = {
     Conflict.code: 409,
     TooManyRequests.code: 429,
     ClusterError.code: 503,
+    SandboxError.code: 503,
     StoreError.code: 503,
+    StoreFull.code: 507,
 }
 """HTTP status of an error code; what is not listed is 500."""

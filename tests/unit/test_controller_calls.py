@@ -21,6 +21,8 @@ from pydra.errors import (
     NotFound,
     PydraError,
     StoreError,
+    StoreFull,
+    WorkersUnavailable,
 )
 from tests.support.controllers import Desk, MemoryConnection, MemoryServer, request
 
@@ -223,6 +225,8 @@ def test_bodies_of_another_shape_are_refused(
         (NotFound("There is no task a.b."), 404, "not_found"),
         (Forbidden(), 403, "forbidden"),
         (StoreError(), 503, "store"),
+        (StoreFull(), 507, "store_full"),
+        (WorkersUnavailable(), 503, "workers_unavailable"),
         (NodeUnreachable(), 503, "node_unreachable"),
         (ConfigError("The setting X is wrong."), 500, "config"),
     ],
@@ -236,6 +240,7 @@ def test_errors_of_functions_keep_their_code_and_text(
     reply = connection.call("cluster_info")
 
     assert status == reply.status
+    assert {503: "1", 507: "60"}.get(status) == reply.headers.get("retry-after")
     assert {"exception": str(fault), "code": code, "errors": None, "traceback": ""} == reply.json
 
 
@@ -322,7 +327,7 @@ def test_waiting_calls_are_told_when_the_service_stops(
 
     server.calls.stop()
 
-    assert [503] == [reply.status for reply in connection.send()]
+    assert [(503, "1")] == [(reply.status, reply.headers["retry-after"]) for reply in connection.send()]
     assert 503 == connection.call("cluster_info").status
 
 

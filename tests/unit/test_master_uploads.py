@@ -222,7 +222,7 @@ def test_a_sandbox_that_hangs(bench: Bench) -> None:
 def test_no_sandbox(bench: Bench) -> None:
     """The same upload may succeed later."""
     bench.workers.fault = SandboxError("No worker can be started.")
-    with pytest.raises(ClusterError, match="No worker can be started"):
+    with pytest.raises(SandboxError, match="No worker can be started"):
         result_of(bench.upload())
 
 

@@ -15,7 +15,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from pydra.cluster.store.settings import database_settings
-from pydra.errors import StoreError
+from pydra.errors import StoreError, StoreFull
 
 LABEL = "pydra_store"
 
@@ -148,7 +148,7 @@ def fatal_reason(error: BaseException) -> str | None:
 def refusal(error: BaseException) -> StoreError:
     """What the one is told whose changes were not made"""
     if _code(error) in _FULL:
-        return StoreError("The disk of the store is full; nothing was changed.")
+        return StoreFull()
     return StoreError(f"The store refused, nothing was changed: {error}.")
 
 

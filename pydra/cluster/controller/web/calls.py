@@ -7,7 +7,8 @@ not into memory. ``GET /results/<id>`` streams a packed result.
 ``GET /ws`` becomes a WebSocket.
 
 One guard stands before routing, for every verb and every path but the public ones. Nothing that a caller
-sends makes an answer of the 500s, and no answer holds a traceback of ours.
+sends makes a 500; what passes by itself is a 503, or a 507 for a full disk. No answer holds a traceback of
+ours.
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ _RESULTS: Final = b"/results/"
 _NAME_LIMIT: Final = 200
 _DIGITS: Final = 18
 _LOGIN: Final = b'WWW-Authenticate: Bearer realm="pydra"\r\n'
-_RETRY: Final = b"Retry-After: 60\r\n"
 _UNAUTHORIZED: Final = error_body("unauthorized", "Log in first.")
 _FUNCTION_NOT_FOUND: Final = error_body("function_not_found", "There is no function of that name.")
 _RESULT_NOT_FOUND: Final = error_body(NotFound.code, "There is no such result.")
@@ -280,7 +280,7 @@ class FunctionCalls:
                 fault=str(fault),
             )
         errors = fault.errors if isinstance(fault, InvalidParameters) else None
-        request.answer(status, error_body(fault.code, str(fault), errors), _RETRY if status == 429 else b"")
+        request.answer(status, error_body(fault.code, str(fault), errors))
 
     def _fault(self, request: ControllerRequest, failure: Failure) -> None:
         reference = self._random_bytes(4).hex().upper()

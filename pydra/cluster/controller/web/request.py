@@ -29,6 +29,7 @@ _COMMON: Final = (
 )
 _PACKED: Final = _COMMON.replace(b"application/json", b"application/vnd.msgpack")
 _CLOSE: Final = b"Connection: close\r\n"
+_LATER: Final = {429: b"Retry-After: 60\r\n", 503: b"Retry-After: 1\r\n", 507: b"Retry-After: 60\r\n"}
 
 
 def error_body(
@@ -212,6 +213,7 @@ class ControllerRequest(Request):
         """Send a JSON answer; ``headers`` are further lines, each ended."""
         if self.is_gone or self.finished:
             return
+        headers += _LATER.get(status, b"")
         if not self.caller.persistent:
             headers += _CLOSE
         whole = _assemble(status, body, headers + self.caller.factory.date())

@@ -23,12 +23,10 @@ from pydra.cluster.master.packages.unpacking import Unpacking
 from pydra.cluster.packages.content import name_problem
 from pydra.cluster.packages.upload import PACKED_LIMIT
 from pydra.errors import (
-    ClusterError,
     InvalidParameters,
     LimitExceeded,
     PackageRefused,
     RequestError,
-    SandboxError,
     TooManyRequests,
     WireError,
     WorkerDied,
@@ -84,8 +82,6 @@ class Uploads:
             raise InvalidParameters(errors={"package": [str(fault)]}) from None
         except (WorkerDied, LimitExceeded, WireError) as fault:
             raise RequestError(f"The package could not be unpacked: {fault}") from None
-        except SandboxError as fault:
-            raise ClusterError(str(fault)) from None
         return package_object(await self._library.put_uploaded(package, version))
 
     async def call(self, file: IO[bytes], method: str, *arguments: object) -> None:
