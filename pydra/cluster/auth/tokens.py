@@ -131,7 +131,7 @@ class Tokens:
 
 
 class LoginThrottle:
-    """Failed logins of the last minute: 5 from one address, 60 in all, and then no more are tried."""
+    """Failed logins of the last minute: 5 from one address, 60 in all, and then no more are let fail."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -144,11 +144,11 @@ class LoginThrottle:
             self._failures.append((self._clock.seconds(), address))
 
     def allowed(self, address: str) -> bool:
-        """True if a login from the address may be tried now."""
+        """True if a login from the address may fail now."""
         return self.retry_after_s(address) == 0.0
 
     def retry_after_s(self, address: str) -> float:
-        """Seconds until a login from the address may be tried; 0.0 if now."""
+        """Seconds until a login from the address may fail; 0.0 if now."""
         self._forget_old()
         wait_s = 0.0
         mine = [made for made, source in self._failures if source == address]

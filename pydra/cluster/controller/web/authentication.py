@@ -57,16 +57,19 @@ class Authentication:
         return self._tokens.check(authorization[len(_SCHEME) :].strip()) is not None
 
     def authenticate(self, connection: int, address: str, nonce: str) -> dict[str, object]:
-        """A challenge for the caller; `TooManyRequests` after too many failed logins."""
-        self._need_patience(address)
+        """A challenge for the caller."""
         issued = self._challenges.issue(_bound(connection, _nonce("nonce", nonce)))
         return {"challenge": issued.hex(), "role": LOGIN_ROLE, "key_id": self._key_id}
 
     def challenge_response(
         self, connection: int, address: str, challenge: str, nonce: str, response: str
     ) -> dict[str, object] | bool:
-        """A token, or false if the challenge is used up or the signature is not the administrator's."""
-        self._need_patience(address)
+        """
+        A token, or false if the challenge is used up or the signature is not the administrator's.
+
+        `TooManyRequests` instead of false after too many of these. Who has the key is never kept waiting:
+        others may fail from the same address, as all users of this machine do.
+        """
         server_nonce, client_nonce = _nonce("challenge", challenge), _nonce("nonce", nonce)
         try:
             signature = bytes.fromhex(response[: _LONGEST_RESPONSE + 1])
@@ -77,6 +80,8 @@ class Authentication:
             transcript(LOGIN_ROLE, self._key_id, client_nonce, server_nonce, self._binding),
             signature,
         ):
+            if not self._throttle.allowed(address):
+                raise TooManyRequests("Too many failed logins; wait a minute and try again.")
             self._throttle.failed(address)
             self._log.warn("A login from {address} failed", address=address)
             return False
@@ -93,10 +98,6 @@ class Authentication:
         if name == "authenticate":
             return self.authenticate(connection, address, **texts)
         return self.challenge_response(connection, address, **texts)
-
-    def _need_patience(self, address: str) -> None:
-        if not self._throttle.allowed(address):
-            raise TooManyRequests("Too many failed logins; wait a minute and try again.")
 
 
 def _bound(connection: int, nonce: bytes) -> bytes:
