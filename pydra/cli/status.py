@@ -32,7 +32,7 @@ def status(controller: Controller, output: Output, instance: int | None) -> None
 def _instance(controller: Controller, output: Output, instance: int) -> None:
     """Print one task instance."""
     answer = controller.task_result(instance)
-    history = controller.task_history_detail(task_instance_id=instance)
+    history = controller.task_history_detail(task_instance_id=instance, workunits=False)
     if history is None:
         raise CliError(f"There is no task instance {instance}.", NOT_FOUND, "not_found")
     shown = {**shapes.shape(history["details"]), **shapes.outcome(answer)}

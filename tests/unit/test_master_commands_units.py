@@ -20,6 +20,7 @@ from tests.support.master_commands import CommandsBench
 from tests.support.pumps import result_of
 
 ONE = InstanceId(1)
+FAILURE = Failure("failed", "no", "Traceback")
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def bench(tmp_path: Path) -> Iterator[CommandsBench]:
     results = [pack({"n": index}) for index in range(10)]
     results[8] = pack("x" * (SHOWN_RESULT + 1))
     record = RecordUnits(
-        *(ONE, "Sub", range(10), bytes(160), results, {3: Failure("failed", "no", "Traceback")}),
+        *(ONE, "Sub", range(10), bytes(160), results, {3: FAILURE}),
         *({9: Payload(70_000, sha256="ab" * 32)}, Attempt(1, 5), NodeId(4), 1_700_000_000.0),
     )
     submit = InsertUnits(ONE, "Other", [2**63 - 1], [pack({"a": 1})], bytes(16))
@@ -71,6 +72,24 @@ def test_failed_units_and_queued_ones_can_be_chosen(bench: CommandsBench) -> Non
     )
     (queued,) = bench.call("task_units", task_id=1, state="queued")["workunits"]
     assert ("1/Other:9223372036854775807", {"a": 1}) == (queued["path"], queued["args"])
+
+
+def test_long_tracebacks_are_shown_for_one(bench: CommandsBench) -> None:
+    """Among others a unit has the end of its traceback; alone, and if it is short, it has all."""
+    long = Failure("failed", "no", "begin" + "t" * 60_000)
+    record = RecordUnits(
+        *(ONE, "Sub2", range(2), bytes(32), [b"", b""], {0: long, 1: FAILURE}),
+        *({}, Attempt(1, 6), NodeId(4), 1_700_000_000.0),
+    )
+    result_of(Deferred.fromCoroutine(bench.store.commit([record])))
+
+    listed = bench.call("task_units", task_id=1, branch="Sub2")["workunits"]
+    assert ["t" * SHOWN_RESULT, "Traceback"] == [unit["traceback"] for unit in listed]
+    (alone,) = bench.call("task_units", task_id=1, branch="Sub2", limit=1)["workunits"]
+    assert long.traceback == alone["traceback"]
+    detail = bench.call("task_history_detail", task_id=1)
+    assert max(len(unit["traceback"] or "") for unit in detail["workunits"]) == SHOWN_RESULT
+    assert [] == bench.call("task_history_detail", task_id=1, workunits=False)["workunits"]
 
 
 def test_large_results_are_not_shown(bench: CommandsBench) -> None:

@@ -256,7 +256,13 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     ),
     Function("task_form", (_TASK_KEY,)),
     Function("task_history", (Parameter("key", "text", aliases=("task_key",)), _PAGE)),
-    Function("task_history_detail", (Parameter("task_id", "integer", aliases=("task_instance_id",)),)),
+    Function(
+        "task_history_detail",
+        (
+            Parameter("task_id", "integer", aliases=("task_instance_id",)),
+            Parameter("workunits", "boolean", default=True),
+        ),
+    ),
     Function(
         "task_lines",
         (

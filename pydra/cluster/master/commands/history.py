@@ -52,18 +52,19 @@ class HistoryCommands:
             "instances": [instance_object(instance) for instance in found.instances],
         }
 
-    async def task_history_detail(self, task_id: int) -> JSON | None:
-        """All that is known of one instance, with its first work units; null if there is none."""
+    async def task_history_detail(self, task_id: int, workunits: bool = True) -> JSON | None:
+        """All that is known of one instance, with its first work units if asked; null if there is none."""
         try:
             instance = await self._instances.find(task_id)
         except NotFound:
             return None
         description = await self._library.description(instance.package, instance.version, instance.task_key)
+        page = await self._store.unit_page(instance.id) if workunits else []
         return {
             "details": instance_object(instance, None, await self._instances.units(instance), INLINE_LIMIT),
             "name": instance.task_key,
             "description": description,
-            "workunits": [unit_object(unit) for unit in await self._store.unit_page(instance.id)],
+            "workunits": [unit_object(unit) for unit in page],
         }
 
     async def task_units(
@@ -78,7 +79,8 @@ class HistoryCommands:
         The work units of an instance that ended, or that a client submitted, by branch and index.
 
         ``branch`` and ``state`` (complete, failed, queued) choose. A page begins after the unit of that name
-        (``Sub:7``); ``next`` is what to begin the next one after, or null. A result is shown if it is small.
+        (``Sub:7``); ``next`` is what to begin the next one after, or null. A result is shown if it is small,
+        and of a traceback the last 4 KiB; a page of one unit has all of it.
         The first page has ``units``: how many there are in all, those that wait or run in the cluster too.
         """
         instance = await self._instances.find(task_id)
@@ -89,7 +91,7 @@ class HistoryCommands:
         if place is None:
             units = await self._instances.units(instance) or UnitsView(0, 0, 0, 0)
         return {
-            "workunits": [unit_object(unit) for unit in page],
+            "workunits": [unit_object(unit, is_alone=limit == 1) for unit in page],
             "next": f"{page[-1].branch}:{page[-1].index}" if len(found) > limit else None,
             **units_object(units),
         }

@@ -19,7 +19,7 @@ from pydra.model.unit import UnitRow, unit_path
 JSON = dict[str, object]
 
 SHOWN_RESULT = 4096
-"""Bytes of the result of a work unit that is shown among others."""
+"""Bytes of the result, and characters of the traceback, of a work unit that are shown among others."""
 
 LISTED = 1024
 """Bytes of the arguments or the result of an instance that are shown in a list: these are made JSON."""
@@ -139,8 +139,12 @@ def outcome_object(
     }
 
 
-def unit_object(unit: UnitRow) -> JSON:
-    """A work unit that the store has; its arguments are kept while it is queued, its start is not."""
+def unit_object(unit: UnitRow, *, is_alone: bool = False) -> JSON:
+    """
+    A work unit that the store has; its arguments are kept while it is queued, its start is not.
+
+    Of a long traceback it has the end, unless the unit is shown alone.
+    """
     failure, result = unit.failure, unit.result
     return {
         "path": unit_path(unit.instance, unit.branch, unit.index),
@@ -157,5 +161,5 @@ def unit_object(unit: UnitRow) -> JSON:
         "size": None if result is None else result.size,
         "error": failure.message if failure is not None else None,
         "error_code": failure.code if failure is not None else None,
-        "traceback": failure.traceback if failure is not None else None,
+        "traceback": None if failure is None else failure.traceback[0 if is_alone else -SHOWN_RESULT :],
     }
