@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -90,6 +91,33 @@ def test_arguments_go_on_as_they_come(bench: NodeBench, tmp_path: Path) -> None:
     result_of(sender.ends())
     assert LARGE == ran_with(worker)
     assert [] == left(tmp_path)
+
+
+def test_bytes_that_are_being_written(tmp_path: Path) -> None:
+    """Who reads behind takes what is known to be written, whatever else the file has, and all up to the end."""
+    returns: list[Deferred[None]] = []
+
+    async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+        done = function(*arguments)
+        if function.__name__ == "_write":
+            returns.append(Deferred())
+            await returns[-1]
+        return done
+
+    async def read() -> bytes:
+        return b"".join([piece async for piece in spool.chunks()])
+
+    spool = Spool(tmp_path, in_thread)
+    for data in (b"one", b"two", b"three"):
+        Deferred.fromCoroutine(spool.write(data))
+        if data != b"three":
+            returns.pop().callback(None)
+    reading = Deferred.fromCoroutine(read())
+    assert not reading.called
+    returns.pop().callback(None)
+    assert not reading.called
+    spool.end()
+    assert b"onetwothree" == result_of(reading)
 
 
 def test_arguments_of_two(bench: NodeBench) -> None:

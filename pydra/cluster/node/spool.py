@@ -83,20 +83,22 @@ class Spool:
         while await self._has_more(start):
             if start == self._written - len(self._last):
                 piece = self._last
-            elif not (piece := await self.read(start, READ_SIZE)):
+            elif not (piece := await self.read(start, min(READ_SIZE, self._written - start))):
                 raise OSError("The file is shorter than it was.")
             start += len(piece)
             yield piece
 
     async def _has_more(self, start: int) -> bool:
         """Whether there are bytes from a position on, when that is known."""
-        while self._written == start and not self._has_ended:
+        while self._fault is None and self._written <= start:
+            if self._has_ended:
+                return False
             told: Deferred[None] = Deferred()
             self._waiting.append(told)
             await told
         if self._fault is not None:
             raise self._fault
-        return self._written > start
+        return True
 
     def _tell(self) -> None:
         waiting, self._waiting = self._waiting, []
