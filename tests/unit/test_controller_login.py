@@ -121,10 +121,10 @@ def test_five_failed_logins_in_a_minute_are_enough(
         reply.json["code"],
         reply.headers["retry-after"],
     )
-    assert 200 == connection.call("cluster_info", token=token).status
-    assert isinstance(log_in(connection).json, dict)
+    assert 200 == server.connect().call("cluster_info", token=token).status
+    assert isinstance(log_in(server.connect()).json, dict)
     server.clock.advance(61)
-    assert connection.call("challenge_response", token="", **said).json is False
+    assert server.connect().call("challenge_response", token="", **said).json is False
 
 
 def test_an_idle_token_ends(server: MemoryServer) -> None:
