@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from pydra.cluster.sandbox.launcher.configuration import AUTO, BUBBLEWRAP, NONE
+from pydra.cluster.sandbox.launcher.configuration import AUTO, BUBBLEWRAP, NONE, USER
 from pydra.cluster.sandbox.launcher.forking.zygote import STUCK_S
 from pydra.cluster.sandbox.worker_process import SandboxedWorker
 from tests.support.launchers import ROOT, Bench, LauncherProcess, Recorder, isolations, launcher
@@ -58,6 +58,26 @@ def find(started: LauncherProcess, isolation: str, statements: str) -> Any:
     bench.end(taken)
     bench.close()
     return found
+
+
+def children(process: int) -> set[int]:
+    """The children of a process with one thread."""
+    return {int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+
+
+def identity(process: int) -> dict[str, str]:
+    """Who a process is: real, effective, saved and file-system ids, and its groups."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    return {name: status[name].strip() for name in ("Uid", "Gid", "Groups")}
+
+
+def is_running(process: int) -> bool:
+    """It exists, and has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("isolation", FORKED)
@@ -116,6 +136,39 @@ def test_workers_live_on_without_their_zygote(isolation: str, tmp_path: Path) ->
         assert 1 == len(started.zygote - {killed})
         bench.end(first)
         bench.end(second)
+        bench.close()
+
+
+@pytest.mark.parametrize("isolation", FORKED)
+def test_all_that_belongs_to_a_worker_is_its_user(isolation: str, tmp_path: Path) -> None:
+    """From outside too, its processes have one uid in all respects; the zygote stays who the launcher is."""
+    with launcher(tmp_path, isolation) as started:
+        bench = Bench(started, isolation, 0)
+        taken = bench.take()
+        (zygote,) = started.zygote
+        launching = identity(started.pid)
+        (first,) = children(started.pid) - {zygote}
+        (worker,) = children(first)
+        (own,) = {uid for process in (first, worker) for uid in identity(process)["Uid"].split()}
+        (group,) = {gid for process in (first, worker) for gid in identity(process)["Gid"].split()}
+        assert launching["Uid"] == identity(zygote)["Uid"]
+        assert launching["Gid"] == identity(zygote)["Gid"]
+        assert (own in launching["Uid"].split()) is (isolation == USER)
+        assert (group in launching["Gid"].split()) is (isolation == USER)
+        assert isolation == USER or "" == identity(first)["Groups"] == identity(worker)["Groups"]
+        bench.end(taken)
+        bench.close()
+
+
+def test_a_zygote_ends_with_its_launcher(tmp_path: Path) -> None:
+    """Even while it is stopped and the launcher is killed, and after it bore workers."""
+    with launcher(tmp_path, FORKED[0]) as started:
+        bench = Bench(started, FORKED[0], 0)
+        bench.end(bench.take())
+        (stopped,) = started.zygote
+        os.kill(stopped, signal.SIGSTOP)
+        started.process.kill()
+        bench.until(lambda: not is_running(stopped), "the end of the zygote")
         bench.close()
 
 

@@ -2,11 +2,10 @@
 """
 How a fork of the zygote becomes a worker in a sandbox.
 
-Three processes. The *passing* one becomes the slot uid, makes the namespaces and ends; the *first* one, pid 1
-inside, makes the root, gives up every privilege, waits for the launcher's word, and then only waits for the
-worker; the *worker* is its child, since signals to a pid 1 are not what a task expects. By the time of the
-word the first process is the launcher's child, so it asks to die with the launcher only then: the request
-would hold for the passing process before.
+Two processes. The *first* one, pid 1 inside, is forked into new namespaces that belong to the slot uid; it is
+a child of the launcher, as the zygote is. It becomes the slot uid in all respects, makes the root, gives up
+every privilege, waits for the launcher's word, and then only waits for the worker; the *worker* is its child,
+since signals to a pid 1 are not what a task expects.
 
 Its network is a new one with nothing in it. Not even its loopback interface is raised, which takes 0.3 ms:
 the filter lets nobody make a socket that could use it.
@@ -52,41 +51,48 @@ class Birth:
         self._work = work
         with open(_LAST_CAPABILITY) as opened:
             self._last_capability = int(opened.read())
+        self._ids = os.geteuid(), os.getegid()
 
-    def pass_on(self, number: int, uid: int, files: dict[int, int], born: int) -> NoReturn:
+    def bear(self, number: int, uid: int, files: dict[int, int]) -> int:
         """
-        In a fork of the zygote: start the first process of a sandbox, write its pid to ``born``, and end.
+        In the zygote: start the first process of a sandbox; its pid. `OSError`.
 
-        ``files`` maps its descriptors to ours. A fault is told on its descriptor 2.
+        ``files`` maps its descriptors to ours. What fails in that process it tells on its descriptor 2.
         """
+        owner = (uid, uid) if uid else self._ids
+        pid = -1
         try:
-            born = _take_files(files, born)
-            self._become(uid)
-            first = os.fork()
-            if first:
-                os.write(born, b"%d" % first)
-                os._exit(0)
-            os.close(born)
+            if uid:
+                os.setgroups([])
+                os.setegid(uid)
+                os.seteuid(uid)  # to whom we are now, the namespaces will belong
+            pid = kernel.fork_into_namespaces()
+        finally:
+            if uid and pid:
+                os.seteuid(self._ids[0])
+                os.setegid(self._ids[1])
+                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # which a change of ids ends
+        if pid:
+            return pid
+        try:
+            _take_files(files)
+            self._become(*owner)
             self._first(number)
         except BaseException as fault:  # noqa: BLE001 - nothing may return into the zygote's loop
-            os.write(2, f"The worker cannot be started: {fault}\n".encode(errors="replace"))
+            os.write(2, told(fault))
         finally:
             os._exit(FAILED)
 
-    def _become(self, uid: int) -> None:
-        """The slot uid first, and then namespaces that it owns."""
-        if uid:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            # Or the files of this process in /proc would be root's, and no id could be mapped.
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    def _become(self, outer_uid: int, outer_gid: int) -> None:
+        """Under limits, and nobody but the one user there is in here, who is the slot uid outside."""
         for kind, limit in self._limits:
             resource.setrlimit(kind, limit)
         os.nice(NICENESS)
-        outer_uid, outer_gid = os.getuid(), os.getgid()
-        kernel.unshare(kernel.ALL_NAMESPACES)
+        # Or the files of this process in /proc would be root's, and no id could be mapped.
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
         kernel.map_ids(outer_uid, outer_gid, policy.UID)
+        os.setresgid(policy.UID, policy.UID, policy.UID)
+        os.setresuid(policy.UID, policy.UID, policy.UID)
 
     def _first(self, number: int) -> None:
         kernel.write(_USER_NAMESPACES, b"0")  # while we may: nobody inside makes another one
@@ -115,17 +121,19 @@ _FRESH: dict[int, Callable[..., object] | int] = {
 """What an interpreter that was just started does on those signals that the zygote ignores."""
 
 
-def _take_files(files: dict[int, int], born: int) -> int:
-    """Bring descriptors to their numbers and close all others but ``born``, whose number is the result."""
+def told(fault: BaseException) -> bytes:
+    """What is told of a birth that failed."""
+    return f"The worker cannot be started: {fault}\n".encode(errors="replace")
+
+
+def _take_files(files: dict[int, int]) -> None:
+    """Bring descriptors to their numbers and close all others."""
     above = WORD + 1
     # Out of the way first: a number that is wanted may be one that is still needed.
     copies = {wanted: fcntl.fcntl(ours, fcntl.F_DUPFD, above) for wanted, ours in files.items()}
-    born = fcntl.fcntl(born, fcntl.F_DUPFD, above)
     for wanted, copy in copies.items():
         os.dup2(copy, wanted)
-    os.dup2(born, above)
-    os.closerange(above + 1, 256)
-    return above
+    os.closerange(above, 256)
 
 
 def _make_root(own: bytes) -> None:
@@ -150,7 +158,7 @@ def _make_root(own: bytes) -> None:
 
 
 def _await_word() -> None:
-    """Wait until the launcher is our parent, and have the kernel end us with it."""
+    """Wait for the launcher, and have the kernel end us with it, our parent."""
     if not os.read(WORD, 1):
         os._exit(FAILED)  # it is gone, or wants no worker any more
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)

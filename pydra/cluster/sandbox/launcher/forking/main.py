@@ -11,6 +11,7 @@ launcher's word.
 from __future__ import annotations
 
 import _socket
+import contextlib
 import gc
 import marshal
 import os
@@ -20,7 +21,7 @@ import sys
 
 from pydra.cluster.sandbox.launcher import policy
 from pydra.cluster.sandbox.launcher.forking import kernel
-from pydra.cluster.sandbox.launcher.forking.birth import CONTROL, WORD, Birth
+from pydra.cluster.sandbox.launcher.forking.birth import CONTROL, WORD, Birth, told
 from pydra.cluster.sandbox.launcher.forking.probe import Probe
 
 TYPE_CHECKING = False  # typing's own is not needed here, and every worker would carry it
@@ -66,23 +67,20 @@ def main(control: int, packages: str) -> NoReturn:
             os._exit(0)
         number, uid = map(int, request.split())
         descriptors = struct.unpack(f"{_DESCRIPTORS}i", passed[0][2])
-        pid, status = _bear(births[number == PROBE], line, number, uid, descriptors)
-        line.send(b"%d %d %d" % (number, pid, status))
+        pid = _bear(births[number == PROBE], line, number, uid, descriptors)
+        line.send(b"%d %d" % (number, pid))
 
 
-def _bear(
-    birth: Birth, line: _socket.socket, number: int, uid: int, descriptors: tuple[int, ...]
-) -> tuple[int, int]:
-    """Make one worker; the pid of its first process (0 if there is none) and how the passing one ended."""
+def _bear(birth: Birth, line: _socket.socket, number: int, uid: int, descriptors: tuple[int, ...]) -> int:
+    """Make one worker; the pid of its first process, or 0 if there is none."""
     channel, output, word = descriptors
-    read, born = os.pipe2(os.O_CLOEXEC)
-    passing = os.fork()
-    if not passing:
-        files = {0: 0, 1: output, 2: output, policy.CHANNEL: channel, CONTROL: line.fileno(), WORD: word}
-        birth.pass_on(number, uid, files, born)
-    for descriptor in (born, *descriptors):
-        os.close(descriptor)
-    _, status = os.waitpid(passing, 0)
-    pid = os.read(read, 32)
-    os.close(read)
-    return int(pid or b"0"), os.waitstatus_to_exitcode(status)
+    files = {0: 0, 1: output, 2: output, policy.CHANNEL: channel, CONTROL: line.fileno(), WORD: word}
+    try:
+        return birth.bear(number, uid, files)
+    except OSError as fault:
+        with contextlib.suppress(OSError):  # nobody is interested any more
+            os.write(output, told(fault))
+        return 0
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -96,7 +96,7 @@ class Zygote:
             answer = b""
         if not answer:
             raise ZygoteFault("its process ended")
-        number, pid, _ = map(int, answer.split())
+        number, pid = map(int, answer.split())
         self._heard = time.monotonic()
         self.is_proven |= number != main.PROBE and pid > 0
         return Born(number, pid)
