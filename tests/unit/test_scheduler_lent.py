@@ -156,3 +156,25 @@ def test_nothing_behind_who_may_wait_for_it() -> None:
     given = bench.asked(asks(range(2, 12), middle.worker, branch="S:0/T:0/U"))
     assert {inner.worker} == {each.worker for each in given}
     assert ("S", [0]) == (again.branch, again.indexes)
+
+
+def test_the_next_unit_asks_before_the_last_has_ended() -> None:
+    """A unit that stood behind a nested one has its own units run as soon as that has its result."""
+    bench = UnitBench(slots=2)
+    [outer] = bench.asked(asks([0]))
+    bench.feed(done(outer))
+    [outer] = bench.asked(asks([1]))
+    bench.feed(*map(done, bench.asked(asks(range(2), outer.worker, branch="S:1/T"))))
+    _, own = bench.asked(asks(range(2, 4), outer.worker, branch="S:1/T"))
+    lendees = set()
+    for index in (2, 3):
+        [behind] = bench.asked(asks([index]))
+        assert own.worker == behind.worker
+        assert [] == bench.asked(asks([0], own.worker, branch=f"S:{index}/T"))
+        # At first nobody is on its slot, then the worker of the time before.
+        [nested] = bench.asked(done(own))
+        assert (f"S:{index}/T", [0]) == (nested.branch, nested.indexes)
+        lendees.add(nested.worker)
+        bench.feed(done(nested), done(behind))
+        [own] = bench.asked(asks([index + 2], outer.worker, branch="S:1/T"))
+    assert 1 == len(lendees)

@@ -200,7 +200,7 @@ def drop_batch(state: State, batch: Batch) -> None:
         rest(state, worker)
     else:
         begin(state, worker)
-        sort(state, worker)
+        wait(state, worker)
     stir(state, worker.crew)
 
 

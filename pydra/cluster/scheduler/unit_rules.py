@@ -7,7 +7,7 @@ from math import inf
 
 from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew
-from pydra.cluster.scheduler.hiring import answer, begin, forget, lose, rest, sort, stir, wait
+from pydra.cluster.scheduler.hiring import answer, begin, forget, lose, rest, stir, wait
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import (
     DiscardUnits,
@@ -98,7 +98,7 @@ def done(state: State, given: UnitsDone) -> None:
                 lose(state, worker, "", "")
         elif worker.batches:
             begin(state, worker)
-            sort(state, worker)
+            wait(state, worker)  # its next unit may be nested less deep, and wait already
         else:
             rest(state, worker)
     else:
