@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pydra.cluster.controller.functions import FUNCTIONS, LARGEST_INTEGER, bind
+from pydra.cluster.controller.functions import FUNCTIONS, LARGEST_INTEGER, bind, commands_of
 from pydra.cluster.controller.web.session import KEYED, REPEATABLE
 from pydra.errors import InvalidParameters
 
@@ -126,3 +127,19 @@ def test_the_client_repeats_what_may_be_repeated() -> None:
     assert {name for name, function in FUNCTIONS.items() if function.keyed} == KEYED
     assert set(FUNCTIONS) - REPEATABLE == {"kill_worker", "challenge_response"}
     assert set(FUNCTIONS) >= REPEATABLE
+
+
+def test_every_function_has_one_command() -> None:
+    """A function of the table that nobody carries out, or two would, is told of when the master starts."""
+
+    async def command() -> None:
+        """Do nothing."""
+
+    names = [function.name for function in FUNCTIONS.values() if not function.public]
+    first, *others = names
+    one, rest = SimpleNamespace(**{first: command}), SimpleNamespace(**dict.fromkeys(others, command))
+    assert names == list(commands_of(one, rest, SimpleNamespace(further=command)))
+    with pytest.raises(ValueError, match=f"0 commands are called {first}"):
+        commands_of(rest)
+    with pytest.raises(ValueError, match=f"2 commands are called {first}"):
+        commands_of(one, rest, one)

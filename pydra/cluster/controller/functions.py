@@ -9,12 +9,13 @@ and range here, so a command never sees another type than is written below.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from pydra.cluster.interfaces import Commands
 from pydra.errors import InvalidParameters, RequestError
 
 LARGEST_INTEGER: Final = 2**63 - 1
@@ -311,3 +312,14 @@ FUNCTIONS: Final[Mapping[str, Function]] = _table(
     ),
 )
 """Every function by name. A name that the master has no command for is answered as unknown."""
+
+
+def commands_of(*owners: object) -> Commands:
+    """Of each function of the table the command, a method of its name; ValueError unless one owner has it."""
+    commands: dict[str, Callable[..., Awaitable[Any]]] = {}
+    for name in (function.name for function in FUNCTIONS.values() if not function.public):
+        found = [getattr(owner, name) for owner in owners if hasattr(owner, name)]
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} commands are called {name}.")
+        commands[name] = found[0]
+    return commands

@@ -18,6 +18,7 @@ from twisted.python.threadpool import ThreadPool
 
 from pydra.cluster.auth.identity import Identity
 from pydra.cluster.auth.tls import DaemonTLS
+from pydra.cluster.controller.functions import commands_of
 from pydra.cluster.controller.session_messages import SUBPROTOCOL
 from pydra.cluster.controller.web.authentication import Authentication
 from pydra.cluster.controller.web.interface import ControllerService
@@ -275,44 +276,9 @@ class MasterService:
         nodes = NodeCommands(
             self._roster, self._scheduler, self._dispatcher, self._store.epoch, self._isolation
         )
-        return dict(self._more_of(instances)) | {
-            method.__name__: method
-            for method in (
-                tasks.list_tasks,
-                tasks.task_form,
-                tasks.package_list,
-                tasks.package_remove,
-                submissions.queue_task,
-                submissions.run_tasks,
-                instances.cancel_task,
-                instances.list_queue,
-                instances.list_running,
-                instances.list_recent,
-                instances.task_statuses,
-                instances.task_result,
-                instances.wait_task,
-                history.task_history,
-                history.task_history_detail,
-                history.task_units,
-                history.task_log,
-                history.task_lines,
-                nodes.node_list,
-                nodes.node_detail,
-                nodes.node_status,
-                nodes.kill_worker,
-                nodes.cluster_info,
-            )
-        }
-
-    def _more_of(self, instances: InstanceCommands) -> Commands:
-        """What else may be asked of an instance."""
         explanations = ExplanationCommands(instances, self._scheduler, self._roster, self._wall_clock)
         pauses = PauseCommands(instances, self._dispatcher, self._scheduler)
-        return {
-            "explain": explanations.explain,
-            "pause_task": pauses.pause_task,
-            "resume_task": pauses.resume_task,
-        }
+        return commands_of(tasks, submissions, instances, history, nodes, explanations, pauses)
 
     def _link(self, node: Node) -> NodeLink:
         return NodeLink(
