@@ -176,6 +176,24 @@ def test_large_arguments(bench: NodeBench, size: int) -> None:
     assert ([0, 1], {0: Payload(size, sha256=digest)}) == (message.indexes, message.blobs)
 
 
+def test_the_same_large_arguments(bench: NodeBench) -> None:
+    """Those of several units of one ask go to the master once."""
+    streams: list[RecordingSink] = []
+
+    def sink() -> RecordingSink:
+        streams.append(RecordingSink())
+        return streams[-1]
+
+    bench.master.new_sink = sink
+    data = bytes(INLINE_LIMIT + 1)
+    bench.run().says(frames.ASK, "Sub", [0, 1], [data, data], bytes(32), 0.0)
+    [message] = bench.settle()
+    assert isinstance(message, UnitsAsked)
+    large = Payload(len(data), sha256=hashlib.sha256(data).hexdigest())
+    assert {0: large, 1: large} == message.blobs
+    assert [data] == [bytes(each.data) for each in streams]
+
+
 def test_large_results(bench: NodeBench) -> None:
     """They are fetched, one after the other, and given alone; those beside them do not wait."""
     worker = bench.run()

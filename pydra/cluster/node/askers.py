@@ -222,19 +222,19 @@ class Asker:
             sizes = [min(size, INLINE_LIMIT) for size in sizes]
         for start, end in groups(sizes, UNIT_SIZE):
             blobs: dict[int, Payload] = {}
-            sources: list[Blob] = []
+            sources: dict[str, Blob] = {}
             group = args[start:end]
             for place, arg in enumerate(group) if has_large else ():
                 if len(arg) > INLINE_LIMIT:
                     index = indexes[start + place]
                     name = names[index] = names.get(index) or hashlib.sha256(arg).hexdigest()
                     blobs[place] = Payload(len(arg), sha256=name)
-                    sources.append(Blob(blobs[place].sha256, functools.partial(chunks_of, arg)))
+                    sources[name] = Blob(name, functools.partial(chunks_of, arg))
                     group[place] = b""
             part = digests[start * DIGEST_SIZE : end * DIGEST_SIZE]
             about = (held.time_limit, held.guarantee)
             message = UnitsAsked(self._attempt, branch, indexes[start:end], group, part, blobs, *about)
-            self._delivery.send(self._attempt, message, sources)
+            self._delivery.send(self._attempt, message, tuple(sources.values()))
 
     def _give(
         self,
