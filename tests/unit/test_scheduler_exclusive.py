@@ -17,6 +17,7 @@ from pydra.cluster.scheduler.instructions import Dispatch
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.unit_values import (
     BatchHeld,
+    DiscardUnits,
     HireWorker,
     RecordUnits,
     ReleaseWorker,
@@ -40,7 +41,7 @@ from tests.support.guarantee_bench import (
     running,
 )
 from tests.support.scheduler_bench import N1, N2, A, Bench, dispatch, finished, nth
-from tests.support.unit_bench import ROOT, UnitBench, dies, digests, done, of, one, there
+from tests.support.unit_bench import ROOT, UnitBench, dies, digests, done, held, of, one, there
 
 
 def test_root_on_a_silent_node() -> None:
@@ -103,6 +104,16 @@ def test_unit_whose_worker_dies() -> None:
     """It is given out again at once."""
     bench, _, batch = begun_unit()
     assert [[0]] == [each.indexes for each in bench.asked(dies(batch.worker))]
+
+
+def test_unit_with_other_arguments_whose_worker_is_gone() -> None:
+    """It is given out at once, though a result of it with the arguments of before may still come."""
+    bench, _, batch = begun_unit()
+    back = NodeReady(N1, 3, running=(ROOT,), batches=(held(batch),))
+    bench.feed(UnitsForgotten(A, ROOT, "S"), NodeSilent(N1), back)
+    [again] = bench.asked(guarded(EXCLUSIVE, 0, version=1))
+    assert ([0], digests([0], 1)) == (again.indexes, again.digests)
+    assert DiscardUnits(N1, batch.batch, 1) in bench.feed(done(batch))
 
 
 def test_unit_on_a_node_that_is_away() -> None:

@@ -141,7 +141,7 @@ def asked(state: State, asker: Asker, branch: Branch, given: UnitsAsked, guarant
         if batch is not None and batch.digests == digest:
             branches.retake(asker, branch, batch)
             continue
-        if (batch is not None and batch.guarantee & EXCLUSIVE) or (
+        if (batch is not None and batch.guarantee & EXCLUSIVE and not batch.worker.is_gone) or (
             stray is not None and (stray.guarantee & EXCLUSIVE or stray.digest == digest)
         ):
             branches.put_aside(asker, branch, given, place, guarantee)
