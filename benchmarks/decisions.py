@@ -29,6 +29,7 @@ from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.machine import Scheduler
 from pydra.cluster.scheduler.unit_values import HireWorker, RecordUnits, RunUnits, UnitsAsked, UnitsDone
 from pydra.model.ids import Attempt, InstanceId, NodeId
+from pydra.model.options import NO_OPTIONS, RunOptions
 from pydra.model.unit import DIGEST_SIZE
 
 BATCH = 500
@@ -82,13 +83,26 @@ def per_unit(units: int) -> float:
     return bench.cpu_s / units * 1e6
 
 
-def per_root(slots: int, decisions: int) -> float:
-    """Microseconds from the end of one instance to the dispatch of the next, when all slots are busy."""
+def per_root(slots: int, decisions: int, amounts: int = 0) -> float:
+    """
+    Microseconds from the end of one instance to the dispatch of the next, when all slots are busy.
+
+    So many different ``amounts`` of memory are asked for by those that wait.
+    """
     bench = Bench()
     nodes = max(1, slots // 10)
-    bench.feed(*(NodeReady(NodeId(number), slots // nodes) for number in range(1, nodes + 1)))
-    waiting = range(1, slots + decisions + 1)
-    out = bench.feed(*(Submitted(InstanceId(number), 5, float(number)) for number in waiting))
+    offered = {"memory": 1e9}
+    bench.feed(
+        *(NodeReady(NodeId(number), slots // nodes, resources=offered) for number in range(1, nodes + 1))
+    )
+    wants = [RunOptions(resources={"memory": 100 + which / 1000}) for which in range(amounts)] or [NO_OPTIONS]
+    waiting = range(1, slots + max(decisions, amounts) + 1)
+    out = bench.feed(
+        *(
+            Submitted(InstanceId(number), 5, float(number), options=wants[number % len(wants)])
+            for number in waiting
+        )
+    )
     running = deque(each for each in out if isinstance(each, Dispatch))
     bench.cpu_s = 0.0
     for _ in range(decisions):
@@ -151,6 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for slots in (10, 1_000, 10_000):
         cost = median(partial(per_root, slots, given.decisions), given.times)
         show(f"a root, {slots} slots", cost, "us")
+    for amounts in (100, 10_000):
+        cost = median(partial(per_root, 100, given.decisions, amounts), given.times)
+        show(f"a root, 100 slots, {amounts} different amounts wait", cost, "us")
     for slots in (10, 1_000, 10_000):
         cost = median(partial(per_long_unit, slots, given.decisions), given.times)
         show(f"a unit that takes long, {slots} slots", cost, "us")

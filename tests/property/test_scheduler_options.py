@@ -33,7 +33,6 @@ from pydra.model.instance import Ended
 from pydra.model.options import Dependency, RunOptions
 from pydra.model.status import Status
 
-LIMITS = Limits(loss_limit=4)
 NODES = (NodeId(1), NodeId(2), NodeId(3))
 LABELS = ("a", "b")
 CHOICE = st.integers(0, 2**12 - 1)
@@ -63,13 +62,17 @@ class OptionsMachine(RuleBasedStateMachine):
         self.known: dict[InstanceId, Known] = {}
         self.offers: dict[NodeId, dict[str, Any]] = {}
         self.policy, self.seed, self.epoch = "leastload", 0, 0
+        self.limits = Limits()
         self.log: list[tuple[float, Sequence[Input], Sequence[object]]] = []
         """All that was fed to each master, and what it did; one that begins was fed nothing."""
 
-    @initialize(policy=st.sampled_from(POLICIES), seed=st.integers(0, 9))
-    def begin(self, policy: str, seed: int) -> None:
+    @initialize(
+        policy=st.sampled_from(POLICIES), seed=st.integers(0, 9), backfill=st.sampled_from([1, 2, 64])
+    )
+    def begin(self, policy: str, seed: int, backfill: int) -> None:
         """One of the policies, and a node that all can use some day."""
         self.policy, self.seed = policy, seed
+        self.limits = Limits(loss_limit=4, backfill=backfill)
         self.start()
 
     @rule(
@@ -196,7 +199,7 @@ class OptionsMachine(RuleBasedStateMachine):
 
     def master(self, epoch: int) -> Scheduler:
         """A scheduler that knows nothing."""
-        return Scheduler(epoch, LIMITS, make_policy(self.policy, random.Random(self.seed)))
+        return Scheduler(epoch, self.limits, make_policy(self.policy, random.Random(self.seed)))
 
     # What is checked
 

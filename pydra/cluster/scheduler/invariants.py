@@ -19,6 +19,7 @@ def check(state: State) -> None:
         _check_slots(state, node)
         _check_resources(node)
     _check_placement(state)
+    _check_lines(state)
     _check_deadlines(state)
     _check_dependencies(state)
     check_units(state)
@@ -95,6 +96,15 @@ def _check_placement(state: State) -> None:
         node = state.placement.choose(head.wish.requirement)
         assert node is None, (
             f"instance {head.instance} waits although node {node.id} is free and meets what it needs"
+        )
+
+
+def _check_lines(state: State) -> None:
+    for opened, closed in state.queue.open_lines():
+        most = state.limits.backfill
+        assert len(opened) <= most, f"a place is looked for for {len(opened)} amounts"
+        assert not closed or (len(opened) == most and opened[-1] < closed[0]), (
+            f"no place is looked for for {closed[0]}, which is one of the first"
         )
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Durations in seconds, and one number."""
+    """Durations in seconds, and two numbers."""
 
     suspect_s: float = 15.0
     """A node that was not heard of for so long gets no new work until it is."""
@@ -19,6 +19,8 @@ class Limits(msgspec.Struct, frozen=True):
     """From the stop flag to the kill, and from one kill to the next."""
     loss_limit: int = 3
     """An instance that lost so many attempts has failed; so has a unit."""
+    backfill: int = 64
+    """Different amounts of the same resources for which a place is looked for: those of the first that wait."""
     hold_s: float = 2.0
     """A hired worker that had nothing to do for so long is released."""
     linger_s: float = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from pydra.cluster.scheduler.nodes import NodeRecord
+from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.policies import MakePolicy, Policy
 from pydra.cluster.scheduler.wishes import Requirement
 from pydra.model.ids import NodeId
@@ -36,6 +36,8 @@ class Placement:
         self._changed: dict[NodeId, NodeRecord] = {}
         self._suited: dict[NodeId, tuple[int, dict[Requirement, Policy]]] = {}
         """What a node could meet if nothing ran on it, as long as it offers the same."""
+        self._offered: dict[NodeId, tuple[int, bool]] = {}
+        self._offers = 0
 
     @property
     def is_unchanged(self) -> bool:
@@ -55,6 +57,17 @@ class Placement:
             policy = self._make(requirement)
         return policy.choose()
 
+    @property
+    def offers(self) -> int:
+        """Rises when a node begins to take work or to take none, and when it offers other things."""
+        if self._changed:
+            self._look()
+        return self._offers
+
+    def is_possible(self, requirement: Requirement) -> bool:
+        """A node could take it now if nothing ran there."""
+        return any(_is_willing(node) and node.suits(requirement) for node in self._nodes.values())
+
     def met(self) -> Collection[Requirement]:
         """The requirements that were asked about and that a node meets now."""
         if self._changed:
@@ -70,6 +83,10 @@ class Placement:
     def _look(self) -> None:
         for node in self._changed.values():
             self._nodes[node.id] = node
+            offer = (node.described, _is_willing(node))
+            if self._offered.get(node.id) != offer:
+                self._offered[node.id] = offer
+                self._offers += 1
             is_placeable = node.is_placeable
             for requirement, policy in self._suiting(node).items():
                 if is_placeable and not node.short_of(requirement.resources):
@@ -114,3 +131,8 @@ class Placement:
             kept = {one: policy for one, policy in suited.items() if one in self._policies}
             self._suited[node] = (described, kept)
         self._most = 2 * len(self._policies) + _SLACK
+
+
+def _is_willing(node: NodeRecord) -> bool:
+    """It takes work, as far as slots and amounts do not matter."""
+    return node.standing is Standing.READY and not node.refusal

@@ -32,7 +32,9 @@ class State:
     now: float = float("-inf")
     number: int = 0
     """Of the latest attempt of this epoch."""
-    queue: WaitingQueue = attrs.Factory(WaitingQueue)
+    queue: WaitingQueue = attrs.field(
+        default=attrs.Factory(lambda self: WaitingQueue(self.limits.backfill), takes_self=True)
+    )
     blocked: dict[InstanceId, Waiting] = attrs.Factory(dict)
     """What waits for the end of others before it may stand in the queue."""
     resting: dict[InstanceId, Waiting] = attrs.Factory(dict)
