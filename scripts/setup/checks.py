@@ -77,7 +77,11 @@ class Checks:
 
     def types(self) -> bool:
         """Types are right, strictly; the scripts are checked beside the package."""
-        scripts = ["scripts/check_sizes.py", *map(str, sorted((ROOT / "scripts" / "setup").glob("*.py")))]
+        scripts = [
+            "scripts/check_sizes.py",
+            "scripts/api_reference.py",
+            *map(str, sorted((ROOT / "scripts" / "setup").glob("*.py"))),
+        ]
         return self.run("mypy") & self.run("mypy", "--strict", *scripts)
 
     def imports(self) -> bool:

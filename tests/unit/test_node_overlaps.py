@@ -94,7 +94,7 @@ def test_arguments_go_on_as_they_come(bench: NodeBench, tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_being_written(tmp_path: Path) -> None:
-    """Who reads behind takes what is known to be written, whatever else the file has, and all up to the end."""
+    """Who reads behind takes what is known to be written, whatever else the file has, up to the end."""
     returns: list[Deferred[None]] = []
 
     async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
