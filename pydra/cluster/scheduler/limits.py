@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True):
     loss_limit: int = 3
     """An instance that lost so many attempts has failed; so has a unit."""
     backfill: int = 64
-    """Different amounts of the same resources for which a place is looked for: those of the first that wait."""
+    """Different amounts of the same resources for which a place is looked for: of the first that wait."""
     hold_s: float = 2.0
     """A hired worker that had nothing to do for so long is released."""
     linger_s: float = 2.0

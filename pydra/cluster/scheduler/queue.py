@@ -89,7 +89,7 @@ class WaitingQueue:
     amounts alone only some are open, so that what a decision costs does not grow with the number of amounts.
     """
 
-    def __init__(self, backfill: int = Limits.backfill) -> None:
+    def __init__(self, backfill: int = Limits().backfill) -> None:
         self._backfill = backfill
         self._waiting: dict[InstanceId, Waiting] = {}
         self._lines: dict[Requirement, _Line] = {}
