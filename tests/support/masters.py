@@ -43,7 +43,7 @@ class Heart:
         self.trace: list[Any] = []
         self.fatal: list[str] = []
         self.uses = BlobUses(self.remove_blob)
-        self.events = EventLog(self.clock)
+        self.events = EventLog(self.clock, self.store.epoch)
         self.scheduler = Scheduler(self.store.epoch, limits or Limits())
         self.dispatcher = Dispatcher(
             self.clock,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Numbers events, keeps the latest of them, and wakes who waits for news of an instance."""
+"""Numbers events, tells them to followers, and wakes who waits for news of an instance."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -12,19 +12,21 @@ from twisted.internet.interfaces import IReactorTime
 from pydra.events import Event, InstanceChanged, InstanceProgressed
 from pydra.model.ids import InstanceId
 
-CAPACITY = 10_000
-"""Events that are kept; an older position cannot be resumed from."""
+REMEMBERED = 10_000
+"""Instances of which the number of the latest event is known."""
+
+EPOCH_BITS = 32
+"""An event has the epoch of its master in the bits above these, so no other master gives the same number."""
 
 
 class EventLog:
-    """The event stream of one epoch of the master; numbers begin at 1."""
+    """The events of one epoch of the master."""
 
-    def __init__(self, clock: IReactorTime, capacity: int = CAPACITY) -> None:
+    def __init__(self, clock: IReactorTime, epoch: int, remembered: int = REMEMBERED) -> None:
         self._clock = clock
-        self._ring: deque[tuple[int, Event]] = deque()
-        self._capacity = capacity
-        self._number = 0
-        self._latest: dict[InstanceId, int] = {}
+        self._remembered = remembered
+        self._first = self._number = epoch << EPOCH_BITS
+        self._latest: OrderedDict[InstanceId, int] = OrderedDict()
         self._waiters: dict[InstanceId, list[Deferred[None]]] = {}
         self._followers: list[Callable[[int, Event], None]] = []
 
@@ -36,13 +38,11 @@ class EventLog:
         """Number an event and wake those who wait for its instance."""
         self._number += 1
         number = self._number
-        self._ring.append((number, event))
         if isinstance(event, InstanceChanged | InstanceProgressed):
             self._latest[event.instance] = number
-        while len(self._ring) > self._capacity:
-            oldest, old = self._ring.popleft()
-            if isinstance(old, InstanceChanged | InstanceProgressed) and self._latest[old.instance] == oldest:
-                del self._latest[old.instance]
+            self._latest.move_to_end(event.instance)
+            if len(self._latest) > self._remembered:
+                self._latest.popitem(last=False)
         for follower in self._followers:
             follower(number, event)
         if isinstance(event, InstanceChanged | InstanceProgressed):
@@ -50,8 +50,8 @@ class EventLog:
         return number
 
     def latest(self, instance: InstanceId) -> int:
-        """Number of the newest kept event of an instance; 0 if there is none."""
-        return self._latest.get(instance, 0)
+        """Number of the latest event of an instance; the one before all events if none is known."""
+        return self._latest.get(instance, self._first)
 
     def wake(self, instance: InstanceId) -> None:
         """Wake those who wait for news of an instance, without an event."""

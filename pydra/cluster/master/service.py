@@ -143,7 +143,7 @@ class MasterService:
             stop_grace_s=settings.STOP_GRACE_S,
             loss_limit=settings.LOSS_LIMIT,
         )
-        self._events = EventLog(reactor)
+        self._events = EventLog(reactor, store.epoch)
         self._scheduler = Scheduler(
             store.epoch, limits, make_policy(settings.PLACEMENT, random.SystemRandom())
         )
