@@ -127,6 +127,8 @@ class WorkerExit(msgspec.Struct, frozen=True):
     """The limit that it had reached, such as ``memory limit of 256 MiB reached``."""
     has_sent_garbage: bool = False
     """What it sent were no frames, so it was ended."""
+    is_overdue: bool = False
+    """The time that it was to live until had passed, so it was ended."""
 
 
 class WorkerListener(Protocol):
@@ -158,6 +160,10 @@ class WorkerProcess(Protocol):
 
     def kill(self) -> None:
         """End it and every process it started; ``exited`` follows."""
+        ...
+
+    def live_until(self, at: float) -> None:
+        """Have it ended at this boot time, even if the daemon stands still; the latest word counts."""
         ...
 
     def pause_output(self, paused: bool) -> None:
@@ -220,11 +226,7 @@ class Bulk(Protocol):
     """The live bulk connection to a peer, with flow control by credit."""
 
     async def send(self, kind: str, detail: str, chunks: AsyncIterator[bytes]) -> None:
-        """
-        Send a stream; returns when the peer has taken all of it.
-
-        `LinkLost` or `RemoteFault` if it has not.
-        """
+        """Send a stream, until the peer has taken all of it. `LinkLost` or `RemoteFault` if it has not."""
         ...
 
 
@@ -287,7 +289,6 @@ class UploadSink(Protocol):
 OpenUpload = Callable[[str], UploadSink]
 """Begins to take a package of this name; raises a `PydraError` if it would not be taken."""
 
-
 OpenPayload = Callable[[], UploadSink]
 """Begins to take the packed arguments of a submission; raises a `PydraError` if they would not be taken."""
 
@@ -345,9 +346,7 @@ Speakers = Mapping[str, OpenSpeaker]
 """What may be spoken over WebSockets, by the name of its subprotocol."""
 
 InThread = Callable[..., Awaitable[Any]]
-"""
-Calls a blocking function with the arguments after it in a thread; its result is the function's, hence Any.
-"""
+"""Calls a blocking function with these arguments in a thread; its result is the function's, hence Any."""
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -53,6 +53,10 @@ class ScriptedPool:
         """One turn."""
         self.clock.advance(0)
 
+    def now(self) -> float:
+        """The clock of the test."""
+        return self.clock.seconds()
+
     def stop(self) -> None:
         """At once."""
         result_of(Deferred.fromCoroutine(self.workers.stop()))

@@ -17,7 +17,9 @@ import pytest
 from tests.support.daemons import wait_until
 from tests.support.detached_cluster import DetachedCluster
 
-SEND_ALL, ONCE, ALONE = (f"acceptance.sends.{name}" for name in ("SendAll", "Once", "Alone"))
+SEND_ALL, ONCE, ALONE, ALONE_UNIT = (
+    f"acceptance.sends.{name}" for name in ("SendAll", "Once", "Alone", "AloneUnit")
+)
 UNITS = 200
 
 
@@ -112,6 +114,44 @@ def test_no_two_are_alive(detached: DetachedCluster) -> None:
         os.kill(detached.master, signal.SIGCONT)
     outcome = ended(detached, instance)
     assert "complete" == outcome["state"], outcome
+    _was_alone(detached, instance)
+
+
+@pytest.mark.parametrize("task", [ALONE, ALONE_UNIT])
+def test_no_two_are_alive_though_a_node_stands_still(tmp_path: Path, task: str) -> None:
+    """
+    While the daemon of a node is stopped its launcher ends what is exclusive; another node does it then.
+    """
+    cluster = DetachedCluster(tmp_path / "c", "acceptance", task, 2, nodes=2, **LIMITS)
+    try:
+        cluster.up()
+        # Much longer than the limit: nothing ends by itself before.
+        instance = cluster.controller.run_tasks(task, seconds="9")
+        wait_until(lambda: "alive" in cluster.controller.task_log(instance))
+        [node] = [node for node in cluster.nodes if _workers_at_work(cluster, node)]
+        [other] = set(cluster.nodes) - {node}
+        os.kill(node, signal.SIGSTOP)
+        try:
+            wait_until(lambda: not _workers_at_work(cluster, node))
+            assert psutil.STATUS_STOPPED == psutil.Process(node).status()
+            if task == ALONE:
+                wait_until(lambda: _workers_at_work(cluster, other))
+                assert psutil.STATUS_STOPPED == psutil.Process(node).status()
+        finally:
+            os.kill(node, signal.SIGCONT)
+        outcome = ended(cluster, instance)
+        assert "complete" == outcome["state"], outcome
+        _was_alone(cluster, instance)
+        logs = "".join(path.read_text() for path in cluster.directory.glob("node*/logs/node.log"))
+        assert "is exclusive, and is ended: the master did not answer for 3 s" in logs
+        again = [cluster.controller.run_tasks(task, seconds="0.1") for _ in range(4)]
+        assert {"complete"} == {ended(cluster, each)["state"] for each in again}
+    finally:
+        cluster.down()
+
+
+def _was_alone(detached: DetachedCluster, instance: int) -> None:
+    """There were two attempts, one after the other, by what they told themselves."""
     alive: dict[str, list[float]] = defaultdict(list)
     for name, at in re.findall(r"alive (\w+) ([\d.]+)", detached.controller.task_log(instance)):
         alive[name].append(float(at))
@@ -120,10 +160,10 @@ def test_no_two_are_alive(detached: DetachedCluster) -> None:
     assert spans[0][1] < spans[1][0]
 
 
-def _workers_at_work(detached: DetachedCluster) -> list[int]:
-    """Workers of the exclusive task, by the name that they give themselves."""
+def _workers_at_work(detached: DetachedCluster, node: int = 0) -> list[int]:
+    """Workers of the exclusive task on a node, by the name that they give themselves."""
     found = []
-    for process in psutil.Process(detached.node).children(recursive=True):
+    for process in psutil.Process(node or detached.node).children(recursive=True):
         with suppress(psutil.Error):
             found += [process.pid] if process.name() == "alone" else []
     return found

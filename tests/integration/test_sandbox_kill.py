@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.sandbox.launcher import messages
 from pydra.cluster.sandbox.launcher.configuration import FULL, NONE
+from pydra.cluster.sandbox.launcher.deadlines import boottime
 from pydra.cluster.wire.frames import RUN
 from pydra.errors import SandboxError
 from tests.support.launchers import DEADLINE_S, Bench, LauncherProcess, isolations, launcher, processes_of
@@ -168,6 +170,50 @@ def test_the_end_of_the_daemon_is_the_end_of_all(isolation: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("isolation", isolations())
+def test_a_time_passes_while_the_daemon_stands_still(isolation: str, tmp_path: Path) -> None:
+    """All of the worker is gone though the daemon does nothing; it is told afterwards, and goes on."""
+    with launcher(tmp_path, isolation) as started:
+        bench = Bench(started, isolation, 0)
+        taken = bench.take()
+        if isolation != NONE:
+            bench.run(taken, TREE)
+        taken[0].live_until(boottime() + 3600.0)
+        taken[0].live_until(boottime() + 0.3)
+        wait_gone(processes(started))
+        ending = bench.ending(taken)
+        assert WorkerExit(137, "killed by signal 9 (SIGKILL)", is_overdue=True) == ending
+        other = bench.take()
+        assert 7 == bench.run(other, "result = 7")
+        other[0].live_until(boottime() + 3600.0)
+        assert not bench.end(other).is_overdue
+        bench.close()
+
+
+@pytest.mark.parametrize("isolation", isolations())
+def test_a_time_of_one_that_begins_or_has_ended(isolation: str, tmp_path: Path) -> None:
+    """One that has no time left is ended as soon as it is there, whatever is said of it later."""
+    with launcher(tmp_path, isolation) as started:
+        control = started.control
+        control.settimeout(DEADLINE_S)
+        ours, its = socket.socketpair()
+        reading, writing = os.pipe()
+        socket.send_fds(control, [messages.encode("launch", 1)], [its.fileno(), writing])
+        for at in (boottime() - 1.0, 0):
+            control.send(messages.encode("until", 1, at=at))
+        said = [json.loads(control.recv(4096)) for _ in range(2)]
+        assert ["launched", "exited"] == [each["what"] for each in said]
+        assert said[1]["overdue"]
+        control.send(messages.encode("until", 1, at=0))
+        control.send(messages.encode("launch", 2))
+        assert "refused" in control.recv(4096).decode()
+        for end in (ours, its):
+            end.close()
+        for pipe in (reading, writing):
+            os.close(pipe)
+        assert 0 == started.end()
+
+
+@pytest.mark.parametrize("isolation", isolations())
 def test_workers_die_with_their_launcher(isolation: str, tmp_path: Path) -> None:
     """Even when it is killed; and the next launcher removes the scratch that is left."""
     with launcher(tmp_path, isolation) as started:
@@ -191,11 +237,11 @@ def test_workers_die_with_their_launcher(isolation: str, tmp_path: Path) -> None
 
 
 def test_an_interrupt_does_not_end_a_launcher(tmp_path: Path) -> None:
-    """Ctrl-C reaches daemon and launcher; the daemon decides."""
+    """Ctrl-C and Ctrl-Z reach daemon and launcher; the daemon decides."""
     with launcher(tmp_path, isolations()[0]) as started:
         bench = Bench(started, isolations()[0], 1)
         bench.until(lambda: bench.pool._ready, "a worker")
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
             started.process.send_signal(number)
         bench.end(bench.take())
         bench.close()
@@ -242,11 +288,15 @@ def test_a_hostile_daemon_is_refused(isolation: str, tmp_path: Path) -> None:
             messages.encode("launch", 1, network="yes"),
             messages.encode("fill", 1, packages=[["..", "secret"]]),
             messages.encode("fill", 1, packages=[["/etc", "ab" * 32]]),
+            messages.encode("until", 1, at=float("nan")),
+            messages.encode("until", 1, at="later"),
         ]
         for packet in refused:
             control.send(packet)
             assert "refused" in control.recv(4096).decode()
         control.send(messages.encode("kill", 77))
+        for at in (0, 1.5, 2**53 - 1):
+            control.send(messages.encode("until", 77, at=at))
         control.send(messages.encode("fill", 77, packages=[["demo", "ab" * 32]]))
         for what in ("failed", "unfilled"):
             answer = json.loads(control.recv(4096))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pydra.cluster.interfaces import WorkerListener, WorkerProcess
+from pydra.cluster.sandbox.launcher.deadlines import boottime
 from pydra.cluster.wire.frames import RUN
 from tests.support.launchers import Bench, isolations, launcher
 from tests.support.workers_contract import WorkersContract
@@ -48,6 +49,10 @@ class WarmedPool:
         end = time.monotonic() + REST_S
         while time.monotonic() < end:
             self.bench.reactor.iterate(0.01)
+
+    def now(self) -> float:
+        """That of the machine."""
+        return boottime()
 
     def stop(self) -> None:
         """Stop the pool."""

@@ -184,7 +184,7 @@ class SimulatedCluster:
         for cables in (self.cables, *(cables for _, cables in self._rivals)):
             cables[number].scrap("the node was killed")
         before.crash(has_power=has_power)
-        self.diary.lines.node_killed(before.workers.names, self.clock.seconds())
+        self.diary.lines.node_killed(before.workers.names, before.was_at_work())
         node = self.nodes[number] = SimulatedNode(self.directory / f"node{number}", self, number)
         for attempt, count in kept:
             if not node.has_kept(attempt, count):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +12,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pydra.cluster.interfaces import LinkUser
+from pydra.cluster.interfaces import Bulk, Link, LinkUser
 from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.node_link import NodeLink
 from pydra.cluster.master.sessions.register import Sessions
@@ -35,6 +36,7 @@ from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.instance import Payload
 from pydra.model.unit import SESSION_TASK
 from tests.simulation.disks import CrashingJournal, DiskThread, MastersStore, Pace
+from tests.simulation.lines import SAFE_S
 from tests.simulation.programs import ProgrammedWorkers
 from tests.simulation.steps import MASTER
 from tests.simulation.watch import Watch
@@ -61,6 +63,8 @@ class MastersEnd:
     def __init__(self, master: SimulatedMaster, link: NodeLink) -> None:
         self._master = master
         self.link_user: LinkUser = link
+
+    stands_until = 0.0
 
     @property
     def is_dead(self) -> bool:
@@ -191,10 +195,15 @@ class SimulatedNode(NodeBench):
         self._cluster = cluster
         self._random = cluster.random
         self._epoch = EpochFile(directory / "epoch", self.in_thread)
+        self._stood_at = self.stands_until = 0.0
+        self._waiting: deque[Callable[[], object]] = deque()
+        """What came while it stands still."""
         self.disk = DiskThread(cluster.clock, cluster.random, plan.write, self.passed)
-        workers = ProgrammedWorkers(cluster.works, cluster.random, cluster.diary, cluster.clock, self.passed)
+        about = (cluster.works, cluster.random, cluster.diary, cluster.clock)
+        workers = ProgrammedWorkers(*about, self.passed, self.when_it_goes)
         directory.mkdir(parents=True, exist_ok=True)
-        clock = cast("Clock", Pace(cluster.clock, plan.nodes_pace, lambda: self.is_dead))
+        self._pace = Pace(cluster.clock, plan.nodes_pace, lambda: self.is_dead)
+        clock = cast("Clock", self._pace)
         # Some nodes write at once what they may, the others leave all of it to the thread.
         quick_size = QUICK_SIZE if plan.seed % 2 else 0
         super().__init__(directory, clock, workers, plan.slots, CrashingJournal, quick_size)
@@ -207,6 +216,9 @@ class SimulatedNode(NodeBench):
         self.delivery.send = self._watched_send  # type: ignore[method-assign]
         self._receive = self.link.messages_received
         self.link.messages_received = self._watched_receive  # type: ignore[method-assign]
+        self._link_up, self._link_down = self.link.link_up, self.link.link_down
+        self.link.link_up = self._watched_up  # type: ignore[method-assign]
+        self.link.link_down = self._watched_down  # type: ignore[method-assign]
         self.told: dict[Attempt, int] = {}
         """The outcomes (0), and of batches how many results, that the master did not acknowledge."""
         self._guarded: set[Attempt] = set()
@@ -243,7 +255,54 @@ class SimulatedNode(NodeBench):
                 self.told[batch] = max(self.told.get(batch, 0), start + len(results))
         return self._send(source, message, blobs)
 
+    # Standing still.
+
+    def stand_still(self, seconds: float) -> None:
+        """Its daemon is stopped for a while; its launcher and its workers go on."""
+        clock = self._cluster.clock
+        self._stood_at = clock.seconds()
+        self._stand_until(self._stood_at + seconds)
+        clock.callLater(seconds, self._go_on)
+
+    def go_on(self) -> None:
+        """Its daemon stands still no more."""
+        self._stand_until(self._cluster.clock.seconds())
+        self._go_on()
+
+    def was_at_work(self) -> float:
+        """When it was up to date last: now, unless it stands still, or did so just now."""
+        now = self._cluster.clock.seconds()
+        return self._stood_at if now < self.stands_until + SAFE_S else now
+
+    def _stand_until(self, at: float) -> None:
+        self.stands_until = self.disk.stands_until = at
+        self._pace.stand_still(at)
+
+    def _go_on(self) -> None:
+        while self._waiting and not self.is_dead and not self._stands_still:
+            self._waiting.popleft()()
+
+    @property
+    def _stands_still(self) -> bool:
+        return self.stands_until > self._cluster.clock.seconds()
+
+    def when_it_goes(self, call: Callable[[], object]) -> None:
+        """Something comes to it: now, or after all that came before, as soon as it goes on."""
+        if self._waiting or self._stands_still:
+            self._waiting.append(call)
+        else:
+            call()
+
+    def _watched_up(self, link: Link, bulk: Bulk) -> None:
+        self.when_it_goes(lambda: self._link_up(link, bulk))
+
+    def _watched_down(self, reason: str) -> None:
+        self.when_it_goes(lambda: self._link_down(reason))
+
     def _watched_receive(self, messages: Sequence[ToNode | ToMaster]) -> None:
+        self.when_it_goes(lambda: self._take(messages))
+
+    def _take(self, messages: Sequence[ToNode | ToMaster]) -> None:
         """What is acknowledged may be forgotten."""
         for message in messages:
             match message:

@@ -112,6 +112,8 @@ class Pace:
         self._is_dead = is_dead
         self._at = clock.seconds()
         self._calls = 0
+        self._made: list[IDelayedCall] = []
+        self._stands_until = 0.0
         self.seconds = clock.seconds
 
     def callLater(self, delay: float, call: Callable[..., Any], *arguments: Any) -> IDelayedCall:
@@ -121,12 +123,25 @@ class Pace:
             self._at, self._calls = now, 0
         self._calls += 1
         assert self._calls < MOST_CALLS, "a daemon does one thing after the other, and no time passes"
-        delay = delay * self._pace if delay > EXACT_S else delay
-        return self._clock.callLater(delay, self._wake, call, arguments)
+        wait_s = max(delay * self._pace if delay > EXACT_S else delay, self._stands_until - now)
+        made = self._clock.callLater(wait_s, self._wake, call, arguments)
+        if len(self._made) > MOST_CALLS:
+            self._made = [each for each in self._made if each.active()]
+        self._made.append(made)
+        return made
 
     def _wake(self, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         if not self._is_dead():
             call(*arguments)
+
+    def stand_still(self, until: float) -> None:
+        """Its daemon does nothing until then; its timers are late, or, if it goes on earlier, due now."""
+        now = self._clock.seconds()
+        self._made = [each for each in self._made if each.active()]
+        for each in sorted(self._made, key=lambda each: each.getTime()):
+            if each.getTime() < until or each.getTime() == self._stands_until:
+                each.reset(until - now)
+        self._stands_until = until
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """Those of everybody."""
@@ -206,6 +221,8 @@ class DiskThread:
         self._free_at = 0.0
         self.is_slow = False
         self.is_dead = False
+        self.stands_until = 0.0
+        """Its daemon, with all its threads, does nothing before."""
         self.under_way: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
 
     async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -216,6 +233,8 @@ class DiskThread:
             now = self._clock.seconds()
             self._free_at = max(self._free_at, now) + self._random.uniform(0.0, self._slowest_s)
             await _later(self._clock, self._free_at - now)
+            while (wait_s := self.stands_until - self._clock.seconds()) > 0:
+                await _later(self._clock, wait_s)
             if not self.is_dead:
                 self.under_way.remove(call)
         what = WRITTEN.get(function.__name__, "")

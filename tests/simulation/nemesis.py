@@ -15,6 +15,9 @@ from tests.simulation.wires import SlowCable
 OUTAGES_S = (1.0, 8.0, 20.0, 70.0, 120.0)
 """How long something may be broken: shorter and longer than the times after which somebody is given up."""
 
+STOPS_S = (5.0, 50.0, 120.0)
+"""How long a daemon is stopped: its workers outlive it, or should not."""
+
 STEPS_S = (1.0, 3_600.0, -3_600.0, 315_576_000.0)
 """By how much a wall clock is set: a leap second, hours, and ten years."""
 
@@ -34,6 +37,7 @@ class Nemesis:
             "kill_node": self.kill_node,
             "kill_worker": self.kill_worker,
             "freeze_node": self.freeze_node,
+            "stop_node": self.stop_node,
             "refuse_commits": self.refuse_commits,
             "slow_commits": self.slow_commits,
             "lose_commit": self.lose_commit,
@@ -85,6 +89,17 @@ class Nemesis:
         if cable.is_up:
             until = self._cluster.clock.seconds() + self._random.uniform(0.1, 14.0)
             cable.master.silent_until = cable.node.silent_until = until
+
+    def stop_node(self) -> None:
+        """The daemon of a node is stopped for a while; its launcher and its workers go on."""
+        number = self._random.choice(self._cluster.numbers)
+        node, cable = self._cluster.nodes[number], self._cluster.cables[number]
+        now = self._cluster.clock.seconds()
+        if node.stands_until <= now:
+            seconds = self._random.choice(STOPS_S)
+            node.stand_still(seconds)
+            if cable.is_up:
+                cable.master.silent_until = cable.node.silent_until = now + seconds
 
     def kill_master(self) -> None:
         """The master is killed; whatever it was committing is made."""
@@ -186,6 +201,7 @@ class Nemesis:
         cluster.store.release()
         for number in cluster.numbers:
             cluster.nodes[number].workers.fault = None
+            cluster.nodes[number].go_on()
             cable = cluster.cables[number]
             cable.cut_until = 0.0
             if cable.is_up:

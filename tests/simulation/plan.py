@@ -113,7 +113,7 @@ def plan(seed: int) -> Plan:
         faults = PAUSES
     elif style < 0.57:
         faults = dict.fromkeys(CRASHES, 0.4) | {random.choice(COMMON): 0.05}
-    elif style < 0.7:
+    elif style < 0.4:
         faults = {random.choice(FAULTS): random.choice([0.05, 0.2, 0.5])}
     else:
         chosen = {*random.sample(FAULTS, random.randint(2, 8)), *random.sample(COMMON, 1)}
@@ -122,6 +122,8 @@ def plan(seed: int) -> Plan:
     if guarded > 0.5 and not is_gentle and faults is not PAUSES:
         # What is exclusive is only seen to be if nodes are away, and roots and workers are lost.
         faults = {**faults, "cut": 0.1, "kill_worker": 0.1}
+        if Random(f"away {seed}").random() < 0.6:
+            faults = {"stop_node": 0.05, "kill_worker": 0.02}
     return Plan(
         seed=seed,
         nodes=random.randint(1, 3),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -18,7 +18,9 @@ from pydra.model.unit import SESSION_TASK
 from tests.simulation.lines import Lines
 from tests.simulation.promises import Promises
 from tests.simulation.works import LEAVES, RETRIES, Works, digest_of
-from tests.support.workers import KILLED, ScriptedWorker, ScriptedWorkers
+from tests.support.workers import KILLED, OVERDUE, ScriptedWorker, ScriptedWorkers
+
+T = TypeVar("T")
 
 CRASHED = WorkerExit(139, "killed by SIGSEGV")
 
@@ -180,9 +182,19 @@ class ProgrammedWorker(ScriptedWorker):
         """It does nothing more; in some runs it takes a while until it is gone."""
         if self.is_killed or self.is_gone or not self.works.has_slow_deaths:
             super().kill()
-            return
+        else:
+            self._die(KILLED)
+
+    def _overdue(self) -> None:
+        if not self.is_killed:
+            self._die(OVERDUE)
+
+    def _die(self, ending: WorkerExit) -> None:
         self.is_killed = True
-        self._clock.callLater(self.random.uniform(0.0, DYING_S), self.exits, KILLED)
+        self._clock.callLater(self.random.uniform(0.0, DYING_S), self.exits, ending)
+
+    def _hear(self, call: Callable[[T], None], what: T) -> None:
+        self._pool.when_it_goes(lambda: call(what))
 
     def exits(self, ending: WorkerExit) -> None:
         """It is gone, and its node hears of it."""
@@ -338,7 +350,13 @@ class ProgrammedWorkers(ScriptedWorkers):
     """Where a simulated node takes its workers from."""
 
     def __init__(
-        self, works: Works, random: Random, diary: Diary, clock: Clock, passed: Callable[[str], None]
+        self,
+        works: Works,
+        random: Random,
+        diary: Diary,
+        clock: Clock,
+        passed: Callable[[str], None],
+        when_it_goes: Callable[[Callable[[], None]], None],
     ) -> None:
         super().__init__(clock)
         self.names: list[str] = []
@@ -347,6 +365,8 @@ class ProgrammedWorkers(ScriptedWorkers):
         self._random = random
         self._diary = diary
         self.passed = passed
+        self.when_it_goes = when_it_goes
+        """Has its daemon do something, as soon as it does not stand still."""
 
     async def take(self, *arguments: Any, **named: Any) -> ScriptedWorker:
         """A worker; none comes once the node is dead."""

@@ -42,6 +42,8 @@ class Daemon(Protocol):
     link_user: LinkUser
     number: int
     """`MASTER`, or that of the node."""
+    stands_until: float
+    """It does nothing before."""
 
 
 class Port:
@@ -151,6 +153,7 @@ class SlowBulk(CableBulk):
         super().__init__(cable, peer.link_user)
         self._slow = cable
         self._own = own
+        self._other = peer
 
     async def send(self, kind: str, detail: str, chunks: AsyncIterator[bytes]) -> None:
         """Bring a stream to the peer."""
@@ -161,15 +164,24 @@ class SlowBulk(CableBulk):
     async def _carry(self, number: int, kind: str, detail: str, chunks: AsyncIterator[bytes]) -> None:
         if self._own.is_dead or self._slow.is_closing:
             await Deferred()
+        await self._peer_goes()
         await super()._carry(number, kind, detail, chunks)
 
     async def _told(self, step: Callable[..., Any], *arguments: bytes) -> None:
-        waiting: Deferred[None] = Deferred()
-        self._slow.clock.callLater(self._slow.delay(), waiting.callback, None)
-        await waiting
+        await self._pass(self._slow.delay())
+        await self._peer_goes()
         if not self._open or self._slow.is_closing or self._own.is_dead:
             raise RemoteFault("The connection is lost.")
         await super()._told(step, *arguments)
+
+    async def _peer_goes(self) -> None:
+        while (wait_s := self._other.stands_until - self._slow.clock.seconds()) > 0:
+            await self._pass(wait_s)
+
+    async def _pass(self, seconds: float) -> None:
+        waiting: Deferred[None] = Deferred()
+        self._slow.clock.callLater(seconds, waiting.callback, None)
+        await waiting
 
 
 class SlowCable(Cable):

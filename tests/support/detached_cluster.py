@@ -19,15 +19,17 @@ PACKAGES = Path(__file__).parent.parent / "packages"
 
 class DetachedCluster:
     """
-    One node, which outlives what starts it.
+    One node, or more, which outlive what starts them.
 
     It has one package of the tests, of which ``task`` is waited for at each start, and these settings.
     """
 
-    def __init__(self, directory: Path, package: str, task: str, workers: int = 1, **settings: str) -> None:
+    def __init__(
+        self, directory: Path, package: str, task: str, workers: int = 1, nodes: int = 1, **settings: str
+    ) -> None:
         self.directory = directory
         self._task = task
-        self._workers = str(workers)
+        self._size = ("--workers", str(workers), "--nodes", str(nodes))
         self._environment = environment(**{f"PYDRA_{name}": value for name, value in settings.items()})
         tasks = directory / "tasks"
         tasks.mkdir(parents=True)
@@ -42,12 +44,13 @@ class DetachedCluster:
 
     def up(self) -> None:
         """Start what does not run."""
-        words = ("cluster", "up", "--dir", str(self.directory), "--workers", self._workers, "--port", "0")
+        words = ("cluster", "up", "--dir", str(self.directory), *self._size, "--port", "0")
         done = run_pydra(*words, "--detach", "--json", env=self._environment)
         assert done.returncode == 0, done.stderr
         ready = json.loads(done.stdout)
-        self.master, [self.node] = ready["pids"]["master"], ready["pids"]["nodes"]
-        self.pids |= {self.master, self.node}
+        self.master, self.nodes = ready["pids"]["master"], ready["pids"]["nodes"]
+        self.node = self.nodes[0]
+        self.pids |= {self.master, *self.nodes}
         where = ready["controller"]
         self.host, self.port, self.key = str(where["host"]), int(where["port"]), str(ready["key"])
         self._controllers.append(WebController(self.host, self.port, key=self.key))

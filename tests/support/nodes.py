@@ -150,7 +150,7 @@ class NodeBench:
             Room(self.clock, writer, OUTBOX_LIMIT),
             self.askers,
             self.logs,
-            *(LOG_LIMIT, RESULT_LIMIT, ExclusiveLeases(self.clock, EXCLUSIVE_STOP_S)),
+            *(LOG_LIMIT, RESULT_LIMIT, ExclusiveLeases(self.clock, self.clock.seconds, EXCLUSIVE_STOP_S)),
         )
         self.leases = around.leases
         self.units = Units(around, self.link.tell)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pydra.cluster.interfaces import WorkerExit, WorkerListener
 from pydra.cluster.wire.frames import FrameReader, encode
@@ -14,7 +16,10 @@ from pydra.errors import PydraError, SandboxError, WorkersUnavailable
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import NO_NEEDS, Needs
 
+T = TypeVar("T")
+
 KILLED = WorkerExit(137, "killed by SIGKILL")
+OVERDUE = WorkerExit(137, "killed by SIGKILL", is_overdue=True)
 
 
 class ScriptedWorker:
@@ -43,8 +48,11 @@ class ScriptedWorker:
         self._is_telling = False
         self.behind = 0
         """Bytes that it has not read."""
+        self.limits: list[float] = []
+        """Until when it may live, as it was told."""
         self._clock = clock
         self._listener = listener
+        self._limit: IDelayedCall | None = None
         self._sent_bytes = FrameReader()
         self._said_bytes = FrameReader()
         self._held: deque[list[object] | bytes] = deque()
@@ -66,6 +74,20 @@ class ScriptedWorker:
         if not self.is_killed and not self.is_gone:
             self.is_killed = True
             self._clock.callLater(0, self.exits, KILLED)
+
+    def live_until(self, at: float) -> None:
+        """It is gone at that time, which is one of its clock."""
+        if not self.is_gone:
+            self.limits.append(at)
+            self._forget_limit()
+            self._limit = self._clock.callLater(max(0.0, at - self._clock.seconds()), self._overdue)
+
+    def _overdue(self) -> None:
+        self.exits(OVERDUE)
+
+    def _forget_limit(self) -> None:
+        if self._limit is not None and self._limit.active():
+            self._limit.cancel()
 
     def pause_output(self, paused: bool) -> None:
         """Hold back what it says, or tell it."""
@@ -93,7 +115,8 @@ class ScriptedWorker:
         if not self.is_gone:
             self.pause_output(False)
             self.is_gone = True
-            self._listener.exited(ending)
+            self._forget_limit()
+            self._hear(self._listener.exited, ending)
 
     def _hold_or_tell(self, what: list[object] | bytes) -> None:
         if self.is_paused:
@@ -105,9 +128,13 @@ class ScriptedWorker:
         if self.is_gone:
             return
         if isinstance(what, bytes):
-            self._listener.output_received(what)
+            self._hear(self._listener.output_received, what)
         else:
-            self._listener.frame_received(what)
+            self._hear(self._listener.frame_received, what)
+
+    def _hear(self, call: Callable[[T], None], what: T) -> None:
+        """Its listener is told."""
+        call(what)
 
 
 class ScriptedWorkers:

@@ -70,6 +70,10 @@ class Pool(Protocol):
         """Let happen what can happen now."""
         ...
 
+    def now(self) -> float:
+        """What the boot-time clock says."""
+        ...
+
     def stop(self) -> None:
         """The pool is stopped."""
         ...
@@ -116,6 +120,25 @@ class WorkersContract:
         assert recorder.ending.reason
         worker.kill()
         pool.rest()
+
+    def test_its_time_passes(self, pool: Pool) -> None:
+        """A worker lives as long as it was given last, and that this was the reason is told at its end."""
+        recorders = [Recorder(), Recorder()]
+        given, ended = (pool.take(recorder) for recorder in recorders)
+        ended.live_until(pool.now() + 3600.0)
+        given.live_until(pool.now() + 0.2)
+        given.live_until(pool.now() + 3600.0)
+        ended.live_until(pool.now() - 0.1)
+        pool.until(lambda: recorders[1].ending)
+        assert recorders[1].ending is not None
+        assert recorders[1].ending.is_overdue
+        ended.live_until(pool.now() + 3600.0)
+        pool.say(given, "here")
+        pool.until(lambda: recorders[0].frames)
+        given.kill()
+        pool.until(lambda: recorders[0].ending)
+        assert recorders[0].ending is not None
+        assert not recorders[0].ending.is_overdue
 
     def test_it_leaves(self, pool: Pool) -> None:
         """A worker that ends by itself tells its status, after all that it said and wrote."""

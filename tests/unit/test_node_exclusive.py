@@ -17,9 +17,13 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.leases = ExclusiveLeases(self.clock, 30.0)
+        self.slept_s = 0.0
+        """How long the machine was suspended."""
+        self.leases = ExclusiveLeases(self.clock, lambda: self.clock.seconds() + self.slept_s, 30.0)
         self.leases.greeted()
         self.expired: list[tuple[float, Attempt]] = []
+        self.told: list[float] = []
+        """Until when a worker may live, as who ends it was told."""
 
     def begin(self, attempt: Attempt = ONE, heard: int = 0) -> bool:
         """A worker is given something, when the master has heard this heartbeat."""
@@ -128,3 +132,60 @@ def test_each_for_itself() -> None:
     assert [] == bench.expired
     bench.pass_time(5.0)
     assert [TWO] == [attempt for _, attempt in bench.expired]
+
+
+def test_who_ends_its_worker_is_told() -> None:
+    """As soon as there is a worker, and whenever it may live longer; never twice of the same time."""
+    bench = Bench()
+    bench.begin()
+    bench.beat()
+    assert [] == bench.told
+    bench.leases.bind(ONE, bench.told.append)
+    bench.leases.bind(ONE, bench.told.append)
+    first = bench.beat()
+    bench.leases.answered(first)
+    second = bench.beat(is_answered=False)
+    bench.begin(heard=second)
+    bench.leases.answered(second)
+    assert [35.0, 40.0, 45.0] == bench.told
+    bench.leases.end(ONE)
+    bench.beat()
+    assert [35.0, 40.0, 45.0] == bench.told
+
+
+def test_nobody_is_told_of_other_workers() -> None:
+    """Of a worker that has nothing exclusive nothing is said."""
+    bench = Bench()
+    bench.begin(TWO)
+    bench.leases.bind(ONE, bench.told.append)
+    bench.beat()
+    bench.leases.lapse(ONE)
+    assert ([], []) == (bench.told, bench.expired)
+    bench.leases.stop()
+
+
+def test_a_worker_that_was_ended_by_others() -> None:
+    """One that was ended because its time had passed has expired, once."""
+    bench = Bench()
+    bench.begin()
+    bench.leases.lapse(ONE)
+    bench.leases.lapse(ONE)
+    bench.pass_time(60.0)
+    assert [(0.0, ONE)] == bench.expired
+    assert [] == bench.clock.getDelayedCalls()
+
+
+def test_a_machine_that_was_suspended() -> None:
+    """The time for which it slept counts: what was given out before does not begin, what ran has expired."""
+    bench = Bench()
+    bench.begin()
+    bench.leases.bind(ONE, bench.told.append)
+    bench.slept_s = 20.0
+    assert bench.begin(TWO)
+    bench.slept_s = 3600.0
+    assert not bench.begin(TWO)
+    bench.leases.answered(0)
+    assert [30.0] == bench.told
+    bench.pass_time(0.2)
+    assert [ONE, TWO] == [attempt for _, attempt in bench.expired]
+    assert [] == bench.clock.getDelayedCalls()

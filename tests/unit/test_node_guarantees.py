@@ -32,7 +32,7 @@ from pydra.model.options import Guarantee
 from tests.support.asking import ask
 from tests.support.hired import BATCH, ONE, WORKER, hired, loss
 from tests.support.nodes import EXCLUSIVE_STOP_S, HEARTBEAT_S, NodeBench, batch, unit
-from tests.support.workers import KILLED
+from tests.support.workers import KILLED, OVERDUE
 
 ONCE, EXCLUSIVE = int(Guarantee.ONCE), int(Guarantee.EXCLUSIVE)
 FIRST = Attempt(1, 1)
@@ -172,14 +172,66 @@ def test_a_cut_link(bench: NodeBench) -> None:
     bench.clock.advance(3.0)
     bench.cable.pull()
     bench.clock.advance(EXCLUSIVE_STOP_S - 3.1)
-    assert not worker.is_killed
+    assert not worker.is_gone
     bench.clock.advance(0.2)
-    assert worker.is_killed
-    bench.clock.advance(0.0)
+    assert worker.is_gone
     hello, *said = bench.greet()
     assert isinstance(hello, NodeHello)
     assert ((), (FIRST,)) == (hello.running, hello.finished)
     assert [LOST] == outcomes(said)
+
+
+def test_who_ends_it_is_told(bench: NodeBench) -> None:
+    """Who ends workers hears how long what is exclusive may live, once for each answer; of others nothing."""
+    worker, once = bench.run(1, guarantee=EXCLUSIVE), bench.run(2, guarantee=ONCE)
+    other = hired(bench)
+    bench.tell(batch(1, number=100, guarantee=ONCE), batch(1, number=101))
+    assert [] == other.limits
+    bench.tell(batch(1, number=102, guarantee=EXCLUSIVE), batch(1, number=103, guarantee=EXCLUSIVE))
+    answering(bench, 2 * HEARTBEAT_S)
+    limits = [EXCLUSIVE_STOP_S + beats * HEARTBEAT_S for beats in range(3)]
+    assert (limits, limits) == (worker.limits, other.limits)
+    assert [] == once.limits
+
+
+@pytest.mark.parametrize("seconds", [0.0, 20.0])
+def test_a_worker_that_was_long_in_coming(bench: NodeBench, seconds: float) -> None:
+    """One that could not be had at once lives no longer for that."""
+    bench.workers.hold()
+    bench.tell(unit(guarantee=EXCLUSIVE))
+    bench.advance(seconds)
+    bench.workers.release()
+    assert [EXCLUSIVE_STOP_S] == bench.workers.last.limits
+
+
+def test_a_worker_that_does_not_come(bench: NodeBench) -> None:
+    """What has no worker when its time has passed is lost, and one that comes later is not used."""
+    bench.workers.hold()
+    bench.tell(unit(guarantee=EXCLUSIVE))
+    assert [LOST] == outcomes([each for _ in range(7) for each in bench.advance(HEARTBEAT_S)])
+    bench.workers.release()
+    assert (True, []) == (bench.workers.last.is_killed, bench.workers.last.sent)
+
+
+def test_its_time_passed_while_the_node_stood_still(bench: NodeBench) -> None:
+    """It was ended by others then: it is lost, in the words for a master that does not answer."""
+    worker, other = bench.run(guarantee=EXCLUSIVE), hired(bench)
+    bench.tell(batch(1, guarantee=EXCLUSIVE))
+    worker.exits(OVERDUE)
+    other.exits(OVERDUE)
+    said = bench.settle()
+    [lost] = [each.failure for each in said if isinstance(each, UnitFinished) and each.outcome == LOST]
+    assert lost is not None
+    assert "The master did not answer for 30 s, and it is exclusive." == lost.message
+    assert "The master did not answer for 30 s, and a unit of it is exclusive." == loss(said).message
+
+
+@pytest.mark.parametrize("guarantee", [0, ONCE])
+def test_overdue_without_a_time(bench: NodeBench, guarantee: int) -> None:
+    """A worker that was given no time and is told to have lived too long is lost as any other."""
+    worker = bench.run(guarantee=guarantee)
+    worker.exits(OVERDUE)
+    assert [LOST] == outcomes(bench.settle())
 
 
 def test_given_out_too_long_ago(bench: NodeBench) -> None:

@@ -34,10 +34,10 @@ class Pair:
         reading, writing = os.pipe()
         self.clock = clock or TurningClock()
         self.killed: list[int] = []
+        self.limits: list[tuple[int, float]] = []
         time = time or common_time(self.clock.seconds)
-        self.process = SandboxedWorker(
-            self.clock, 7, ours, reading, lambda worker: None, self.killed.append, time
-        )
+        ask = (lambda worker: None, self.killed.append, lambda *limit: self.limits.append(limit))
+        self.process = SandboxedWorker(self.clock, 7, ours, reading, *ask, time)
         self.worker = Worker(its.detach(), writing)
         self.worker.say(READY)
         self.clock.turn()
@@ -373,3 +373,13 @@ def test_descriptors_sent_along_are_dropped(pair: Pair) -> None:
     pair.clock.turn()
     assert before == len(os.listdir("/proc/self/fd"))
     assert [[22]] * 10 == pair.listener.told
+
+
+def test_its_time(pair: Pair) -> None:
+    """The launcher keeps it, but not of one that is gone; that it had passed is told at its end."""
+    pair.process.live_until(12.5)
+    pair.process.live_until(10.0)
+    pair.process.ended(137, overdue=True)
+    pair.process.live_until(20.0)
+    assert [(7, 12.5), (7, 10.0)] == pair.limits
+    assert [WorkerExit(137, "killed by signal 9 (SIGKILL)", is_overdue=True)] == pair.listener.told

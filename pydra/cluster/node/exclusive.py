@@ -7,14 +7,20 @@ it sent the latest heartbeat that was answered; what was named in it was heard o
 that is ended a while after that is ended before the master gives its work to somebody else, whatever the
 link loses or delays. A worker is named first in the heartbeat after its begin; until that is answered, what
 counts is the one that the master had heard when it gave it out.
+
+Who can end the worker is told how long it may go on, and each time that this is longer: it ends it also while
+this daemon stands still. So what is counted are seconds of the boot-time clock, which goes on while the
+machine is suspended.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from pydra.model.ids import Attempt
 
@@ -26,13 +32,20 @@ class _Lease:
     first: int
     """The number of the first heartbeat on this link that names it."""
     expired: Callable[[], None]
+    live_until: Callable[[float], None] | None = None
+    """Tells who ends its worker; None before there is one."""
+    told: float = -math.inf
+    """The ``since`` of what was told."""
 
 
 class ExclusiveLeases:
-    """Calls who did not have a heartbeat answered for ``limit_s``."""
+    """Calls who did not have a heartbeat answered for ``limit_s``, by what ``now`` says."""
 
-    def __init__(self, clock: IReactorTime, limit_s: float) -> None:
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, now: Callable[[], float], limit_s: float) -> None:
         self._clock = clock
+        self._now = now
         self.limit_s = limit_s
         self._sent: dict[int, float] = {}
         """When the heartbeats of this link were sent, but those whose answer would come too late."""
@@ -43,13 +56,13 @@ class ExclusiveLeases:
     def greeted(self) -> None:
         """A hello is sent, which names everything; heartbeats are counted from it."""
         self._number = 0
-        self._sent = {0: self._clock.seconds()}
+        self._sent = {0: self._now()}
         for lease in self._leases.values():
             lease.first = 0
 
     def beat(self) -> int:
         """A heartbeat is sent, with this number."""
-        now = self._clock.seconds()
+        now = self._now()
         self._number += 1
         self._sent = {number: at for number, at in self._sent.items() if at + self.limit_s > now}
         self._sent[self._number] = now
@@ -63,6 +76,7 @@ class ExclusiveLeases:
         for lease in self._leases.values():
             if lease.first <= number:
                 lease.since = max(lease.since, at)
+                self._tell(lease)
         self._watch()
 
     def begin(self, attempt: Attempt, heard: int, expired: Callable[[], None]) -> bool:
@@ -72,15 +86,30 @@ class ExclusiveLeases:
         False, and it must not begin, if it was given out too long ago.
         """
         at = self._sent.get(heard)
-        if at is None or at + self.limit_s <= self._clock.seconds():
+        if at is None or at + self.limit_s <= self._now():
             return False
         lease = self._leases.get(attempt)
         if lease is None:
             self._leases[attempt] = _Lease(at, self._number + 1, expired)
         else:
             lease.since = max(lease.since, at)
+            self._tell(lease)
         self._watch()
         return True
+
+    def bind(self, attempt: Attempt, live_until: Callable[[float], None]) -> None:
+        """Its worker is there, and is ended by whom this tells; nothing, if it has nothing exclusive."""
+        lease = self._leases.get(attempt)
+        if lease is not None:
+            lease.live_until = live_until
+            self._tell(lease)
+
+    def lapse(self, attempt: Attempt) -> None:
+        """Its worker was ended because its time had passed, before it was looked at here."""
+        lease = self._leases.pop(attempt, None)
+        if lease is not None:
+            self._watch()
+            self._expire(attempt, lease)
 
     def end(self, attempt: Attempt) -> None:
         """The worker is gone, or never came."""
@@ -98,12 +127,25 @@ class ExclusiveLeases:
         self._timer = None
         if self._leases:
             at = min(lease.since for lease in self._leases.values()) + self.limit_s
-            self._timer = self._clock.callLater(max(0.0, at - self._clock.seconds()), self._look)
+            self._timer = self._clock.callLater(max(0.0, at - self._now()), self._look)
+
+    def _tell(self, lease: _Lease) -> None:
+        if lease.live_until is not None and lease.since > lease.told:
+            lease.told = lease.since
+            lease.live_until(lease.since + self.limit_s)
 
     def _look(self) -> None:
-        now = self._clock.seconds()
+        now = self._now()
         over = [attempt for attempt, lease in self._leases.items() if lease.since + self.limit_s <= now]
-        calls = [self._leases.pop(attempt).expired for attempt in over]
+        expired = [(attempt, self._leases.pop(attempt)) for attempt in over]
         self._watch()
-        for expired in calls:
-            expired()
+        for attempt, lease in expired:
+            self._expire(attempt, lease)
+
+    def _expire(self, attempt: Attempt, lease: _Lease) -> None:
+        self.log.warn(
+            "Attempt {attempt} is exclusive, and is ended: the master did not answer for {limit_s:g} s",
+            attempt=str(attempt),
+            limit_s=self.limit_s,
+        )
+        lease.expired()

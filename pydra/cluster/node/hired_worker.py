@@ -109,6 +109,7 @@ class HiredWorker:
             worker.kill()
             return
         self._worker = worker
+        self.bind()
         self._begun = self._around.clock.seconds()
         worker.send(
             [
@@ -122,6 +123,11 @@ class HiredWorker:
             ]
         )
         self.go_on()
+
+    def bind(self) -> None:
+        """What is exclusive in it, if anything is, has its limit kept by who can end it."""
+        if self._worker is not None:
+            self._around.leases.bind(self.message.worker, self._worker.live_until)
 
     def run(self, message: RunUnits) -> None:
         """Run a batch, after those before."""
@@ -146,11 +152,8 @@ class HiredWorker:
         self, message: RunUnits, name: str, start: int, end: int, size: int, payload: Payload | None
     ) -> None:
         indexes, args = message.indexes[start:end], message.args[start:end]
-        self._waiting.append(
-            _Piece(
-                name, message.batch, message.branch, start, indexes, args, size, message.time_limit, payload
-            )
-        )
+        about = (name, message.batch, message.branch, start, indexes, args, size, message.time_limit, payload)
+        self._waiting.append(_Piece(*about))
 
     def go_on(self) -> None:
         """Send what it may be sent now: something has changed."""
@@ -249,6 +252,8 @@ class HiredWorker:
 
     def exited(self, ending: WorkerExit) -> None:
         """The worker is gone."""
+        if ending.is_overdue:
+            self._around.leases.lapse(self.message.worker)
         told = self._failure
         if ending.limit and not self._ended and (told is None or told.code != LimitExceeded.code):
             told = limit_failure(ending, self._around.clock.seconds() - self._begun, told)

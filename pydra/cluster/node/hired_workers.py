@@ -73,6 +73,7 @@ class HiredWorkers:
         reason = f"The master did not answer for {leases.limit_s:g} s, and a unit of it is exclusive."
         worker.is_exclusive = True
         if leases.begin(message.worker, message.heard, lambda: worker.kill(reason)):
+            worker.bind()
             return True
         worker.kill("It was given something exclusive, too long ago.")
         return False

@@ -37,6 +37,7 @@ from pydra.cluster.node.surroundings import Surroundings
 from pydra.cluster.node.units import Tell, Units
 from pydra.cluster.packages.repository import Repository
 from pydra.cluster.sandbox.environments import Environments
+from pydra.cluster.sandbox.launcher.deadlines import boottime
 from pydra.cluster.sandbox.priming import Budget
 from pydra.cluster.sandbox.site_limits import site_limits
 from pydra.cluster.sandbox.warm_pool import WarmPool
@@ -86,7 +87,7 @@ class NodeService:
         self._outbox = Outbox(writer, delivery, limit)
         make_spool = functools.partial(Spool, outbox_directory(settings), self._in_thread)
         arguments = ArgumentCache(tell, make_spool)
-        self._leases = ExclusiveLeases(reactor, settings.EXCLUSIVE_STOP_S)
+        self._leases = ExclusiveLeases(reactor, boottime, settings.EXCLUSIVE_STOP_S)
         around = Surroundings(
             reactor,
             time.time,  # noqa: TID251 - the one wall clock of this daemon

@@ -88,6 +88,7 @@ class UnitRun:
             worker.kill()
             return
         self._worker = worker
+        self._around.leases.bind(message.attempt, worker.live_until)
         self._begun = self._around.clock.seconds()
         try:
             rest = await send_arguments(self._around.clock, worker, arguments, lambda: self._ended)
@@ -189,6 +190,8 @@ class UnitRun:
 
     def exited(self, ending: WorkerExit) -> None:
         """The worker is gone: without an outcome so far, a limit is why, or the attempt is lost."""
+        if ending.is_overdue:
+            self._around.leases.lapse(self.message.attempt)
         told = self._failure
         is_told = told is not None and told.code == LimitExceeded.code
         if ending.limit and not self._ended and not self._is_whole and not is_told:

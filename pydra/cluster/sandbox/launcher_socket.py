@@ -66,6 +66,10 @@ class LauncherSocket:
         wanted = {"bounds": bounds} if bounds is not None else {}
         self._request(messages.encode(messages.FILL, number, packages=packages, **wanted))
 
+    def live_until(self, number: int, at: float) -> None:
+        """Have a worker ended at this time of the boot-time clock; the latest word counts."""
+        self._request(messages.encode(messages.UNTIL, number, at=at))
+
     def kill(self, number: int) -> None:
         """Ask for the end of a worker."""
         self._request(messages.encode(messages.KILL, number))

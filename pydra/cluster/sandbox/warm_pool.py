@@ -278,9 +278,8 @@ class WarmPool:
         except OSError as fault:
             self._launch_failed(f"no descriptors: {fault.strerror}")
             return None
-        worker = SandboxedWorker(
-            self._reactor, number, ours, reading, self._became_ready, self._kill, self._time
-        )
+        ask = (self._became_ready, self._kill, self._launcher.live_until)
+        worker = SandboxedWorker(self._reactor, number, ours, reading, *ask, self._time)
         self._workers[number] = worker
         self._starting[number] = self._reactor.callLater(READY_S, self._too_slow, worker)
         self._launcher.launch(number, its, writing, network=network)
@@ -349,7 +348,7 @@ class WarmPool:
     def _answered(self, answer: Answer) -> None:
         what, number = answer["what"], answer["id"]
         if what == messages.EXITED:
-            self._exited(number, answer["status"], "", answer.get("limit", ""))
+            self._exited(number, answer["status"], "", answer.get("limit", ""), answer.get("overdue", False))
         elif what == messages.FAILED:
             self._exited(number, 1, answer["reason"])
         elif what in (messages.FILLED, messages.UNFILLED):
@@ -374,13 +373,13 @@ class WarmPool:
         elif number in self._starting:
             self._exited(number, 1, reason)
 
-    def _exited(self, number: int, status: int, reason: str, limit: str = "") -> None:
+    def _exited(self, number: int, status: int, reason: str, limit: str = "", overdue: bool = False) -> None:
         worker = self._workers.pop(number, None)
         if worker is None:
             return
         stage = worker.stage
         try:
-            worker.ended(status, reason, limit)
+            worker.ended(status, reason, limit, overdue=overdue)
         except Exception:  # noqa: BLE001 - a listener's fault must not cost the other workers their launcher
             self.log.failure("The end of worker {number} could not be told", number=number)
         self._started(number)

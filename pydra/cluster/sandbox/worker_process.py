@@ -83,8 +83,9 @@ class SandboxedWorker:
     """
     One worker, used once; a `WorkerProcess`.
 
-    ``became_ready`` is called when it said READY. ``kill_number`` asks the launcher for its end. What takes
-    more of our time than one worker may have is taken of ``common_time``, which many share.
+    ``became_ready`` is called when it said READY. ``kill_number`` asks the launcher for its end, and
+    ``limit_number`` for that at a time. What takes more of our time than one worker may have is taken of
+    ``common_time``, which many share.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class SandboxedWorker:
         output: int,
         became_ready: Callable[[SandboxedWorker], None],
         kill_number: Callable[[int], None],
+        limit_number: Callable[[int, float], None],
         common_time: Throttle,
     ) -> None:
         self.number = number
@@ -103,7 +105,7 @@ class SandboxedWorker:
         """The beginning of what it wrote before it was taken: of interest only if it failed."""
         self._reactor = reactor
         self._became_ready = became_ready
-        self._kill_number = kill_number
+        self._kill_number, self._limit_number = kill_number, limit_number
         self._listener: WorkerListener | None = None
         self._frames = FrameReader()
         self._unsent: deque[memoryview] = deque()
@@ -165,6 +167,11 @@ class SandboxedWorker:
         if self.stage is not Stage.GONE:
             self._kill_number(self.number)
 
+    def live_until(self, at: float) -> None:
+        """Have it ended at this time of the boot-time clock, also while this daemon stands still."""
+        if self.stage is not Stage.GONE:
+            self._limit_number(self.number, at)
+
     def pause_output(self, paused: bool) -> None:
         """Stop (or go on) reading from it; a paused worker blocks when its pipes are full."""
         self._paused = paused
@@ -192,7 +199,7 @@ class SandboxedWorker:
 
     # From the pool.
 
-    def ended(self, status: int, reason: str = "", limit: str = "") -> None:
+    def ended(self, status: int, reason: str = "", limit: str = "", *, overdue: bool = False) -> None:
         """No process of it is alive; give what it wrote last, then its end."""
         if self.stage is Stage.GONE:
             return
@@ -213,7 +220,7 @@ class SandboxedWorker:
             listener, self._listener = self._listener, None
             if listener is not None:
                 words = self._reason or reason or describe(status)
-                listener.exited(WorkerExit(status, words, limit, self._has_sent_garbage))
+                listener.exited(WorkerExit(status, words, limit, self._has_sent_garbage, overdue))
 
     @property
     def fault(self) -> str:

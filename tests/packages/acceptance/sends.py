@@ -67,3 +67,21 @@ class Alone(Task):
             print(f"alive {name} {time.time():.3f}", flush=True)
             time.sleep(0.1)
         return name
+
+
+class AlonePart(Alone):
+    """The same, as a unit."""
+
+    def work(self, data):
+        return super().work(data)
+
+
+class AloneUnit(ParallelTask):
+    """Has one unit, which is exclusive."""
+
+    def __init__(self):
+        super().__init__()
+        self.set_subtask(AlonePart)
+
+    def datasource(self, seconds="6"):
+        return [seconds]

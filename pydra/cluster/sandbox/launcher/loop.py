@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Generator
 
 from pydra.cluster.sandbox.launcher import messages, spawning, watching
+from pydra.cluster.sandbox.launcher.answers import Answers
 from pydra.cluster.sandbox.launcher.bounds import BoundsFault, read_bounds, words
 from pydra.cluster.sandbox.launcher.cgroups import MEMORY, Groups, open_groups
 from pydra.cluster.sandbox.launcher.configuration import NONE, Configuration
+from pydra.cluster.sandbox.launcher.deadlines import Deadlines
 from pydra.cluster.sandbox.launcher.filling import FillFault, Source, fill
 from pydra.cluster.sandbox.launcher.forking.start import start_zygote
 from pydra.cluster.sandbox.launcher.forking.zygote import Zygote, ZygoteFault
@@ -27,9 +29,6 @@ from pydra.cluster.sandbox.launcher.usage_watch import UsageWatch
 
 FAILED = 126
 """Status of a worker that never began."""
-
-_ANSWERS_LIMIT = 1024
-"""Answers waiting for the daemon above which it is not read."""
 
 _REMOVAL_TRIES = 50
 """Tries to remove a group whose last process is just ending."""
@@ -53,6 +52,7 @@ class Launcher:
         )
         self._scratch = Scratch(configuration.scratch, configuration.visible_scratch, shared)
         self._usage = UsageWatch(self._scratch)
+        self._deadlines = Deadlines()
         self._maker = Maker(configuration, self._scratch)
         self._groups: Groups | None = open_groups(configuration.group) if configuration.group else None
         self._source = Source(
@@ -66,9 +66,9 @@ class Launcher:
         self._ended_early: dict[int, int] = {}
         """Statuses by pid of children that nobody knew: one may be told as born next."""
         self._chores: deque[Chore] = deque([self._scratch.remove_leftovers()])
-        self._answers: deque[bytes] = deque()
         self._closed = False
         self._selector = selectors.DefaultSelector()
+        self._answers = Answers(control, self._selector)
 
     def run(self) -> None:
         """Serve until the daemon is gone and nothing is left."""
@@ -79,21 +79,23 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in spawning.IGNORED:
             signal.signal(number, signal.SIG_IGN)
-        self._selector.register(self._control, selectors.EVENT_READ)
         self._selector.register(wakes, selectors.EVENT_READ)
+        self._selector.register(self._deadlines, selectors.EVENT_READ)
         self._start_zygote()
         while not self._closed or self._sandboxes:
             for key, mask in self._selector.select(self._pause()):
                 if key.fd == wakes:
                     os.read(wakes, 4096)
                     self._reap()
+                elif key.fileobj is self._deadlines:
+                    self._end_overdue()
                 elif isinstance(key.data, Zygote):
                     self._zygote_readable(key.data)
                 elif key.data is not None:
                     self._information_readable(key.data)
                 else:
                     if mask & selectors.EVENT_WRITE:
-                        self._flush()
+                        self._answers.flush()
                     if mask & selectors.EVENT_READ and not self._closed:
                         self._receive()
             self._chores.extend(self._usage.due(self._sandboxes.values()))
@@ -104,6 +106,7 @@ class Launcher:
         if self._zygote is not None:
             self._zygote.end()
         self._scratch.close()
+        self._deadlines.close()
         if self._groups is not None:
             self._groups.close()
         if self._slots is not None:
@@ -130,7 +133,7 @@ class Launcher:
                 return
             self._obey(messages.decode_request(packet), descriptors)
         except RequestFault as fault:
-            self._answer(messages.REFUSED, fault.number, reason=str(fault))
+            self._answers.put(messages.REFUSED, fault.number, reason=str(fault))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -147,53 +150,44 @@ class Launcher:
         if request.what == messages.KILL:
             if sandbox is None:
                 # Its end was told, if it ever began.
-                self._answer(messages.FAILED, request.number, reason="There is no such worker.")
+                self._answers.put(messages.FAILED, request.number, reason="There is no such worker.")
             elif sandbox.status is None:
-                sandbox.note_reached()
-                sandbox.kill()
-                if self._zygote is not None and self._zygote.is_stuck:
-                    self._zygote_ended(self._zygote)
+                self._kill(sandbox)
+        elif request.what == messages.UNTIL:
+            if sandbox is not None and sandbox.status is None:
+                self._deadlines.put(request.number, request.until)
         elif sandbox is None:
-            self._answer(messages.UNFILLED, request.number, reason="There is no such worker.")
+            self._answers.put(messages.UNFILLED, request.number, reason="There is no such worker.")
         elif sandbox.status is not None:
             pass  # its end is told next
         elif sandbox.packages is None:
-            self._answer(messages.UNFILLED, request.number, reason="The worker has a package already.")
+            self._answers.put(messages.UNFILLED, request.number, reason="The worker has a package already.")
         else:
             self._catch_up(sandbox)
             chore = self._fill(sandbox, sandbox.packages, request)
             sandbox.packages, sandbox.filling = None, chore
             self._step(chore)
 
+    def _end_overdue(self) -> None:
+        """End those that were given no more time."""
+        for number in self._deadlines.take_due():
+            sandbox = self._sandboxes.get(number)  # none, if the end of another one took it along
+            if sandbox is not None and sandbox.status is None:
+                sandbox.is_overdue = True
+                self._kill(sandbox)
+
+    def _kill(self, sandbox: Sandbox) -> None:
+        sandbox.note_reached()
+        sandbox.kill()
+        if self._zygote is not None and self._zygote.is_stuck:
+            self._zygote_ended(self._zygote)
+
     def _daemon_gone(self) -> None:
         self._closed = True
-        self._answers.clear()
-        self._selector.unregister(self._control)
-        self._control.close()
+        self._answers.close()
         for sandbox in list(self._sandboxes.values()):
             if sandbox.status is None:
                 sandbox.kill()
-
-    def _answer(self, what: str, number: int, **details: str | int) -> None:
-        if not self._closed:
-            self._answers.append(messages.encode(what, number, **details))
-            self._flush()
-
-    def _flush(self) -> None:
-        while self._answers:
-            try:
-                self._control.send(self._answers[0])
-            except BlockingIOError:
-                break
-            except OSError:
-                self._answers.clear()  # the daemon is gone, which reading will tell
-                break
-            self._answers.popleft()
-        events = selectors.EVENT_WRITE if self._answers else 0
-        if len(self._answers) < _ANSWERS_LIMIT:
-            events |= selectors.EVENT_READ
-        if events != self._selector.get_key(self._control).events:
-            self._selector.modify(self._control, events)
 
     # Sandboxes.
 
@@ -211,7 +205,7 @@ class Launcher:
                 self._slots.release(uid)
             if group is not None:
                 group.remove()
-            self._answer(messages.FAILED, number, reason=str(fault))
+            self._answers.put(messages.FAILED, number, reason=str(fault))
             return
         sandbox = Sandbox(number, uid, packages, self._configuration.defaults, group)
         self._sandboxes[number] = sandbox
@@ -221,11 +215,11 @@ class Launcher:
                 group.limit(sandbox.bounds, sandbox.own_processes)
             self._start(sandbox, request, channel, output)
         except OSError as fault:
-            self._answer(messages.FAILED, number, reason=str(fault))
+            self._answers.put(messages.FAILED, number, reason=str(fault))
             sandbox.status = FAILED
             self._bury(sandbox, told=False)
             return
-        self._answer(messages.LAUNCHED, number, pid=sandbox.monitor)
+        self._answers.put(messages.LAUNCHED, number, pid=sandbox.monitor)
 
     def _start(self, sandbox: Sandbox, request: Request, channel: int, output: int) -> None:
         if self._zygote is not None and sandbox.is_forked:
@@ -246,6 +240,8 @@ class Launcher:
             self._selector.register(self._zygote, selectors.EVENT_READ, self._zygote)
 
     def _zygote_readable(self, zygote: Zygote) -> None:
+        if zygote is not self._zygote:
+            return  # it was ended just now
         try:
             number, pid = zygote.read()
         except ZygoteFault:
@@ -271,7 +267,7 @@ class Launcher:
         for number in zygote.end():
             sandbox = self._sandboxes[number]
             sandbox.status = FAILED
-            self._answer(messages.FAILED, number, reason="What workers are forked from has ended.")
+            self._answers.put(messages.FAILED, number, reason="What workers are forked from has ended.")
             self._bury(sandbox, told=False)
         if zygote.is_proven and not self._closed:
             self._start_zygote()
@@ -333,20 +329,14 @@ class Launcher:
         """
         Kill children that belong to no sandbox: of a monitor that died before it told whom it had started.
         """
-        own = os.getpid()
-        if self._zygote is not None and self._zygote.is_busy:
-            return  # one of them may be about to be told as born; a stray ends with its channel
-        try:
-            with open(f"/proc/self/task/{own}/children") as opened:
-                children = [int(pid) for pid in opened.read().split()]
-        except OSError:
-            return  # the kernel does not list them; such a child has no work, and ends with its channel
-        for pid in children:
-            if pid not in self._processes and (self._zygote is None or pid != self._zygote.pid):
-                os.kill(pid, signal.SIGKILL)
+        # One of them may be about to be told as born. A stray has no work, and ends with its channel.
+        if self._zygote is None or not self._zygote.is_busy:
+            zygote = () if self._zygote is None else (self._zygote.pid,)
+            spawning.kill_children_but({*self._processes, *zygote})
 
     def _bury(self, sandbox: Sandbox, told: bool) -> None:
         """All of it is dead: remove its scratch, give its uid back, tell."""
+        self._deadlines.forget(sandbox.number)
         if sandbox.filling is not None and sandbox.filling in self._chores:
             self._chores.remove(sandbox.filling)
             sandbox.filling.close()
@@ -382,7 +372,8 @@ class Launcher:
         del self._sandboxes[sandbox.number]
         if told:
             reached = words(sandbox.reached, sandbox.bounds) if sandbox.reached else ""
-            self._answer(messages.EXITED, sandbox.number, status=sandbox.status or 0, limit=reached)
+            status, overdue = sandbox.status or 0, sandbox.is_overdue
+            self._answers.put(messages.EXITED, sandbox.number, status=status, limit=reached, overdue=overdue)
 
     def _fill(self, sandbox: Sandbox, packages: int, request: Request) -> Chore:
         try:
@@ -392,11 +383,11 @@ class Launcher:
             for package, version in request.packages:
                 yield from fill(self._source, package, version, packages)
         except (FillFault, BoundsFault) as fault:
-            self._answer(messages.UNFILLED, sandbox.number, reason=str(fault))
+            self._answers.put(messages.UNFILLED, sandbox.number, reason=str(fault))
         except OSError as fault:
-            self._answer(messages.UNFILLED, sandbox.number, reason=str(fault), passes=True)
+            self._answers.put(messages.UNFILLED, sandbox.number, reason=str(fault), passes=True)
         else:
-            self._answer(messages.FILLED, sandbox.number)
+            self._answers.put(messages.FILLED, sandbox.number)
         finally:
             os.close(packages)
             sandbox.filling = None

@@ -3,11 +3,12 @@
 What a daemon and its launcher say to each other, as JSON, one object a packet.
 
 To the launcher: ``launch`` (with two descriptors: the worker's channel and its output pipe), ``fill``
-(packages, and bounds if not the usual ones), ``kill``. From it: ``launched``, ``failed`` (no sandbox was
-made), ``filled``, ``unfilled`` (with ``passes`` if this machine is short of something), ``exited`` (no
-process of it is alive and its scratch is gone; with the limit that it had reached, in words), ``refused``
-(that was no request). A request names things only by number, package and version; it cannot name a path, a
-uid or a command.
+(packages, and bounds if not the usual ones), ``until`` (it is to be ended at this time of the boot-time
+clock; the latest word counts), ``kill``. From it: ``launched``, ``failed`` (no sandbox was made), ``filled``,
+``unfilled`` (with ``passes`` if this machine is short of something), ``exited`` (no process of it is alive
+and its scratch is gone; with the limit that it had reached, in words, and whether its time had passed),
+``refused`` (that was no request). A request names things only by number, package and version; it cannot name
+a path, a uid or a command.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PACKET_LIMIT = 16 * 1024
 PACKAGES_LIMIT = 64
 """Packages of one worker."""
 
-LAUNCH, FILL, KILL = "launch", "fill", "kill"
+LAUNCH, FILL, UNTIL, KILL = "launch", "fill", "until", "kill"
 
 LAUNCHED, FAILED, FILLED, UNFILLED, EXITED, REFUSED = (
     "launched",
@@ -54,8 +55,8 @@ class RequestFault(Exception):
 
 class Request(NamedTuple):
     """
-    One request. ``packages``, each a name and a version, and ``bounds`` are given for ``fill`` only, the rest
-    for ``launch``.
+    One request. ``packages``, each a name and a version, and ``bounds`` are given for ``fill`` only,
+    ``until`` for ``until``, the rest for ``launch``.
     """
 
     what: str
@@ -67,6 +68,7 @@ class Request(NamedTuple):
     """With the host's network."""
     probe: bool = False
     """Not a worker, but the self-tests of the sandbox."""
+    until: float = 0.0
 
 
 def encode(what: str, number: int, **details: object) -> bytes:
@@ -110,6 +112,8 @@ def _request(read: dict[str, object], number: int) -> Request:
         return Request(what, number, network=_flag(read, "network"), probe=_flag(read, "probe"))
     if what == KILL:
         return Request(what, number)
+    if what == UNTIL:
+        return Request(what, number, until=_time(read.get("at")))
     if what != FILL:
         raise RequestFault("There is no such request.")
     return Request(FILL, number, _packages(read.get("packages")), read.get("bounds"))
@@ -120,6 +124,12 @@ def _flag(read: dict[str, object], name: str) -> bool:
     if not isinstance(value, bool):
         raise RequestFault(f"{name} is neither true nor false.")
     return value
+
+
+def _time(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value < _HIGHEST_NUMBER:  # type: ignore[operator]
+        raise RequestFault("The time is no number of seconds.")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _packages(listed: object) -> tuple[tuple[str, str], ...]:

@@ -52,6 +52,8 @@ class Sandbox:
         """It was not made by bubblewrap: its monitor is the first process inside."""
         self.reached: str | None = None
         """The limit that it has reached, by its name in ``bounds``."""
+        self.is_overdue = False
+        """It was ended because its time had passed."""
         self.watched = False
         """A look at what it uses is under way."""
         self.next_look = 0.0

@@ -13,13 +13,17 @@ import fcntl
 import os
 import resource
 import signal
+from collections.abc import Container
 
 from pydra.cluster.sandbox.launcher import rlimits
 from pydra.cluster.sandbox.launcher.cgroups import Group
 from pydra.cluster.sandbox.launcher.policy import Plan
 
-IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What the launcher ignores: it ends when its daemon does, and a terminal signals both."""
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
+"""
+What a terminal signals both to the daemon and to the launcher, which ignores it: it ends when its daemon
+does, and while that is stopped it ends what may live no longer.
+"""
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -109,6 +113,19 @@ def kill_group(leader: int) -> None:
     """Kill what is left of a process group; for a worker without a sandbox."""
     with contextlib.suppress(ProcessLookupError):  # nobody else was in it
         os.killpg(leader, signal.SIGKILL)
+
+
+def kill_children_but(known: Container[int]) -> None:
+    """Kill our children, but not these."""
+    own = os.getpid()
+    try:
+        with open(f"/proc/self/task/{own}/children") as opened:
+            children = [int(pid) for pid in opened.read().split()]
+    except OSError:
+        return  # the kernel does not list them
+    for pid in children:
+        if pid not in known:
+            os.kill(pid, signal.SIGKILL)
 
 
 def raise_descriptor_limit() -> None:

@@ -116,6 +116,7 @@ _FRESH: dict[int, Callable[..., object] | int] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,
+    signal.SIGTSTP: signal.SIG_DFL,
     signal.SIGCHLD: signal.SIG_DFL,
 }
 """What an interpreter that was just started does on those signals that the zygote ignores."""
