@@ -12,7 +12,6 @@ The whole error tree.
     │   ├── TooManyRequests
     │   └── Conflict
     ├── ClusterError
-    │   ├── NodeUnreachable
     │   ├── LinkLost
     │   ├── RemoteFault
     │   └── WireError
@@ -111,12 +110,6 @@ class ClusterError(PydraError):
     """The cluster could not do this now; the same request may succeed later."""
 
     code = "cluster"
-
-
-class NodeUnreachable(ClusterError):
-    """The node cannot be reached; see that its daemon runs and that its address and fingerprint are right."""
-
-    code = "node_unreachable"
 
 
 class LinkLost(ClusterError):

@@ -291,8 +291,7 @@ class RunningServer:
 
     def forget_logins(self) -> None:
         """No token is valid any more, as after their lifetime."""
-        tokens = self._authentication._tokens
-        self.run(lambda: tokens.revoke_subject(LOGIN_ROLE))
+        self.run(self._authentication._tokens._live.clear)
 
     def run(self, ask: Callable[[], Any]) -> Any:
         """What a function or coroutine answers in the reactor's thread."""

@@ -62,3 +62,9 @@ class Bench:
 def finished(outcome: Outcome, number: int = 1, node: NodeId = N1, reason: str | None = None) -> UnitFinished:
     """The answer of node 1 unless told."""
     return UnitFinished(nth(number), node, outcome, reason)
+
+
+def assignment(scheduler: Scheduler, instance: InstanceId) -> tuple[Attempt, WorkerSlot]:
+    """The current attempt of an instance that runs, and its slot."""
+    [found] = [each for each in scheduler.running() if each.instance == instance]
+    return found.attempt, found.slot

@@ -32,7 +32,7 @@ def test_a_blob_is_named_by_its_bytes(blobs: Blobs) -> None:
     """What was put comes back, whole or in pieces; nothing else is left in the directory."""
     assert NAME == blobs.put(DATA)
 
-    assert blobs.has(NAME)
+    assert blobs.path(NAME).is_file()
     assert DATA == blobs.read(NAME)
     assert DATA == blobs.path(NAME).read_bytes() == b"".join(blobs.chunks(NAME))
     assert max(map(len, blobs.chunks(NAME))) <= CHUNK
@@ -60,7 +60,7 @@ def test_a_blob_that_comes_in_pieces_is_checked(blobs: Blobs) -> None:
     for start in range(0, len(DATA), 1000):
         writer.write(DATA[start : start + 1000])
 
-    assert not blobs.has(NAME)
+    assert not blobs.path(NAME).is_file()
     assert len(DATA) == writer.size
     assert NAME == writer.finish(NAME)
     assert DATA == blobs.read(NAME)
@@ -96,7 +96,7 @@ def test_abort_after_the_end_keeps_the_blob(blobs: Blobs) -> None:
     writer.finish()
     writer.abort()
 
-    assert blobs.has(NAME)
+    assert blobs.path(NAME).is_file()
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_abort_after_the_end_keeps_the_blob(blobs: Blobs) -> None:
 )
 def test_a_name_that_is_none_touches_no_file(blobs: Blobs, name: str) -> None:
     """Only 64 hexadecimal digits name a blob."""
-    for use in (blobs.path, blobs.has, blobs.read, blobs.remove, lambda n: next(blobs.chunks(n))):
+    for use in (blobs.path, blobs.read, blobs.remove, lambda n: next(blobs.chunks(n))):
         with pytest.raises(StoreError, match="64 hexadecimal digits"):
             use(name)
 
 
 def test_a_missing_blob_is_told_as_such(blobs: Blobs) -> None:
     """By its name."""
-    assert not blobs.has(NAME)
+    assert not blobs.path(NAME).is_file()
     with pytest.raises(StoreError, match=f"{NAME} is missing"):
         blobs.read(NAME)
 
@@ -131,7 +131,7 @@ def test_a_blob_that_is_no_file_cannot_be_read(blobs: Blobs) -> None:
     """The error is told in words."""
     blobs.path(NAME).mkdir(parents=True)
 
-    assert not blobs.has(NAME)
+    assert not blobs.path(NAME).is_file()
     with pytest.raises(StoreError, match="cannot be read: Is a directory"):
         blobs.read(NAME)
     with pytest.raises(StoreError, match="cannot be written: Is a directory"):

@@ -17,7 +17,7 @@ from pydra.errors import (
     Forbidden,
     InternalError,
     InvalidParameters,
-    NodeUnreachable,
+    LinkLost,
     NotFound,
     PydraError,
     StoreError,
@@ -227,7 +227,7 @@ def test_bodies_of_another_shape_are_refused(
         (StoreError(), 503, "store"),
         (StoreFull(), 507, "store_full"),
         (WorkersUnavailable(), 503, "workers_unavailable"),
-        (NodeUnreachable(), 503, "node_unreachable"),
+        (LinkLost(), 503, "link_lost"),
         (ConfigError("The setting X is wrong."), 500, "config"),
     ],
 )

@@ -62,10 +62,10 @@ def test_arguments_of_many_units_go_when_they_are_not_needed(bench: UnitBench) -
     """Once all who sent them have named them and their units are recorded, nothing is left of them."""
     send(bench)
     bench.say(asked(bench.root, 0, 1, args=[b"", b""], blobs={0: BLOB, 1: BLOB}))
-    assert bench.blobs.has(BLOB.sha256)
+    assert bench.blobs.path(BLOB.sha256).is_file()
     bench.do_all()
     assert [0, 1] == bench.complete(0, 1)
-    assert not bench.blobs.has(BLOB.sha256)
+    assert not bench.blobs.path(BLOB.sha256).is_file()
 
 
 def test_what_came_twice_is_forgotten_with_its_link(bench: UnitBench) -> None:
@@ -74,7 +74,7 @@ def test_what_came_twice_is_forgotten_with_its_link(bench: UnitBench) -> None:
     send(bench)
     bench.cable.pull()
     bench.cable.plug()
-    assert not bench.blobs.has(BLOB.sha256)
+    assert not bench.blobs.path(BLOB.sha256).is_file()
 
 
 def test_what_came_too_long_ago_is_forgotten_whole(bench: UnitBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +82,8 @@ def test_what_came_too_long_ago_is_forgotten_whole(bench: UnitBench, monkeypatch
     monkeypatch.setattr(node_blobs, "UNNAMED_LIMIT", len(SAME))
     for _ in range(3):
         send(bench)
-    assert bench.blobs.has(BLOB.sha256)
+    assert bench.blobs.path(BLOB.sha256).is_file()
     other = b"o" * 70_000
     name = hashlib.sha256(other).hexdigest()
     result_of(Deferred.fromCoroutine(bench.cable.node_bulk.send("blob", name, chunked(other))))
-    assert [False, True] == [bench.blobs.has(each) for each in (BLOB.sha256, name)]
+    assert [False, True] == [bench.blobs.path(each).is_file() for each in (BLOB.sha256, name)]

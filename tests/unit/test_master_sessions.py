@@ -104,7 +104,7 @@ def test_large_arguments_travel_as_blobs(bench: SessionsBench) -> None:
     (change,) = [each for each in bench.store.committed if isinstance(each, InsertUnits)]
     assert [b"small", large] == list(change.args)
     bench.record(1, args=[large])
-    assert not bench.blobs.has(fed.blobs[1].sha256)
+    assert not bench.blobs.path(fed.blobs[1].sha256).is_file()
 
 
 def test_large_results_are_read_for_the_client(bench: SessionsBench) -> None:

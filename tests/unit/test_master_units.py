@@ -348,13 +348,13 @@ def test_large_arguments_and_results(bench: UnitBench) -> None:
     bench.say(asked(bench.root, 0, args=[b""], blobs={0: args}))
     [batch] = bench.batches.values()
     assert {0: args} == batch.blobs
-    assert bench.blobs.has(args.sha256)
+    assert bench.blobs.path(args.sha256).is_file()
     bench.say(bench.done(batch, results=[b""], blobs={0: Payload(1, sha256=result.sha256)}))
     [given] = bench.given
     assert {0: result} == given.blobs
     assert result == bench.rows(0)[0].result
-    assert bench.blobs.has(result.sha256)
-    assert not bench.blobs.has(args.sha256)
+    assert bench.blobs.path(result.sha256).is_file()
+    assert not bench.blobs.path(args.sha256).is_file()
     late = send(b"l" * 80_000)
     bench.say(bench.done(batch, results=[b""], blobs={0: late}))
-    assert not bench.blobs.has(late.sha256)
+    assert not bench.blobs.path(late.sha256).is_file()

@@ -35,6 +35,7 @@ from tests.support.scheduler_bench import (
     B,
     Bench,
     C,
+    assignment,
     dispatch,
     finished,
     nth,
@@ -76,7 +77,7 @@ def test_dispatched_when_a_node_is_ready(bench: Bench) -> None:
     """What waits is dispatched as soon as a node offers slots."""
     bench.feed(submitted(A), submitted(B))
     assert [dispatch(A, 1), dispatch(B, 2, index=1)] == bench.feed(NodeReady(N1, 2))
-    assert (nth(2), WorkerSlot(N1, 1)) == bench.scheduler.assignment(B)
+    assert (nth(2), WorkerSlot(N1, 1)) == assignment(bench.scheduler, B)
 
 
 def test_dispatched_in_order(bench: Bench) -> None:
@@ -216,7 +217,7 @@ def test_stale_answer_after_a_new_attempt(running: Bench) -> None:
     """The answer of a lost attempt does not end the instance that runs again."""
     running.feed(finished(Outcome.LOST))
     assert [Discard(N1, nth(1))] == running.feed(finished(Outcome.COMPLETE))
-    assert (nth(2), WorkerSlot(N1, 0)) == running.scheduler.assignment(A)
+    assert (nth(2), WorkerSlot(N1, 0)) == assignment(running.scheduler, A)
 
 
 # Cancel

@@ -36,6 +36,7 @@ from tests.support.scheduler_bench import (
     B,
     Bench,
     C,
+    assignment,
     dispatch,
     finished,
     nth,
@@ -213,7 +214,7 @@ def test_strangers_on_a_ready_node(running: Bench) -> None:
     """What a node holds and is not ours is killed or discarded, each once."""
     given = NodeReady(N2, 1, running=(OLD, nth(1), OLD), finished=(ELDER, ELDER))
     assert [KillUnit(N2, OLD), KillUnit(N2, nth(1)), Discard(N2, ELDER)] == running.feed(given)
-    assert (nth(1), WorkerSlot(N1, 0)) == running.scheduler.assignment(A)
+    assert (nth(1), WorkerSlot(N1, 0)) == assignment(running.scheduler, A)
 
 
 def test_lost_in_the_order_of_slots(bench: Bench) -> None:

@@ -30,7 +30,19 @@ from pydra.cluster.scheduler.unit_values import (
 from pydra.model.ids import WorkerSlot
 from pydra.model.options import RunOptions
 from pydra.model.status import Status
-from tests.support.scheduler_bench import N1, OLD, A, B, Bench, C, dispatch, finished, nth, submitted
+from tests.support.scheduler_bench import (
+    N1,
+    OLD,
+    A,
+    B,
+    Bench,
+    C,
+    assignment,
+    dispatch,
+    finished,
+    nth,
+    submitted,
+)
 from tests.support.unit_bench import ROOT, UnitBench, asks, dies, done, of, one
 
 PAUSE, RESUME = PauseRequested(A), ResumeRequested(A)
@@ -95,7 +107,7 @@ def test_pause_and_resume() -> None:
     assert WorkerSlot(N1, 0) == hired.slot
     assert isinstance(batch, RunUnits)
     assert [2] == batch.indexes
-    assert (ROOT, WorkerSlot(N1, 0)) == bench.scheduler.assignment(A)
+    assert (ROOT, WorkerSlot(N1, 0)) == assignment(bench.scheduler, A)
 
 
 def test_units_are_asked_while_it_is_paused() -> None:

@@ -41,7 +41,6 @@ def test_populations(scheduler: Scheduler) -> None:
     assert NodeView(N1, Standing.READY, slots=1, busy=1, heard=65.0) == scheduler.node(N1)
     assert (B,) == scheduler.slots(N1)
     assert (None,) == scheduler.slots(N2)
-    assert (Attempt(1, 1), WorkerSlot(N1, 0)) == scheduler.assignment(B)
     assert (B, N1) == scheduler.holder(Attempt(1, 1))
     assert [True, False, False, True] == [scheduler.is_connected(node) for node in (N1, N2, N3, N4)]
 
@@ -52,7 +51,6 @@ def test_nothing_is_known(scheduler: Scheduler) -> None:
     assert scheduler.node(nowhere) is None
     assert () == scheduler.slots(nowhere)
     assert not scheduler.is_connected(nowhere)
-    assert scheduler.assignment(nobody) is None
     assert scheduler.holder(Attempt(9, 9)) is None
     assert Status.UNKNOWN is scheduler.status(nobody)
     assert Status.UNKNOWN is scheduler.explain(nobody).status

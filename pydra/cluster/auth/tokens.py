@@ -112,15 +112,6 @@ class Tokens:
         self._live.move_to_end(digest)
         return found.subject
 
-    def revoke(self, token: str) -> None:
-        """The token is not valid any more."""
-        self._live.pop(_digest(token), None)
-
-    def revoke_subject(self, subject: str) -> None:
-        """No token of the subject is valid any more."""
-        for digest in [digest for digest, token in self._live.items() if token.subject == subject]:
-            del self._live[digest]
-
     def _forget_idle(self) -> None:
         now = self._clock.seconds()
         while self._live:

@@ -49,7 +49,7 @@ from pydra.cluster.scheduler.unit_values import (
     UnitsForgotten,
     WorkerLost,
 )
-from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
+from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
 
 
@@ -134,10 +134,6 @@ class Scheduler:
     def status(self, instance: InstanceId) -> Status:
         """Where an instance stands; UNKNOWN if it never was here or is final."""
         return self.state.status(instance)
-
-    def assignment(self, instance: InstanceId) -> tuple[Attempt, WorkerSlot] | None:
-        """The current attempt of an instance and its slot; None if it is not with a node."""
-        return views.assignment(self.state, instance)
 
     def holder(self, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
         """The instance and the node of the main worker that this attempt names; None if it is not current."""

@@ -111,12 +111,6 @@ def slots(state: State, identity: NodeId) -> tuple[InstanceId | None, ...]:
     return tuple(holders)
 
 
-def assignment(state: State, instance: InstanceId) -> tuple[Attempt, WorkerSlot] | None:
-    """The current attempt of an instance and its slot."""
-    assigned = state.assigned.get(instance)
-    return None if assigned is None else (assigned.attempt, _slot(assigned))
-
-
 def holder(state: State, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
     """The instance and the node of a current attempt."""
     assigned = state.attempts.get(attempt)

@@ -48,10 +48,6 @@ class Blobs:
             raise StoreError("A blob is named by 64 hexadecimal digits.")
         return self._root / sha256
 
-    def has(self, sha256: str) -> bool:
-        """Whether the blob is here."""
-        return self.path(sha256).is_file()
-
     def put(self, data: bytes) -> str:
         """Keep these bytes; their SHA-256 (hex). They are on the disk when this returns."""
         writer = self.writer()
