@@ -16,7 +16,7 @@ from pydra.cluster.interfaces import Bulk, Link, LinkUser
 from pydra.cluster.master.endings import past_of
 from pydra.cluster.master.node_link import NodeLink
 from pydra.cluster.master.sessions.register import Sessions
-from pydra.cluster.node.delivery import Blob
+from pydra.cluster.node.delivery import Blob, Spoilt
 from pydra.cluster.node.epoch import EpochFile
 from pydra.cluster.node.journal_writer import QUICK_SIZE
 from pydra.cluster.scheduler import inputs, instructions
@@ -237,7 +237,9 @@ class SimulatedNode(NodeBench):
         """As a real node does."""
         return await self._epoch.accept(epoch)
 
-    def _watched_send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob] = ()) -> bool:
+    def _watched_send(
+        self, source: Attempt, message: ToMaster, blobs: Sequence[Blob] = (), spoilt: Spoilt | None = None
+    ) -> bool:
         """What the master must not miss is in the journal before it is sent."""
         unwritten = [kept.message for kept in self.outbox._kept if not kept.is_written]
         if any(each is message for each in unwritten):
@@ -253,7 +255,7 @@ class SimulatedNode(NodeBench):
                 self.told[attempt] = 0
             case UnitsDone(batch=batch, start=start, results=results):
                 self.told[batch] = max(self.told.get(batch, 0), start + len(results))
-        return self._send(source, message, blobs)
+        return self._send(source, message, blobs, spoilt)
 
     # Standing still.
 

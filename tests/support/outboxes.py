@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydra.cluster.node.journal import Journal
 from pydra.cluster.node.journal_writer import JournalWriter
 from pydra.cluster.node.outbox import Outbox, Outcome
 from pydra.cluster.wire.messages import COMPLETE, HeldBatch, ToMaster, ToNode, UnitFinished, UnitsDone
+from pydra.errors import RemoteFault
 from pydra.model.ids import Attempt, InstanceId
 from pydra.model.instance import Payload
 from tests.support.pumps import result_of
@@ -41,6 +42,10 @@ class OutboxBench:
         self.sent: list[ToNode | ToMaster] = []
         self.blobs: list[bytes] = []
         self.fault: OSError | None = None
+        self.refuses: set[str] = set()
+        """Blobs that the master does not take."""
+        self.closed = 0
+        """How often a link was to end."""
         self.calls: list[str] = []
         """What the disk was asked for, by the names of the functions."""
         self._held: list[Deferred[None]] | None = None
@@ -81,7 +86,10 @@ class OutboxBench:
         return self._stream(*stream)
 
     async def _stream(self, detail: str, chunks: Any) -> None:
-        self.blobs.append(b"".join([chunk async for chunk in chunks]))
+        data = b"".join([chunk async for chunk in chunks])
+        if detail in self.refuses:
+            raise RemoteFault("These are other bytes.")
+        self.blobs.append(data)
 
     def backlog(self) -> int:
         """Nothing ever waits."""
@@ -89,6 +97,7 @@ class OutboxBench:
 
     def close(self, reason: str) -> None:
         """The link is to end."""
+        self.closed += 1
         self.unlink()
 
     def link(self) -> list[Any]:
@@ -129,10 +138,12 @@ class OutboxBench:
         self.outbox.begin(batch)
         return batch
 
-    def done(self, number: int, start: int, *results: bytes, **fields: Any) -> UnitsDone:
-        """Results of units."""
+    def done(
+        self, number: int, start: int, *results: bytes, data: Mapping[str, bytes] | None = None, **fields: Any
+    ) -> UnitsDone:
+        """Results of units; ``data`` are those of blobs."""
         message = UnitsDone(WORKER, Attempt(1, number), start, list(results), **fields)
-        self.outbox.keep_results(message, {})
+        self.outbox.keep_results(message, data or {})
         return message
 
 

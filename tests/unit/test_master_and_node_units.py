@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pydra.cluster.wire import frames
 from pydra.model.ids import InstanceId
 from tests.support.unit_world import UnitWorld
 
@@ -86,3 +87,28 @@ def test_results_of_meanwhile(world: UnitWorld) -> None:
     world.advance(0.1)
     assert 1 == len(world.unanswered(root))
     assert 2 == runs(world)
+
+
+def test_a_result_that_the_disk_of_the_node_lost(world: UnitWorld) -> None:
+    """Its worker is ended by that, and the unit is run by another; the link is broken once, and no more."""
+    spoilt, other = world.hired()
+    current = world.current(spoilt)
+    assert current is not None
+    world.cable.pull()
+    spoilt.says(frames.DONE, current[0], current[2], [bytes(100_000)], {}, 0.001)
+    world.run(other, 1)
+    [blob] = [path for path in world.node.journal.directory.iterdir() if len(path.name) == 64]
+    blob.unlink()
+    world.plug()
+    world.cable.settle()
+    assert not world.cable.is_up
+    assert spoilt.is_killed
+    world.plug()
+    world.advance(0.1)
+    assert world.cable.is_up
+    assert not other.is_killed
+    for worker in world.hired():
+        world.run(worker, 9)
+    world.advance(0.1)
+    assert set() == world.unanswered(world.working()[0])
+    assert 3 == runs(world)

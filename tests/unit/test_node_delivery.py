@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pydra.cluster.node.delivery import BACKLOG_LIMIT, LOOK_S, Blob, Delivery, chunks_of
+from pydra.cluster.node.delivery import BACKLOG_LIMIT, LOOK_S, Blob, Delivery, NotNeeded, Spoilt, chunks_of
 from pydra.cluster.wire.messages import ToMaster, ToNode, UnitsForgotten
 from pydra.errors import LinkLost, RemoteFault
 from pydra.model.ids import Attempt
@@ -63,9 +64,9 @@ class Bench:
         self.delivery = Delivery(self.clock)
         self.delivery.open(self.link, self.bulk)
 
-    def send(self, source: Attempt, name: str, *blobs: Blob) -> bool:
+    def send(self, source: Attempt, name: str, *blobs: Blob, spoilt: Spoilt | None = None) -> bool:
         """Send a message of this name."""
-        return self.delivery.send(source, UnitsForgotten(source, name), blobs)
+        return self.delivery.send(source, UnitsForgotten(source, name), blobs, spoilt)
 
     def names(self) -> list[str]:
         """The names of what was sent."""
@@ -83,18 +84,18 @@ def bench() -> Iterator[Bench]:
 
 def blob(data: bytes = b"x" * 100_000) -> Blob:
     """Bytes in memory."""
-    return Blob("ab" * 32, lambda: chunks_of(data))
+    return Blob(hashlib.sha256(data).hexdigest(), lambda: chunks_of(data))
 
 
-def gone() -> AsyncIterator[bytes]:
-    """A file that is not there."""
+def raising(fault: Exception) -> Blob:
+    """A blob that cannot be read."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(1):
-            raise FileNotFoundError
+            raise fault
             yield b""
 
-    return chunks()
+    return Blob("cd" * 32, chunks)
 
 
 def test_closed(bench: Bench) -> None:
@@ -171,7 +172,7 @@ def test_a_blob_that_is_refused(bench: Bench) -> None:
 def test_a_blob_that_is_not_needed_any_more(bench: Bench) -> None:
     """What named it is not sent; what follows is."""
     bench.send(ONE, "a", blob())
-    bench.send(ONE, "b", Blob("cd" * 32, gone))
+    bench.send(ONE, "b", raising(NotNeeded()))
     bench.send(ONE, "c")
     bench.bulk.streams[0].callback(None)
     assert ["a", "c"] == bench.names()
@@ -187,3 +188,31 @@ def test_a_blob_that_cannot_be_read(bench: Bench) -> None:
 
     bench.send(ONE, "a", Blob("ab" * 32, broken))
     assert ("a blob could not be read", []) == (bench.link.reason, bench.names())
+
+
+@pytest.mark.parametrize(
+    ("broken", "is_refused", "why"),
+    [
+        (raising(OSError(5, "Input/output error")), False, "[Errno 5] Input/output error"),
+        (raising(FileNotFoundError(2, "gone")), False, "[Errno 2] gone"),
+        (Blob("ab" * 32, lambda: chunks_of(b"x")), True, "it is not what was written"),
+    ],
+)
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_blob_that_is_spoilt(bench: Bench, broken: Blob, is_refused: bool, why: str, goes_on: bool) -> None:
+    """Who sent it tells something else, in its place; or else the link is closed, and what follows waits."""
+    told: list[str] = []
+
+    def spoilt(fault: str) -> bool:
+        told.append(fault)
+        bench.send(ONE, "instead")
+        return goes_on
+
+    bench.send(ONE, "a", broken, spoilt=spoilt)
+    if is_refused:
+        bench.send(ONE, "b")
+        bench.bulk.streams[0].errback(RemoteFault("These are other bytes."))
+    assert [why] == told
+    assert ("", "a blob could not be read")[not goes_on] == bench.link.reason
+    assert "a" not in bench.names()
+    assert goes_on is ("instead" in bench.names())

@@ -8,6 +8,7 @@ behind is given more only when it has caught up, so that even a gigabyte does no
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
@@ -31,6 +32,17 @@ LOOK_S = 0.02
 BLOB_CHUNK = 64 * 1024
 
 
+Spoilt = Callable[[str], bool]
+"""
+Told why a blob cannot be read, which it never can then; whoever sent the message that names it has something
+else to tell. False if that is for a new link.
+"""
+
+
+class NotNeeded(Exception):
+    """Nobody needs this blob any more."""
+
+
 class Blob(NamedTuple):
     """
     Something too large to travel inline; ``chunks`` begins to read it, each time anew.
@@ -47,6 +59,7 @@ class _Waiting(NamedTuple):
     source: Attempt
     message: ToMaster
     blobs: Sequence[Blob]
+    spoilt: Spoilt | None
 
 
 class Delivery:
@@ -79,15 +92,18 @@ class Delivery:
             self._look.cancel()
         self._look = None
 
-    def send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob] = ()) -> bool:
+    def send(
+        self, source: Attempt, message: ToMaster, blobs: Sequence[Blob] = (), spoilt: Spoilt | None = None
+    ) -> bool:
         """Send after all that the same source sent before; False, and nothing is done, without a link."""
         if self._link is None:
             return False
+        waiting = _Waiting(source, message, blobs, spoilt)
         if self._waiting or self._link.backlog() > BACKLOG_LIMIT:
-            self._waiting.append(_Waiting(source, message, blobs))
+            self._waiting.append(waiting)
             self._look_later()
         else:
-            self._send(source, message, blobs)
+            self._send(waiting)
         return True
 
     def send_ahead(self, chunks: AsyncIterator[bytes]) -> Ahead | None:
@@ -97,16 +113,17 @@ class Delivery:
         self._ahead = Ahead(self._link, self._bulk, chunks)
         return self._ahead
 
-    def _send(self, source: Attempt, message: ToMaster, blobs: Sequence[Blob]) -> None:
+    def _send(self, waiting: _Waiting) -> None:
+        source = waiting.source
         chain = self._chains.get(source)
         if chain is not None:
-            chain.append(_Waiting(source, message, blobs))
-        elif blobs:
-            self._chains[source] = chain = deque([_Waiting(source, message, blobs)])
+            chain.append(waiting)
+        elif waiting.blobs:
+            self._chains[source] = chain = deque([waiting])
             drained = Deferred.fromCoroutine(self._drain(source, chain))
             drained.addErrback(self._failed)
         elif self._link is not None:
-            self._link.send(message)
+            self._link.send(waiting.message)
 
     def _look_later(self) -> None:
         if self._look is None:
@@ -118,7 +135,7 @@ class Delivery:
             if self._link.backlog() > BACKLOG_LIMIT:
                 self._look_later()
                 return
-            self._send(*self._waiting.popleft())
+            self._send(self._waiting.popleft())
 
     async def _drain(self, source: Attempt, chain: deque[_Waiting]) -> None:
         """Send one after the other what one source sent; ends with the link."""
@@ -126,18 +143,23 @@ class Delivery:
         if link is None or bulk is None:
             return
         while chain:
-            _, message, blobs = chain[0]
+            _, message, blobs, spoilt = chain[0]
             try:
                 for blob in blobs:
-                    if blob.ahead is None or not await blob.ahead.came_over(link):
-                        await bulk.send("blob", blob.digest, blob.chunks())
+                    await _bring(link, bulk, blob)
                     if self._link is not link:
                         return
                 link.send(message)
             except LinkLost:
                 return
-            except FileNotFoundError:
-                pass  # nobody needs it any more, so what names it is not needed either
+            except NotNeeded:
+                pass  # so what names it is not needed either
+            except OSError as fault:
+                if self._link is not link:
+                    return
+                if spoilt is None or not spoilt(str(fault)):
+                    link.close("a blob could not be read")
+                    return
             except RemoteFault as fault:
                 # The master cannot take it now (its disk may be full): the next link brings it again.
                 self.log.warn("The master refused a blob: {fault}", fault=str(fault))
@@ -152,6 +174,21 @@ class Delivery:
         self.log.error("What was to be told could not be sent: {fault}", fault=fault)
         if self._link is not None:
             self._link.close("a blob could not be read")
+
+
+async def _bring(link: Link, bulk: Bulk, blob: Blob) -> None:
+    """Have the master take a blob; `OSError` if it is not there any more as it was written."""
+    if blob.ahead is not None and await blob.ahead.came_over(link):
+        return
+    try:
+        await bulk.send("blob", blob.digest, blob.chunks())
+    except RemoteFault:
+        digest = hashlib.sha256()
+        async for piece in blob.chunks():
+            digest.update(piece)
+        if digest.hexdigest() != blob.digest:
+            raise OSError("it is not what was written") from None
+        raise
 
 
 async def chunks_of(data: bytes) -> AsyncIterator[bytes]:

@@ -26,6 +26,7 @@ class HiredWorkers:
         self._delivery = delivery
         self._workers: dict[Attempt, HiredWorker] = {}
         around.outbox.has_room = self._go_on
+        around.outbox.end_worker = self._end
 
     def held(self) -> tuple[HeldWorker, ...]:
         """All that have not ended."""
@@ -96,6 +97,12 @@ class HiredWorkers:
         """There is room for results again."""
         for worker in list(self._workers.values()):
             worker.go_on()
+
+    def _end(self, attempt: Attempt, why: str) -> None:
+        """End one, if it is not gone, for something that is no fault of it."""
+        worker = self._workers.get(attempt)
+        if worker is not None:
+            worker.kill(why)
 
     def kill_all(self, reason: str) -> None:
         """End all of them."""

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from pydra.cluster.interfaces import InThread
-from pydra.cluster.node.delivery import BLOB_CHUNK, Blob, chunks_of
+from pydra.cluster.node.delivery import BLOB_CHUNK, Blob, NotNeeded, chunks_of
 from pydra.cluster.node.journal import HEAD_SIZE, Journal
 from pydra.cluster.node.spool import Spool
 from pydra.cluster.wire.ahead import read_ahead
@@ -202,7 +202,7 @@ class JournalWriter:
             self._go_on()
 
     async def read_blob(self, digest: str) -> AsyncIterator[bytes]:
-        """The bytes of a blob that is needed. `OSError`."""
+        """The bytes of a blob. `OSError`; `NotNeeded` if it is not needed (any more)."""
         held = self._unwritten.get(digest)
         if isinstance(held, bytes):
             async for chunk in chunks_of(held):
@@ -214,7 +214,7 @@ class JournalWriter:
 
     async def _read_piece(self, digest: str, spool: Spool | None, start: int) -> bytes:
         if digest not in self._blobs:
-            raise FileNotFoundError("This blob is not needed any more.")
+            raise NotNeeded
         if spool is not None:
             return await spool.read(start, _READ_SIZE)
         data: bytes = await self._in_thread(self._journal.read_blob, digest, start, _READ_SIZE)

@@ -9,17 +9,18 @@ synced too. On each new link everything is sent again, in the order in which it 
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 import msgspec
 from twisted.logger import Logger
 
-from pydra.cluster.node.delivery import Blob, Delivery
+from pydra.cluster.node.delivery import Delivery
 from pydra.cluster.node.journal_writer import JournalWriter
+from pydra.cluster.node.kept import Batch, BatchBegun, Kept
 from pydra.cluster.node.spool import Spool
 from pydra.cluster.wire.messages import (
+    LOST,
     STOPPED,
     HeldBatch,
     HeldWorker,
@@ -29,6 +30,7 @@ from pydra.cluster.wire.messages import (
     UnitsRecorded,
     WorkerLost,
 )
+from pydra.errors import StoreError
 from pydra.model.ids import Attempt
 from pydra.model.instance import Failure, Payload
 
@@ -41,66 +43,16 @@ class Outcome:
     blob: bytes | Spool | None = None
 
 
-class _BatchBegun(msgspec.Struct, frozen=True, tag="batch"):
-    """In the journal, before the first results of a batch."""
-
-    batch: HeldBatch
-
-
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(UnitFinished | _BatchBegun | UnitsDone | Recorded | UnitsRecorded)
-
-
-@attrs.define(eq=False)
-class _Kept:
-    """A message that is sent until it is acknowledged."""
-
-    source: Attempt
-    message: UnitFinished | UnitsDone | WorkerLost
-    size: int = 0
-    blobs: tuple[Blob, ...] = ()
-    is_written: bool = False
-
-
-@attrs.define(eq=False)
-class _Batch:
-    """A batch that has units to run, or results that were not acknowledged."""
-
-    held: HeldBatch
-    told: int
-    """Results that there are, acknowledged or not."""
-    recorded: int
-    size: int = 0
-    """Bytes of its own record, while that is needed."""
-    results: deque[_Kept] = attrs.Factory(deque)
-    has_ended: bool = False
-    """No more of it is run."""
-    is_synced: bool = False
-
-    @property
-    def count(self) -> int:
-        """Results that there will be."""
-        return self.told if self.has_ended else len(self.held.indexes)
-
-    def as_held(self, recorded: int) -> HeldBatch:
-        """What the master is told of it."""
-        held = self.held
-        if self.count == len(held.indexes):
-            return msgspec.structs.replace(held, recorded=recorded)
-        width = len(held.digests) // len(held.indexes)
-        return msgspec.structs.replace(
-            held,
-            indexes=held.indexes[: self.count],
-            digests=held.digests[: self.count * width],
-            recorded=recorded,
-        )
+_decoder = msgspec.msgpack.Decoder(UnitFinished | BatchBegun | UnitsDone | Recorded | UnitsRecorded)
 
 
 class Outbox:
     """
     Keeps what the master must not miss; ``limit`` is in bytes.
 
-    ``has_room`` is called when work can be taken again that was refused.
+    ``has_room`` is called when work can be taken again that was refused; ``end_worker`` ends one of which a
+    result was lost, and says why.
     """
 
     log = Logger()
@@ -109,14 +61,15 @@ class Outbox:
         self._writer = writer
         self._delivery = delivery
         self._limit = limit
-        self._kept: dict[_Kept, None] = {}
+        self._kept: dict[Kept, None] = {}
         """All that is to be sent, in its order."""
-        self._outcomes: dict[Attempt, _Kept] = {}
-        self._batches: dict[Attempt, _Batch] = {}
+        self._outcomes: dict[Attempt, Kept] = {}
+        self._batches: dict[Attempt, Batch] = {}
         self._lost: dict[Attempt, HeldWorker] = {}
         """Workers whose loss was not told."""
         self._has_refused = False
         self.has_room: Callable[[], None] = lambda: None
+        self.end_worker: Callable[[Attempt, str], None] = lambda worker, why: None
         writer.live = self._live
         writer.made_anew = self._look_for_room
 
@@ -215,13 +168,13 @@ class Outbox:
 
     def begin(self, batch: HeldBatch, is_synced: bool = False) -> None:
         """Units are to be run, of which results will come, synced before they are sent or not."""
-        self._batches[batch.batch] = _Batch(batch, 0, 0, is_synced=is_synced)
+        self._batches[batch.batch] = Batch(batch, 0, 0, is_synced=is_synced)
 
     def keep_results(self, message: UnitsDone, blobs: Mapping[str, bytes]) -> None:
         """Keep and send the next results of a batch; ``blobs`` are those that it names."""
         batch = self._batches[message.batch]
         if not batch.results:
-            begun = _encoder.encode(_BatchBegun(batch.as_held(message.start)))
+            begun = _encoder.encode(BatchBegun(batch.as_held(message.start)))
             batch.size = len(begun)
             self._writer.needs(batch.size)
             self._writer.add_lazily(begun)
@@ -277,27 +230,50 @@ class Outbox:
         message: UnitFinished | UnitsDone | WorkerLost,
         size: int,
         blobs: Mapping[str, bytes | Spool | Payload],
-    ) -> _Kept:
+    ) -> Kept:
         """Bytes of blobs are new; payloads are those that an earlier daemon wrote."""
         sources = tuple(self._writer.keep_blob(digest, data) for digest, data in blobs.items())
-        kept = _Kept(source, message, size, sources)
+        kept = Kept(source, message, size, sources)
         self._kept[kept] = None
         return kept
 
-    def _written(self, kept: _Kept) -> None:
+    def _written(self, kept: Kept) -> None:
         kept.is_written = True
         if kept in self._kept:
             self._send(kept)
 
-    def _send(self, kept: _Kept) -> None:
-        sent = self._delivery.send(kept.source, kept.message, kept.blobs)
+    def _send(self, kept: Kept) -> None:
+        sent = self._delivery.send(
+            kept.source, kept.message, kept.blobs, functools.partial(self._spoilt, kept)
+        )
         if sent and isinstance(kept.message, WorkerLost):
             # It is not acknowledged: should the link break now, the next hello tells that it is gone.
             del self._kept[kept]
             del self._lost[kept.source]
             self.close_batches(kept.source)
 
-    def _drop(self, kept: _Kept) -> None:
+    def _spoilt(self, kept: Kept, why: str) -> bool:
+        """
+        What it names cannot be read any more, so it is lost: that of an attempt is told so. Of a batch all
+        from there on is lost too, and its worker ends, as the next hello tells.
+        """
+        message = kept.message
+        if kept not in self._kept:
+            return True
+        words = f"The node could not read the result any more: {why}"
+        self.log.error("A result of {source} is lost: {why}", source=str(kept.source), why=why)
+        if isinstance(message, UnitFinished):
+            failure = Failure(StoreError.code, words)
+            self.forget(message.attempt)
+            lost = UnitFinished(message.attempt, LOST, failure=failure, lines=message.lines)
+            self.keep(Outcome(lost), is_synced=True)
+            return True
+        if isinstance(message, UnitsDone):
+            self._cut_from(self._batches[message.batch], kept)
+            self.end_worker(message.worker, words)
+        return False
+
+    def _drop(self, kept: Kept) -> None:
         del self._kept[kept]
         self._writer.dropped(kept.size)
         for blob in kept.blobs:
@@ -305,7 +281,7 @@ class Outbox:
             if blob.ahead is not None:
                 blob.ahead.stop()
 
-    def _acknowledge(self, batch: _Batch, count: int) -> None:
+    def _acknowledge(self, batch: Batch, count: int) -> None:
         batch.recorded = max(batch.recorded, min(count, batch.told))
         while batch.results:
             message = batch.results[0].message
@@ -315,11 +291,11 @@ class Outbox:
             self._drop(batch.results.popleft())
         self._drop_begun(batch)
 
-    def _forget_if_done(self, batch: _Batch) -> None:
+    def _forget_if_done(self, batch: Batch) -> None:
         if batch.recorded >= batch.count and self._batches.pop(batch.held.batch, None) is not None:
             self._drop_begun(batch)
 
-    def _drop_begun(self, batch: _Batch) -> None:
+    def _drop_begun(self, batch: Batch) -> None:
         """What says that it began is not needed, as there are no results of it."""
         if batch.size:
             self._writer.dropped(batch.size)
@@ -328,7 +304,7 @@ class Outbox:
     # The journal.
 
     def _take_up(
-        self, record: UnitFinished | _BatchBegun | UnitsDone | Recorded | UnitsRecorded, size: int
+        self, record: UnitFinished | BatchBegun | UnitsDone | Recorded | UnitsRecorded, size: int
     ) -> None:
         """A record of an earlier daemon, whose workers died with it."""
         match record:
@@ -336,8 +312,8 @@ class Outbox:
                 blobs = {result.sha256: result} if result is not None and result.sha256 else {}
                 if attempt not in self._outcomes:
                     self._outcomes[attempt] = self._taken_up(attempt, record, size, blobs)
-            case _BatchBegun(held):
-                batch = self._batches.setdefault(held.batch, _Batch(held, 0, 0, has_ended=True))
+            case BatchBegun(held):
+                batch = self._batches.setdefault(held.batch, Batch(held, 0, 0, has_ended=True))
                 if not batch.results:
                     batch.told = batch.recorded = held.recorded
                     self._drop_begun(batch)
@@ -357,7 +333,7 @@ class Outbox:
                 if (found := self._batches.get(attempt)) is not None:
                     self._acknowledge(found, count)
 
-    def _is_whole(self, kept: _Kept) -> bool:
+    def _is_whole(self, kept: Kept) -> bool:
         """The blobs of a message of an earlier daemon are there."""
         message = kept.message
         blobs: list[Payload] = []
@@ -367,18 +343,25 @@ class Outbox:
             blobs.append(message.result)
         return all(self._writer.has_blob(payload.sha256, payload.size) for payload in blobs)
 
-    def _cut(self, batch: _Batch) -> None:
+    def _cut(self, batch: Batch) -> None:
         """Of a batch only what comes before the first that is not whole."""
-        whole = next((place for place, kept in enumerate(batch.results) if not self._is_whole(kept)), None)
-        while whole is not None and len(batch.results) > whole:
-            message = batch.results[-1].message
-            assert isinstance(message, UnitsDone)
-            batch.told = message.start
-            self._drop(batch.results.pop())
+        first = next((kept for kept in batch.results if not self._is_whole(kept)), None)
+        if first is not None:
+            self._cut_from(batch, first)
+
+    def _cut_from(self, batch: Batch, first: Kept) -> None:
+        """Of a batch only what comes before this one."""
+        is_cut = False
+        while not is_cut:
+            last = batch.results.pop()
+            is_cut = last is first
+            assert isinstance(last.message, UnitsDone)
+            batch.told = last.message.start
+            self._drop(last)
 
     def _taken_up(
         self, source: Attempt, message: UnitFinished | UnitsDone, size: int, blobs: Mapping[str, Payload]
-    ) -> _Kept:
+    ) -> Kept:
         kept = self._keep(source, message, size, blobs)
         kept.is_written = True
         self._writer.needs(size)
@@ -392,6 +375,6 @@ class Outbox:
             if batch.results:
                 first = batch.results[0].message
                 assert isinstance(first, UnitsDone)
-                yield _encoder.encode(_BatchBegun(batch.as_held(first.start)))
+                yield _encoder.encode(BatchBegun(batch.as_held(first.start)))
                 for kept in batch.results:
                     yield _encoder.encode(kept.message)
