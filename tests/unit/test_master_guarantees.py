@@ -167,6 +167,43 @@ def test_a_root_that_runs_again(bench: UnitBench) -> None:
     assert [0, 1] == sorted(bench.ran)
 
 
+@pytest.mark.parametrize("end", ["complete", "failed", "lost"])
+def test_a_root_that_asks_for_something_else(bench: UnitBench, end: str) -> None:
+    """A unit that ran is not run with other arguments by the next main worker; what came of it is kept."""
+    bench.ask(0, guarantee=ONCE)
+    [batch] = bench.batches.values()
+    if end == "complete":
+        bench.do(batch)
+    elif end == "failed":
+        bench.say(bench.done(batch, results=[b""], failures={0: Failure("failed", "ValueError: x")}))
+    bench.say(UnitFinished(bench.root, LOST, failure=DIED))
+    bench.results()
+    bench.ask(0, 1, kind="other", guarantee=ONCE)
+    assert [(0, "conflict")] == failures(bench)
+    bench.do_all()
+    assert [0, 1] == bench.ran
+    bench.results()
+    bench.ask(0, guarantee=ONCE)
+    assert [0, 1] == bench.ran
+    if end == "complete":
+        assert {0: result_of_unit(0)} == bench.results()
+    else:
+        assert [(0, end)] == failures(bench)
+
+
+def test_who_may_ask_for_something_else(bench: UnitBench) -> None:
+    """A main worker may ask for other units itself; without the guarantee the next one may, too."""
+    bench.ask(0, guarantee=ONCE)
+    bench.do_all()
+    bench.ask(0, kind="other", guarantee=ONCE)
+    bench.do_all()
+    bench.say(UnitFinished(bench.root, LOST, failure=DIED))
+    bench.ask(0, guarantee=EXCLUSIVE)
+    bench.do_all()
+    assert [0, 0, 0] == bench.ran
+    assert [] == failures(bench)
+
+
 @pytest.mark.parametrize("guarantee", [ONCE, EXCLUSIVE, ONCE | EXCLUSIVE])
 def test_a_restart_of_the_master(bench: UnitBench, tmp_path: Path, guarantee: int) -> None:
     """What the node still runs goes on, and its result counts."""

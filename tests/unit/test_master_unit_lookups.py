@@ -47,6 +47,7 @@ class Bench:
         self.steps: list[Callable[[], None]] = []
         self.told: list[tuple[str, list[int]]] = []
         self.passed: list[UnitsAsked] = []
+        self.failures: list[str] = []
         self.look_ups = UnitLookUps(
             self.clock, cast(Store, self), self.steps.append, self._answered, self._went_on
         )
@@ -62,6 +63,7 @@ class Bench:
 
     def _answered(self, asked: UnitsAsked, rows: Sequence[UnitRow]) -> None:
         self.told.append(("answered", [row.index for row in rows]))
+        self.failures += [row.failure.code for row in rows if row.failure is not None]
 
     def _went_on(self, asked: UnitsAsked) -> None:
         self.passed.append(asked)
@@ -114,6 +116,40 @@ def test_known_and_unknown_units(bench: Bench) -> None:
     bench.look_ups.begin(ask(0, 1, 2, 3, 4))
     assert [("answered", [1, 3]), ("asked", [0, 2, 4])] == bench.settle()
     assert [ask(0, 2, 4)] == bench.passed
+
+
+@pytest.mark.parametrize(
+    ("branch", "asker", "ran", "status", "is_refused"),
+    [
+        ("Sub", Attempt(2, 5), Attempt(2, 4), Status.COMPLETE, True),
+        ("Sub", Attempt(2, 5), Attempt(1, 9), Status.FAILED, True),
+        ("Sub", Attempt(2, 5), Attempt(2, 4), Status.RUNNING, True),
+        ("Sub", Attempt(2, 5), Attempt(2, 6), Status.COMPLETE, False),
+        ("Sub:0/Leaf", Attempt(2, 5), Attempt(2, 6), Status.COMPLETE, True),
+        ("Sub", Attempt(2, 5), Attempt(2, 4), Status.QUEUED, False),
+        ("Sub", Attempt(2, 5), None, Status.COMPLETE, False),
+        ("Sub", None, Attempt(2, 4), Status.COMPLETE, False),
+    ],
+)
+@pytest.mark.parametrize("guarantee", [Guarantee.ONCE, Guarantee.EXCLUSIVE, Guarantee.NONE])
+def test_other_arguments(
+    bench: Bench,
+    guarantee: Guarantee,
+    branch: str,
+    asker: Attempt | None,
+    ran: Attempt | None,
+    status: Status,
+    is_refused: bool,
+) -> None:
+    """What runs at most once, and ran before who asks had begun, is refused; all else runs."""
+    bench.record(1, status=status)
+    bench.rows[1] = msgspec.structs.replace(bench.rows[1], attempt=ran)
+    wanted = ask(1, 2, asker=asker, branch=branch, kind=1)
+    bench.look_ups.begin(msgspec.structs.replace(wanted, guarantee=guarantee))
+    is_refused &= guarantee is Guarantee.ONCE
+    told = [("answered", [1]), ("asked", [2])] if is_refused else [("asked", [1, 2])]
+    assert told == bench.settle()
+    assert (["conflict"] if is_refused else []) == bench.failures
 
 
 def test_units_that_run_once() -> None:

@@ -24,6 +24,7 @@ from pydra.cluster.tasks.units import branch_of
 from pydra.cluster.wire import payload
 from pydra.cluster.wire.frames import ANSWER_LIMIT
 from pydra.errors import (
+    Conflict,
     InvalidParameters,
     LimitExceeded,
     TaskCancelled,
@@ -94,7 +95,15 @@ FULL_FAILURES = 1000
 
 LASTING = frozenset(
     each.code
-    for each in (InvalidParameters, TaskNotFoundException, TaskLost, WorkerDied, WireError, LimitExceeded)
+    for each in (
+        Conflict,
+        InvalidParameters,
+        TaskNotFoundException,
+        TaskLost,
+        WorkerDied,
+        WireError,
+        LimitExceeded,
+    )
 )
 """Failures that no retry changes; whoever lost its worker was tried often enough by the scheduler."""
 

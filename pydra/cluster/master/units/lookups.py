@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
 Asks for units that may be recorded already: what is complete is answered from the store, the rest goes on.
+What runs at most once and ran with other arguments is refused.
 
 A look-up begins when everything is committed that the scheduler knew before it. What is recorded while it is
 under way is told by ``settled``, so no unit is computed again because its result was on its way to the disk.
@@ -21,8 +22,9 @@ from twisted.logger import Logger
 from pydra.cluster.interfaces import Store
 from pydra.cluster.master.store_retry import StoreRetry
 from pydra.cluster.scheduler.unit_values import UnitsAsked
-from pydra.errors import TaskLost
+from pydra.errors import Conflict, TaskLost
 from pydra.model.ids import Attempt, InstanceId
+from pydra.model.instance import Failure
 from pydra.model.options import Guarantee
 from pydra.model.status import Status
 from pydra.model.unit import DIGEST_SIZE, UnitRow
@@ -168,6 +170,9 @@ class UnitLookUps:
             and row.index not in look_up.settled
         ]
         known = [row for row in same if _is_lasting(row, asked)]
+        if asked.guarantee & Guarantee.ONCE:
+            others = {row.index for row in same} | look_up.settled
+            known += [_refused(row) for row in rows if row.index not in others and _was_before(row, asked)]
         answered = {row.index for row in known}
         look_up.waiting.difference_update(asked.indexes)
         missed = look_up.missed - answered
@@ -189,6 +194,26 @@ def _is_lasting(row: UnitRow, asked: UnitsAsked) -> bool:
         is_once = asked.asker is None or bool(asked.guarantee & Guarantee.ONCE)
         return is_once or row.failure.code == TaskLost.code
     return row.status is Status.COMPLETE
+
+
+def _was_before(row: UnitRow, asked: UnitsAsked) -> bool:
+    """
+    It ran before who asks had begun, so who asks is to do the same again.
+
+    A main worker that draws twice asks for other units under the same indexes; of those below units it is not
+    known who asked before.
+    """
+    if asked.asker is None or row.status is Status.QUEUED or row.attempt is None:
+        return False
+    return "/" in asked.branch or row.attempt < asked.asker
+
+
+def _refused(row: UnitRow) -> UnitRow:
+    """What is told of a unit that is asked for with other arguments, and may not be run with both."""
+    words = "This unit ran before with other arguments, and it runs at most once: these are not run."
+    return msgspec.structs.replace(
+        row, status=Status.FAILED, result=None, failure=Failure(Conflict.code, words)
+    )
 
 
 def _left(asked: UnitsAsked, is_left: Callable[[int], bool]) -> UnitsAsked | None:
