@@ -187,6 +187,16 @@ def test_arguments_that_stay_away(bench: NodeBench) -> None:
     assert worker.is_killed
 
 
+def test_arguments_that_were_two(bench: NodeBench) -> None:
+    """A master that says of one digest that it is small and large has the attempts failed, and none hangs."""
+    bench.tell(unit(1, args=Payload(1000, sha256=DIGEST)))
+    sender = Sender(bench)
+    worker = bench.run(2, args=WHOLE)
+    result_of(sender.writes(LARGE).ends())
+    assert FAILED == outcome(bench).outcome
+    came(worker)
+
+
 def test_a_disk_that_is_full_in_the_middle_of_arguments(
     bench: NodeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

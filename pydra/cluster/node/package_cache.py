@@ -248,7 +248,8 @@ class ArgumentCache:
 
     async def _come(self, digest: str, spool: Spool) -> None:
         try:
-            await self._wait(digest)
+            if await self._wait(digest) is not spool:
+                raise LoadError("The arguments came another way than they were told of.")
         except PydraError as fault:
             spool.end(fault)
         finally:
