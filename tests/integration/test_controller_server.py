@@ -318,9 +318,11 @@ def html(status: str) -> bytes:
         (b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]", CONTROLLER_ERROR_UNKNOWN),
         (b"SSH-2.0-OpenSSH\r\n", CONTROLLER_ERROR_UNKNOWN),
         (b"", CONTROLLER_ERROR_DISCONNECTED),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", CONTROLLER_ERROR_DISCONNECTED),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[", CONTROLLER_ERROR_DISCONNECTED),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[[[[[[[[[[", CONTROLLER_ERROR_DISCONNECTED),
     ],
-    ids=["502", "404", "200 html", "302", "500 json", "no http", "nothing", "cut"],
+    ids=["502", "404", "200 html", "302", "500 json", "no http", "nothing", "no body", "cut", "cut late"],
 )
 def test_strange_answers_are_unknown_errors(tmp_path: Path, reply: bytes, code: int) -> None:
     """What does not speak the controller API is -5, and what ends too early is -2; never a JSON error."""

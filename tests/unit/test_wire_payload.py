@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from pydra.cluster.wire.payload import pack, pieces, to_json, unpack
+from pydra.cluster.wire.payload import pack, pieces, to_json, unpack, unpack_apart
 from pydra.errors import WireError
 
 
@@ -245,6 +245,24 @@ def test_pieces_are_what_is_packed(value: object) -> None:
     assert pack(value) == b"".join(found)
     if isinstance(value, dict) and value.get("array") is LONG and len(found) > 1:
         assert any(piece is LONG for piece in found)
+
+
+@pytest.mark.parametrize("value", [LONG, [LONG], {"array": LONG}, b"", b"short", 5, None])
+@pytest.mark.parametrize("at", [0, 1, 4, 5, 6, 100])
+def test_what_was_read_apart(value: object, at: int) -> None:
+    """Wherever it was cut, it is what was packed; long bytes whose header was read apart are not copied."""
+    packed = pack(value)
+    rest = packed[at:]
+    assert value == (found := unpack_apart(packed[:at], rest))
+    if value is LONG:
+        assert (found is rest) == (at == 5)
+
+
+@pytest.mark.parametrize("head", [b"", b"\xc6", b"\xc6\x00\x00\x00\x01", b"\xc4", b"\xc6\xff\xff\xff\xff"])
+def test_another_head(head: bytes) -> None:
+    """Bytes whose header says another length are none."""
+    with pytest.raises(WireError):
+        unpack_apart(head, LONG)
 
 
 def test_pieces_tell_what_cannot_travel() -> None:

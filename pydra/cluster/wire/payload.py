@@ -139,6 +139,13 @@ def unpack(data: bytes | bytearray, limit: int = SIZE_LIMIT) -> object:
     return value
 
 
+def unpack_apart(head: bytes, rest: bytes) -> object:
+    """What `unpack` makes of both together: if they are long bytes behind their header, without a copy."""
+    if _is_long(rest) and head == _bytes_header(rest):
+        return rest
+    return unpack(head + rest)
+
+
 def to_json(value: object) -> object:
     """
     The value as JSON has it.

@@ -20,11 +20,21 @@ _JOINED: Final = 64 * 1024
 """Bytes of a body that is sent together with the head; a copy of a larger one costs more than it saves."""
 
 
+_HEAD: Final = 5
+"""Bytes of a body that are read apart, as many as stand before long bytes: see `unpack_apart`."""
+
+
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A whole answer, whose body is in two pieces."""
 
     status: int
-    body: bytes
+    head: bytes
+    rest: bytes
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+        return self.head + self.rest
 
 
 class DisconnectedError(Exception):
@@ -129,7 +139,11 @@ class Connection:
         try:
             response.begin()
             began = True
-            answer = Answer(response.status, response.read())
+            has_body = bool(response.length)
+            begun = response.read(_HEAD)
+            if has_body and not begun:
+                raise IncompleteRead(b"")
+            answer = Answer(response.status, begun, response.read())
             self.is_open = not response.will_close
         except (RemoteDisconnected, IncompleteRead, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
             text = f"The master at {self._where} closed the connection."

@@ -72,7 +72,8 @@ class WebController:
         """
         from pydra.cluster.wire import payload  # noqa: PLC0415 - others need no MessagePack
 
-        return payload.unpack(self._session.fetch(f"/results/{int(task_id)}"))
+        answer = self._session.fetch(f"/results/{int(task_id)}")
+        return payload.unpack_apart(answer.head, answer.rest)
 
     def upload_package(self, package: str, packed: bytes) -> Any:  # JSON
         """

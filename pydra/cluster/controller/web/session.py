@@ -126,12 +126,12 @@ class Session:
         """What the master answers to these bytes, one after another; `ControllerException` otherwise."""
         return meaning(path, self._logged_in("POST", path, pieces))
 
-    def fetch(self, path: str) -> bytes:
-        """The bytes that the master has there; `ControllerException` otherwise."""
+    def fetch(self, path: str) -> Answer:
+        """The answer with the bytes that the master has there; `ControllerException` otherwise."""
         answer = self._logged_in("GET", path, ())
         if answer.status != 200:
             meaning(path, answer)
-        return answer.body
+        return answer
 
     def _logged_in(self, verb: str, path: str, body: Sequence[bytes]) -> Answer:
         if not self._token:
