@@ -88,6 +88,7 @@ def failed(bench: UnitBench) -> str:
         {"digests": b"d" * 31},
         {"branch": ""},
         {"branch": "b" * 2000},
+        {"branch": "Sub:0/Other"},
         {"args": [b"", bytes(INLINE_LIMIT + 1)]},
         {"blobs": {0: Payload(70_000, sha256="a" * 64)}},
         {"time_limit": float("nan")},
@@ -97,6 +98,19 @@ def test_an_ask_that_breaks_a_rule(bench: UnitBench, fields: dict[str, Any]) -> 
     """The instance fails, its slots are free again, and the link stays."""
     bench.ask(7)
     bench.say(asked(bench.root, 0, 1, **fields))
+    assert "refused" in failed(bench)
+
+
+@pytest.mark.parametrize(
+    "branch", ["Other", "Sub:8/Other", "Sub:7/Other:7/Other", "Sub:/Other", "Sub:\u0667/Other", "Other:7/Sub"]
+)
+def test_an_ask_for_a_unit_of_others(bench: UnitBench, branch: str) -> None:
+    """A hired worker asks for units of the unit that it runs, or its instance fails."""
+    bench.ask(7)
+    [worker] = bench.workers
+    bench.say(asked(worker, 0, branch="Sub:7/Other"))
+    assert [] == bench.others
+    bench.say(asked(worker, 0, branch=branch))
     assert "refused" in failed(bench)
 
 

@@ -155,6 +155,10 @@ class Scheduler:
         """How many units a worker (None: the client of a session) waits for, and bytes of arguments."""
         return views.outstanding(self.state, instance, asker)
 
+    def may_ask(self, asker: Attempt, branch: str) -> bool:
+        """False if a worker has no unit that could ask for units of this branch."""
+        return views.may_ask(self.state, asker, branch)
+
     def may_pause(self, instance: InstanceId) -> bool:
         """True if ``PauseRequested`` would do something, or did: it waits, or it asked for units."""
         return pausing.may_pause(self.state, instance)

@@ -123,6 +123,21 @@ def worker(state: State, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
     return holder(state, attempt) if hired is None else (hired.instance, hired.node)
 
 
+def may_ask(state: State, asker: Attempt, branch: str) -> bool:
+    """False of a branch that is below no unit of this hired worker, or of a main worker that is below any."""
+    path, _, _ = branch.rpartition("/")
+    hired = state.hired.get(asker)
+    if hired is None:
+        return not path
+    if not hired.batches:
+        return True  # it asks in vain
+    name, _, index = path.rpartition(":")
+    is_index = index.isascii() and index.isdecimal()
+    return is_index and any(
+        name == batch.branch.name and int(index) in batch.indexes for batch in hired.batches
+    )
+
+
 def units(state: State, instance: InstanceId) -> tuple[int, int]:
     """How many units of an instance wait, and how many are with a hired worker."""
     crew = state.crews.get(instance)

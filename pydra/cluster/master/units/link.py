@@ -110,7 +110,10 @@ class UnitLink:
 
     def _asked(self, message: UnitsAsked) -> None:
         units = self._dispatcher.units
-        if fault := ask_fault(message, self._blobs.came):
+        fault = ask_fault(message, self._blobs.came)
+        if not fault and not units.may_ask(message.asker, message.branch):
+            fault = "is by a unit that its worker does not run"
+        if fault:
             instance = units.instance_of(self._node, message.asker)
             if instance is not None:
                 words = f"The task asked for units in a way that is refused: the ask {fault}."

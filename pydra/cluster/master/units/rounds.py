@@ -225,6 +225,10 @@ class UnitRounds:
         held = self._scheduler.worker(worker)
         return held[0] if held is not None and held[1] == node and held[0] in self._live else None
 
+    def may_ask(self, worker: Attempt, branch: str) -> bool:
+        """False if this worker has no unit that could ask for units of this branch."""
+        return self._scheduler.may_ask(worker, branch)
+
     # What the scheduler wants.
 
     def translate(self, wanted: RoundInstruction, round_: Round) -> None:
