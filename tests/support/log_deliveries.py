@@ -47,7 +47,7 @@ class DeliveryBench:
 
     def restart(self) -> None:
         """The daemon is killed, and another one begins."""
-        self.delivery.stop()
+        self.delivery.halt()
         self.start()
 
     def tell(self, message: ToMaster) -> bool:

@@ -188,7 +188,7 @@ class NodeBench:
         self.is_dead = True
         self.link.stop()
         self.leases.stop()
-        self.logs.stop()
+        self.logs.halt()
         self.delivery.close()
         self.journal.close()
         for worker in self.workers.taken:
@@ -244,7 +244,7 @@ class NodeBench:
         self.units.kill_all("The test is over.")
         self.hired.kill_all("The test is over.")
         self.clock.advance(1)
-        self.logs.stop()
+        result_of(Deferred.fromCoroutine(self.logs.stop()))
         self.delivery.close()
         result_of(Deferred.fromCoroutine(self.outbox.close()))
         assert [] == self.clock.getDelayedCalls()

@@ -122,7 +122,7 @@ class SandboxedNode:
         node.link.stop()
         node.units.kill_all("The test is over.")
         node.hired.kill_all("The test is over.")
-        node.logs.stop()
+        node.logs.halt()
         node.delivery.close()
         closed: list[object] = []
         Deferred.fromCoroutine(node.outbox.close()).addBoth(closed.append)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from pydra.cluster.node import log_delivery
 from pydra.cluster.node.log_delivery import AGAIN_S, RETRY_S
@@ -23,7 +24,7 @@ def bench(tmp_path: Path) -> Iterator[DeliveryBench]:
     bench = DeliveryBench(tmp_path)
     bench.delivery.link_up()
     yield bench
-    bench.delivery.stop()
+    bench.delivery.halt()
     assert [] == bench.clock.getDelayedCalls()
 
 
@@ -335,4 +336,36 @@ def test_nothing_after_the_end(bench: DeliveryBench) -> None:
     bench.stored(1)
     bench.delivery.end(log)
     assert [(0, ["one"])] == bench.take()
+    assert [] == bench.files()
+
+
+def test_stopped_before_all_is_written(bench: DeliveryBench) -> None:
+    """The last lines, which come when the workers are ended, are in the files for the next daemon."""
+    bench.delivery.link_down()
+    bench.is_slow = True
+    one, two = bench.open(), bench.open(SECOND)
+    bench.keep(one, "under way")
+    bench.keep(one, "behind it")
+    bench.keep(two, "of another")
+    stopped = Deferred.fromCoroutine(bench.delivery.stop())
+    assert not stopped.called
+    bench.work()
+    assert stopped.called
+    bench.is_slow = False
+    bench.restart()
+    bench.delivery.link_up()
+    assert [(0, ["under way"]), (1, ["behind it"]), (0, ["of another"])] == bench.take()
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_stopped_with_a_full_disk(bench: DeliveryBench, is_slow: bool) -> None:
+    """It is tried once more, and not waited for."""
+    log = bench.open()
+    bench.fault = OSError(errno.ENOSPC, "No space left on device")
+    bench.keep(log, "one")
+    bench.is_slow = is_slow
+    stopped = Deferred.fromCoroutine(bench.delivery.stop())
+    bench.work()
+    assert stopped.called
+    assert [] == bench.clock.getDelayedCalls()
     assert [] == bench.files()

@@ -64,6 +64,8 @@ class LogDelivery:
         self._watch: IDelayedCall | None = None
         self._retry: IDelayedCall | None = None
         self._has_news = False
+        self._written: Deferred[None] | None = None
+        """Fires when a write has ended, while the end of all of them is waited for."""
 
     async def load(self) -> None:
         """Take up what an earlier daemon left; once, before there can be a link."""
@@ -129,7 +131,16 @@ class LogDelivery:
             self._watch.cancel()
             self._watch = None
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Have in the files what is not written yet, as far as the disk takes it now; then ``halt``."""
+        for log in list(self._logs.values()):
+            self._write(log)
+        while any(log.is_writing for log in self._logs.values()):
+            self._written = Deferred()
+            await self._written
+        self.halt()
+
+    def halt(self) -> None:
         """Leave no timer behind; what is held stays in its files."""
         self.link_down()
         if self._retry is not None:
@@ -245,6 +256,9 @@ class LogDelivery:
             self._try_again_later()
         finally:
             log.is_writing = False
+            if self._written is not None:
+                written, self._written = self._written, None
+                written.callback(None)
         self._forget_if_delivered(log)
 
     def _try_again_later(self) -> None:

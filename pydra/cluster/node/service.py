@@ -147,7 +147,7 @@ class NodeService:
         self._master_link.stop()
         self._leases.stop()
         await self._workers.stop()
-        self._logs.stop()
+        await self._logs.stop()
         await self._outbox.close()
         self._journalling.stop()
         self._environments.stop()
