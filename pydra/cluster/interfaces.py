@@ -174,8 +174,6 @@ class WorkerProcess(Protocol):
 class Workers(Protocol):
     """Where sandboxed workers come from: a pool of warm, unused ones."""
 
-    isolation: str
-
     async def take(
         self,
         listener: WorkerListener,

@@ -196,12 +196,10 @@ def test_units_are_read_in_pages(running: Bench) -> None:
     assert [("B", 0), ("B", 1)] == page(UnitPlace("A", 2**63 - 1))
     assert [("C", 9)] == page(UnitPlace("B", 2))
     assert [] == page(UnitPlace("C", 9))
-    assert [("B", 2)] == page(UnitPlace("B", 1), branch="B")
-    assert [("B", 0), ("B", 1)] == page(UnitPlace("A", 5), branch="B")
-    assert [] == page(UnitPlace("C", 0), branch="B")
+    places = [UnitPlace("A", 9), UnitPlace("B", 1), UnitPlace("C", 0)]
+    assert [[("B", 0)], [("B", 2)], []] == [page(place, 1, branch="B") for place in places]
     assert [("A", 6), ("B", 0), ("B", 1), ("B", 2), ("C", 9)] == page(UnitPlace("A", 5), 10)
-    assert [] == page(None, limit=-1)
-    assert 6 == len(page(None, limit=10**30))
+    assert [0, 6] == [len(page(None, limit)) for limit in (-1, 10**30)]
 
 
 def test_units_of_one_status_can_be_chosen(running: Bench) -> None:

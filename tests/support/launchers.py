@@ -176,7 +176,7 @@ class Bench:
 
     def __init__(self, started: LauncherProcess, isolation: str, size: int = 1) -> None:
         self.reactor = SelectReactor()
-        self.pool = WarmPool(self.reactor, started.control, isolation, size)
+        self.pool = WarmPool(self.reactor, started.control, size)
         self.wait(self.pool.start())
 
     def until(

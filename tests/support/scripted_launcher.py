@@ -78,7 +78,7 @@ class ScriptedLauncher:
         self.control.setblocking(False)
         self.clock = TurningClock()
         self.lost: Callable[[], None] = lambda: None
-        self.pool = WarmPool(self.clock, ours, "full", size, limits, self._lost, primed)
+        self.pool = WarmPool(self.clock, ours, size, limits, self._lost, primed)
         self.on_request: Callable[[dict[str, Any]], None] = lambda request: None
         """Told each request, whole."""
         self.workers: dict[int, Worker] = {}

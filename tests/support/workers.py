@@ -145,8 +145,6 @@ class ScriptedWorkers:
     takers are refused with it.
     """
 
-    isolation = "none"
-
     def __init__(self, clock: IReactorTime) -> None:
         self.taken: list[ScriptedWorker] = []
         self.fault: PydraError | None = None

@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 
 from pydra.cluster.interfaces import WorkerExit
 from pydra.cluster.sandbox.demand import LATELY_S
-from pydra.cluster.sandbox.warm_pool import LONGEST_PAUSE_S, PATIENCE, READY_S, START_LIMIT, UNHURRIED_LIMIT
+from pydra.cluster.sandbox.setbacks import LONGEST_PAUSE_S, PATIENCE
+from pydra.cluster.sandbox.warm_pool import READY_S, START_LIMIT, UNHURRIED_LIMIT
 from pydra.cluster.wire.frames import READY
 from pydra.errors import SandboxError, WorkersUnavailable
 from tests.support.scripted_launcher import Listener, ScriptedLauncher

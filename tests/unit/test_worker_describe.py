@@ -53,13 +53,10 @@ def formed() -> PackageDescription:
 def test_broken_files_hide_only_themselves() -> None:
     """Each says why, and the good ones are there: concrete, public tasks, under their own names."""
     found = described("broken")
-    assert [task.key for task in found.tasks] == [
-        "broken.construct.CanBeMade",
-        "broken.good.GoodTask",
-        "broken.good.Pair",
-    ]
-    assert task(found, "GoodTask").description == "works"
-    assert task(found, "Pair").description == "A container that is told of in two lines."
+    keys = [task.key for task in found.tasks]
+    assert keys == ["broken.construct.CanBeMade", "broken.good.GoodTask", "broken.good.Pair"]
+    told = {"works", "A container that is told of in two lines."}
+    assert told == {task(found, name).description for name in ("GoodTask", "Pair")}
     assert errors(found) == {
         "construct.py": "broken.construct.CannotBeMade cannot be made: ValueError: not today",
         "exits.py": "broken.exits cannot be imported: it called sys.exit('leaving')",

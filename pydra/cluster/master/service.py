@@ -89,7 +89,7 @@ class MasterService:
             ThreadPool(0, 1, "pip"),
         ]
         self._stops = AsyncExitStack()
-        self._workers = WarmPool(reactor, launcher, isolation, size=1, lost=self._launcher_lost)
+        self._workers = WarmPool(reactor, launcher, size=1, lost=self._launcher_lost)
         self.broken = ""
         self._wall_clock = time.time  # noqa: TID251 - the one wall clock of this daemon
 

@@ -66,7 +66,7 @@ class NodeService:
         slots, offer = settings.WORKERS or available_cores(), (settings.LABELS, settings.RESOURCES)
         limits = site_limits(settings, str(settings.runtime), isolation)
         primed = Budget(workers=slots, memory=settings.PRIMED_MEMORY_MB * 1024 * 1024)
-        self._workers = WarmPool(reactor, launcher, isolation, slots, limits, self._launcher_lost, primed)
+        self._workers = WarmPool(reactor, launcher, slots, limits, self._launcher_lost, primed)
         self.broken = ""
         self._epoch = EpochFile(settings.runtime / "epoch", self._in_thread)
         delivery = Delivery(reactor)

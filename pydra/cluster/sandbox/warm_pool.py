@@ -26,6 +26,7 @@ from pydra.cluster.sandbox.launcher.bounds import Bounds
 from pydra.cluster.sandbox.launcher_socket import Answer, LauncherSocket
 from pydra.cluster.sandbox.primer import Primer
 from pydra.cluster.sandbox.priming import NOTHING, Budget, Subject
+from pydra.cluster.sandbox.setbacks import Setbacks
 from pydra.cluster.sandbox.site_limits import SiteLimits
 from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage, common_time, make_ends
 from pydra.errors import SandboxError, WorkersUnavailable
@@ -44,13 +45,8 @@ IDLE_S = 10.0
 READY_S = 30.0
 """Seconds that a worker has for saying READY."""
 
-PATIENCE = 3
-"""Failures in a row after which takers are refused."""
-
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 STOP_S = 5.0
 """Seconds for workers to end before the launcher's socket is closed, which ends them all the same."""
-
 _TRIES = 3
 
 
@@ -76,13 +72,11 @@ class WarmPool:
         self,
         reactor: Reactor,
         launcher: socket.socket,
-        isolation: str,
         size: int,
         limits: SiteLimits | None = None,
         lost: Callable[[], None] = lambda: None,
         primed: Budget = NOTHING,
     ) -> None:
-        self.isolation = isolation
         self._limits = limits
         self._lost = lost
         self._reactor = reactor
@@ -102,10 +96,9 @@ class WarmPool:
         self._cold: dict[int, Deferred[SandboxedWorker]] = {}
         """Who waits for workers that were launched for them alone, by number."""
         self._fills: dict[int, Deferred[None]] = {}
-        self._failures = 0
-        self._pause: IDelayedCall | None = None
+        self._setbacks = Setbacks(reactor, self._refill)
         self._refusal = ""
-        """Why nothing is given any more; or the last failure."""
+        """Why nothing is given any more."""
         self._closed = False
         self._emptied: Deferred[None] | None = None
 
@@ -152,17 +145,18 @@ class WarmPool:
                 worker.kill()
                 raise
             if worker.stage is Stage.READY:
-                self._failures = 0
+                self._setbacks.end()
                 worker.assign(listener)
                 return worker
         raise WorkersUnavailable(
-            f"Workers end before they are used ({self._refusal or 'for no known reason'})."
+            f"Workers end before they are used ({self._setbacks.reason or 'for no known reason'})."
         )
 
     def refusal(self) -> str:
         """Why no worker can be started at the moment; empty if one can."""
-        is_failing = self._failures >= PATIENCE and not self._ready
-        return self._refusal if self._closed or is_failing else ""
+        if self._closed or self._ready or not self._setbacks.are_lasting:
+            return self._refusal
+        return self._setbacks.reason
 
     async def stop(self) -> None:
         """Kill all workers, taken ones too, and end the launcher."""
@@ -195,8 +189,8 @@ class WarmPool:
         return self._limits.bounds(needs.limits) if self._limits is not None else None
 
     async def _next(self) -> SandboxedWorker:
-        if self._closed or (self._pause is not None and self._failures >= PATIENCE and not self._ready):
-            raise WorkersUnavailable(self._refusal)
+        if (self._closed or self._setbacks.is_pausing) and (refusal := self.refusal()):
+            raise WorkersUnavailable(refusal)
         if self._ready:
             return self._ready.popleft()
         waiting: Deferred[SandboxedWorker] = Deferred(self._takers.remove)
@@ -208,9 +202,8 @@ class WarmPool:
         """A worker with the host's network, which is not kept ready."""
         if self._closed:
             raise WorkersUnavailable(self._refusal)
-        number = self._launch(network=True)
-        if number is None:
-            raise WorkersUnavailable(self._refusal)
+        if (number := self._launch(network=True)) is None:
+            raise WorkersUnavailable(self._setbacks.reason)
 
         def left(cancelled: Deferred[SandboxedWorker]) -> None:
             self._cold.pop(number)
@@ -251,7 +244,7 @@ class WarmPool:
         self._refill()
 
     def _refill(self) -> None:
-        if self._closed or self._pause is not None:
+        if self._closed or self._setbacks.is_pausing:
             return
         warm = len(self._ready) + len(self._starting) - len(self._cold)
         missing = self._demand.wanted() + len(self._takers) - warm
@@ -305,33 +298,21 @@ class WarmPool:
     # Failing.
 
     def _launch_failed(self, reason: str) -> None:
-        if self._closed or self._pause is not None:
-            return  # several that were started together fail together: that is one failure
-        self._failures += 1
-        self._refusal = f"No worker can be started: {reason}"
-        pause_s = min(FIRST_PAUSE_S * 2 ** (self._failures - 1), LONGEST_PAUSE_S)
-        self.log.warn(
-            "No worker can be started: {reason}; next try in {pause_s} s", reason=reason, pause_s=pause_s
-        )
-        self._pause = self._reactor.callLater(pause_s, self._try_again)
-        if self._failures >= PATIENCE:
-            self._fail_takers()
+        if self._closed:
+            return
+        self._setbacks.add(reason)
+        if self._setbacks.are_lasting:
+            self._fail_takers(self._setbacks.reason)
 
-    def _try_again(self) -> None:
-        self._pause = None
-        self._refill()
-
-    def _fail_takers(self) -> None:
+    def _fail_takers(self, reason: str) -> None:
         while self._takers:
-            self._takers.popleft().errback(WorkersUnavailable(self._refusal))
+            self._takers.popleft().errback(WorkersUnavailable(reason))
 
     def _refuse(self, reason: str) -> None:
         """Give nothing from now on."""
         self._closed = True
         self._refusal = reason
-        if self._pause is not None and self._pause.active():
-            self._pause.cancel()
-        self._pause = None
+        self._setbacks.stop()
         if self._look is not None and self._look.active():
             self._look.cancel()
         self._look = None
@@ -339,7 +320,7 @@ class WarmPool:
         for number in list(self._starting):
             self._started(number)
         self._ready.clear()
-        self._fail_takers()
+        self._fail_takers(reason)
         while self._cold:
             self._cold.popitem()[1].errback(WorkersUnavailable(reason))
 
@@ -402,8 +383,8 @@ class WarmPool:
 
     def _give_up(self) -> None:
         """Stopping goes on."""
-        emptied, self._emptied = self._emptied, None
-        if emptied is not None:
+        if self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
             emptied.callback(None)
 
     def _launcher_lost(self) -> None:
