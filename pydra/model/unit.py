@@ -79,6 +79,11 @@ class UnitCounts(msgspec.Struct, frozen=True):
     """Without an end; those that run are among them."""
 
 
+def digest_at(digests: bytes, place: int) -> bytes:
+    """One of the digests that are sent one after another."""
+    return digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
+
+
 def unit_path(instance: InstanceId, branch: str, index: int) -> str:
     """The name of a unit for people."""
     return f"{instance}/{branch}:{index}"

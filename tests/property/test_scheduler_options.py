@@ -67,7 +67,7 @@ class OptionsMachine(RuleBasedStateMachine):
         """All that was fed to each master, and what it did; one that begins was fed nothing."""
 
     @initialize(
-        policy=st.sampled_from(POLICIES), seed=st.integers(0, 9), backfill=st.sampled_from([1, 2, 64])
+        policy=st.sampled_from(list(POLICIES)), seed=st.integers(0, 9), backfill=st.sampled_from([1, 2, 64])
     )
     def begin(self, policy: str, seed: int, backfill: int) -> None:
         """One of the policies, and a node that all can use some day."""

@@ -6,7 +6,6 @@ import random
 import pytest
 
 from pydra.cluster.scheduler.deadlines import Deadlines, DueKind, Key
-from pydra.cluster.scheduler.limits import MOST_SLOTS
 from pydra.cluster.scheduler.nodes import NodeRecord, Standing
 from pydra.cluster.scheduler.placement import Placement
 from pydra.cluster.scheduler.policies import LeastLoad
@@ -155,14 +154,3 @@ def test_deadlines_at_one_instant() -> None:
     deadlines.put(STOP, 10.0)
     deadlines.put(NODE, 10.0)
     assert [NODE, STOP] == [deadlines.take_due(10.0), deadlines.take_due(10.0)]
-
-
-def test_slots_offered_are_bounded() -> None:
-    """A node that offers absurdly many slots, or fewer than none, gets a sane number of them."""
-    node = NodeRecord(NodeId(1), Standing.READY, heard=0.0)
-    node.offer(10**12)
-    assert MOST_SLOTS == node.offered
-    assert [] == node.returned
-    node.offer(-1)
-    assert 0 == node.offered
-    assert not node.is_placeable

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydra.cluster.scheduler import branches, guarded
 from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew, Hired
-from pydra.cluster.scheduler.hiring import drop, drop_batch, enlist, go, lose, sort, stir, wait
+from pydra.cluster.scheduler.hiring import crew_of, drop, drop_batch, enlist, go, lose, sort, stir, wait
 from pydra.cluster.scheduler.inputs import NodeReady
 from pydra.cluster.scheduler.nodes import Assigned, NodeRecord
 from pydra.cluster.scheduler.state import State
@@ -66,7 +66,7 @@ def _root(state: State, instance: InstanceId, attempt: Attempt) -> Assigned | No
 
 
 def _adopt_worker(state: State, node: NodeRecord, held: WorkerHeld, root: Assigned) -> None:
-    crew = _crew(state, root)
+    crew = crew_of(state, root)
     worker = Hired(crew, held.worker, node.id, held.index, None, state.now, root.wish)
     lender = _lender(node, crew, held.index)
     if lender is None and sum(isinstance(each, Hired) for each in node.holders.values()) >= node.offered:
@@ -80,15 +80,6 @@ def _adopt_worker(state: State, node: NodeRecord, held: WorkerHeld, root: Assign
         state.placement.reconsider(node)
     enlist(state, worker)
     stir(state, crew)
-
-
-def _crew(state: State, root: Assigned) -> Crew:
-    crew = state.crews.get(root.instance)
-    if crew is None:
-        crew = state.crews[root.instance] = Crew(root.instance, root.priority, root.queued)
-        crew.guarantee = root.wish.options.guarantee
-        crew.main.attempt = root.attempt
-    return crew
 
 
 def _lender(node: NodeRecord, crew: Crew, index: int) -> Asker | None:
@@ -114,7 +105,7 @@ def _adopt_batch(state: State, node: NodeRecord, held: BatchHeld) -> bool:
     stray = state.strays.get(held.batch)
     if (held.is_guarded and stray is None) or (stray is not None and not _is_of(stray, node, held)):
         return False  # it was given up: lost, or given out again
-    crew = _crew(state, root)
+    crew = crew_of(state, root)
     worker = state.hired.get(held.worker)
     if worker is None:
         worker = Hired(crew, held.worker, node.id, -1, None, state.now, root.wish)

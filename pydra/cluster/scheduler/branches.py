@@ -14,7 +14,7 @@ from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Chunk
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.model.instance import Payload
 from pydra.model.options import Guarantee
-from pydra.model.unit import DIGEST_SIZE
+from pydra.model.unit import DIGEST_SIZE, digest_at
 
 PACES = 64
 """Branches without units whose pace is known."""
@@ -267,17 +267,13 @@ def part_with_others(branch: Branch, asked: UnitsAsked) -> None:
 
     Their results are stale then, or they could take the place of those that are asked for now.
     """
-    digests = asked.digests
-    wanted = {
-        index: digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
-        for place, index in enumerate(asked.indexes)
-    }
+    wanted = {index: digest_at(asked.digests, place) for place, index in enumerate(asked.indexes)}
     for batch in list(branch.batches.values()):
         places = range(batch.done, len(batch.indexes))
         if all(
             wanted.get(batch.indexes[place], digest) == digest
             for place in places
-            for digest in [batch.digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]]
+            for digest in [digest_at(batch.digests, place)]
         ):
             continue
         other = Branch(branch.crew, branch.name, is_stale=True)
@@ -385,13 +381,15 @@ def _picked(asked: UnitsAsked, places: Sequence[int]) -> Chunk:
         [asked.indexes[place] for place in places],
         [asked.args[place] for place in places],
         _digests(asked.digests, places),
-        {new: asked.blobs[place] for new, place in enumerate(places) if place in asked.blobs},
+        {new: asked.blobs[place] for new, place in enumerate(places) if place in asked.blobs}
+        if asked.blobs
+        else {},
         asked.time_limit,
     )
 
 
 def _digests(digests: bytes, places: Sequence[int]) -> bytes:
-    return b"".join([digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE] for place in places])
+    return b"".join([digest_at(digests, place) for place in places])
 
 
 def _shifted(blobs: Mapping[int, Payload], at: int, end: int, by: int) -> dict[int, Payload]:

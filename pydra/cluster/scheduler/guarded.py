@@ -21,7 +21,7 @@ from pydra.errors import LimitExceeded, TaskLost
 from pydra.model.ids import InstanceId
 from pydra.model.options import Guarantee
 from pydra.model.status import Status
-from pydra.model.unit import DIGEST_SIZE
+from pydra.model.unit import digest_at
 
 EXCLUSIVE, ONCE = Guarantee.EXCLUSIVE, Guarantee.ONCE
 
@@ -136,7 +136,7 @@ def asked(state: State, asker: Asker, branch: Branch, given: UnitsAsked, guarant
         if index in branch.outstanding:
             left.append(place)
             continue
-        digest = given.digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
+        digest = digest_at(given.digests, place)
         batch, stray, started = batches.get(index), strays.get(index), given.started.get(index)
         if batch is not None and batch.digests == digest:
             branches.retake(asker, branch, batch)

@@ -17,10 +17,20 @@ from pydra.cluster.scheduler.unit_values import FailUnits, HireWorker, ReleaseWo
 from pydra.errors import LimitExceeded, WorkerDied, WorkersUnavailable
 from pydra.model.ids import InstanceId, WorkerSlot
 from pydra.model.options import Guarantee
-from pydra.model.unit import DIGEST_SIZE
+from pydra.model.unit import digest_at
 
 QUICK_S = 0.05
 """A worker with a batch of units that take less is given another one ahead."""
+
+
+def crew_of(state: State, root: Assigned) -> Crew:
+    """The crew of an instance that runs; made, if it asked for nothing before."""
+    crew = state.crews.get(root.instance)
+    if crew is None:
+        crew = state.crews[root.instance] = Crew(root.instance, root.priority, root.queued)
+        crew.guarantee = root.wish.options.guarantee
+        crew.main.attempt = root.attempt
+    return crew
 
 
 def stir(state: State, crew: Crew) -> None:
@@ -327,14 +337,13 @@ def _charge(state: State, batch: Batch, reason: str, code: str) -> None:
     if not is_over_time:
         log = f"{branch.crew.instance} --unit {branch.name}:{index}"
         reason = WorkerDied.too_often(losses, state.limits.loss_limit, reason, log)
-    digest = batch.digests[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
     state.out.append(
         FailUnits(
             branch.crew.instance,
             branch.asker.attempt,
             branch.name,
             [index],
-            digest,
+            digest_at(batch.digests, place),
             batch.attempt,
             code,
             reason,

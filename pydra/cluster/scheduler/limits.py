@@ -29,8 +29,5 @@ class Limits(msgspec.Struct, frozen=True):
     """After a restart, units wait so long for nodes that may hold some of them."""
 
 
-MOST_SLOTS = 65_536
-"""Slots of one node that are used; a node may say more, and they are ignored."""
-
 SHORTEST_REPEAT_S = 1.0
 """Kills are not repeated faster than this, even without a grace."""

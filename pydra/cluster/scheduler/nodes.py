@@ -9,7 +9,6 @@ from heapq import heapify, heappop, heappush
 import attrs
 
 from pydra.cluster.scheduler.crews import Hired
-from pydra.cluster.scheduler.limits import MOST_SLOTS
 from pydra.cluster.scheduler.strays import Stray
 from pydra.cluster.scheduler.wishes import ANYWHERE, NO_WISH, Amounts, Requirement, Wish
 from pydra.model.ids import Attempt, InstanceId, NodeId
@@ -172,7 +171,7 @@ class NodeRecord:
 
     def offer(self, slots: int) -> None:
         """It has so many slots from now on; busy ones above that stay busy."""
-        self.offered = min(max(slots, 0), MOST_SLOTS)
+        self.offered = slots
         above = max(self.holders, default=-1) + 1
         self.unused = min(above, self.offered)
         self.returned = [index for index in range(self.unused) if index not in self.holders]

@@ -10,6 +10,7 @@ handed in, so the same seed chooses the same nodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -234,16 +235,16 @@ def _weight(node: NodeRecord) -> int:
     return int(1e6 / (1e-6 + node.load))
 
 
-POLICIES = ("leastload", "lru", "plainrandom", "twobin", "weighted")
+POLICIES: dict[str, Callable[[Chance], Policy]] = {
+    "leastload": lambda _: LeastLoad(),
+    "lru": lambda _: LeastRecentlyUsed(),
+    "plainrandom": PlainRandom,
+    "twobin": TwoBin,
+    "weighted": Weighted,
+}
+"""By the name that the settings have."""
 
 
 def make_policy(name: str, chance: Chance) -> MakePolicy:
     """What makes policies of this name, one of ``POLICIES``; all draw from the same generator."""
-    makers: dict[str, MakePolicy] = {
-        "leastload": LeastLoad,
-        "lru": LeastRecentlyUsed,
-        "plainrandom": lambda: PlainRandom(chance),
-        "twobin": lambda: TwoBin(chance),
-        "weighted": lambda: Weighted(chance),
-    }
-    return makers[name]
+    return partial(POLICIES[name], chance)

@@ -6,8 +6,8 @@ from __future__ import annotations
 from math import inf
 
 from pydra.cluster.scheduler import branches, guarded
-from pydra.cluster.scheduler.crews import Asker, Batch, Branch, Crew
-from pydra.cluster.scheduler.hiring import answer, begin, forget, lose, rest, stir, wait
+from pydra.cluster.scheduler.crews import Asker, Batch, Branch
+from pydra.cluster.scheduler.hiring import answer, begin, crew_of, forget, lose, rest, stir, wait
 from pydra.cluster.scheduler.state import State
 from pydra.cluster.scheduler.unit_values import (
     DiscardUnits,
@@ -166,10 +166,6 @@ def _asker(state: State, instance: InstanceId, attempt: Attempt | None, *, is_ma
     root = state.assigned.get(instance)
     if root is None or root.attempt != attempt or root.status is Status.CANCELLING:
         return None
-    if crew is None:
-        if not is_made:
-            return None
-        crew = state.crews[instance] = Crew(instance, root.priority, root.queued)
-        crew.guarantee = root.wish.options.guarantee
-        crew.main.attempt = attempt
-    return None if crew.is_session else crew.main
+    if crew is None and is_made:
+        crew = crew_of(state, root)
+    return None if crew is None or crew.is_session else crew.main

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from pydra.cluster.interfaces import Store
 from pydra.cluster.master.store_retry import StoreRetry
+from pydra.cluster.scheduler.branches import part_of
 from pydra.cluster.scheduler.unit_values import UnitsAsked
 from pydra.errors import Conflict, TaskLost
 from pydra.model.ids import Attempt, InstanceId
@@ -222,15 +223,3 @@ def _left(asked: UnitsAsked, is_left: Callable[[int], bool]) -> UnitsAsked | Non
     if not at:
         return None
     return asked if len(at) == len(asked.indexes) else part_of(asked, at)
-
-
-def part_of(asked: UnitsAsked, at: Sequence[int]) -> UnitsAsked:
-    """The units at these positions of an ask, in this order."""
-    digests, blobs = asked.digests, asked.blobs
-    return msgspec.structs.replace(
-        asked,
-        indexes=[asked.indexes[place] for place in at],
-        args=[asked.args[place] for place in at],
-        digests=b"".join([digests[DIGEST_SIZE * place : DIGEST_SIZE * (place + 1)] for place in at]),
-        blobs={new: blobs[place] for new, place in enumerate(at) if place in blobs} if blobs else {},
-    )
