@@ -146,12 +146,12 @@ def test_a_parallel_task_that_a_task_starts_runs_in_its_worker() -> None:
     assert units == [[1, process], [2, process]]
 
 
-@pytest.mark.parametrize("raises", [False, True])
-def test_a_task_that_stops_itself_is_stopped(raises: bool) -> None:
-    """Whatever it returns, it has no result, as without a cluster; its log says why."""
+@pytest.mark.parametrize(("stops", "raises"), [(True, False), (True, True), (False, True)])
+def test_a_task_that_stops_itself_is_stopped(stops: bool, raises: bool) -> None:
+    """By stop() or by TaskCancelled, it has no result, as without a cluster; its log says why."""
     with Runtime() as runtime:
         runtime.frame()
-        runtime.run("plain.plain_tasks.StopsItself", {"raises": raises})
+        runtime.run("plain.plain_tasks.StopsItself", {"stops": stops, "raises": raises})
         assert runtime.answer() == [STOPPED]
         assert "stopped itself" in str(runtime.lines[-1][-1])
 

@@ -173,8 +173,10 @@ class Runner:
         try:
             result = task.start(arguments)
         except BaseException as fault:  # noqa: BLE001 - a task may raise anything, SystemExit included
-            is_stopped = isinstance(fault, TaskCancelled) and self._is_stopped(task)
-            return None if is_stopped else failure_of(fault)
+            if not isinstance(fault, TaskCancelled):
+                return failure_of(fault)
+            task.STOP_FLAG = True  # who raises it stops, as without a cluster
+            result = None
         return None if self._is_stopped(task) else result_pieces(result, SIZE_LIMIT)
 
     def _is_stopped(self, task: Task) -> bool:

@@ -74,10 +74,11 @@ class StartsAnother(Task):
 
 
 class StopsItself(Task):
-    """Calls its own stop(), and goes on."""
+    """Calls its own stop(), and goes on; or raises that it is cancelled, or both."""
 
-    def work(self, raises=False):
-        self.stop()
+    def work(self, stops=True, raises=False):
+        if stops:
+            self.stop()
         if raises:
             raise TaskCancelled
         return "done"
