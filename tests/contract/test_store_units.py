@@ -192,12 +192,11 @@ def test_units_are_read_in_pages(running: Bench) -> None:
         return [(row.branch, row.index) for row in found]
 
     assert [("A", 5), ("A", 6)] == page(None)
-    assert [("A", 6), ("B", 0)] == page(UnitPlace("A", 5))
     assert [("B", 0), ("B", 1)] == page(UnitPlace("A", 2**63 - 1))
     assert [("C", 9)] == page(UnitPlace("B", 2))
     assert [] == page(UnitPlace("C", 9))
-    places = [UnitPlace("A", 9), UnitPlace("B", 1), UnitPlace("C", 0)]
-    assert [[("B", 0)], [("B", 2)], []] == [page(place, 1, branch="B") for place in places]
+    after = [UnitPlace("A", 9), UnitPlace("B", 1), UnitPlace("C", 0)]
+    assert [[("B", 0)], [("B", 2)], []] == [page(each, 1, "B") for each in after]
     assert [("A", 6), ("B", 0), ("B", 1), ("B", 2), ("C", 9)] == page(UnitPlace("A", 5), 10)
     assert [0, 6] == [len(page(None, limit)) for limit in (-1, 10**30)]
 
