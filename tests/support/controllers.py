@@ -117,11 +117,11 @@ class Reply:
 class MemoryConnection:
     """A connection to a `MemoryServer`."""
 
-    def __init__(self, server: MemoryServer, channel: LimitedChannel) -> None:
+    def __init__(self, server: MemoryServer, channel: LimitedChannel, transport: Any = None) -> None:
         self._server = server
         self.channel = channel
         self.transport = StringTransport()
-        channel.makeConnection(self.transport)
+        channel.makeConnection(transport or self.transport)
 
     def send(self, *parts: bytes) -> list[Reply]:
         """Send the bytes, in these parts, and read all whole answers."""
@@ -188,10 +188,10 @@ class MemoryServer:
         self.factory = ControllerFactory(self.clock, lambda: WALL_TIME, self.calls, self.limits)
         self._connections: list[MemoryConnection] = []
 
-    def connect(self) -> MemoryConnection:
-        """A new connection."""
+    def connect(self, transport: Any = None) -> MemoryConnection:
+        """A new connection, by another transport than one that a test may read if there is one."""
         address = attrs.make_class("Address", ["host"])(ADDRESS)
-        connection = MemoryConnection(self, self.factory.buildProtocol(address))
+        connection = MemoryConnection(self, self.factory.buildProtocol(address), transport)
         self._connections.append(connection)
         return connection
 

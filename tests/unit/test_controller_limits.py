@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pydra.cluster.controller.web.bounds import Limits
+from tests.support.at_once import Socket, Tls
 from tests.support.controllers import Desk, MemoryConnection, MemoryServer, request
 
 LIMITS = Limits(body=40_000, body_before_login=1_000, connections=4, connections_per_address=3, linger=5_000)
@@ -274,3 +275,18 @@ def test_expect_continue_is_answered_first(server: MemoryServer, connection: Mem
 
     assert [100] == [reply.status for reply in connection.send(start)]
     assert [200] == [reply.status for reply in connection.send(b"{}")]
+
+
+def test_an_answer_is_sent_in_the_turn_in_which_it_is_made(server: MemoryServer) -> None:
+    """Over TLS too; those to further requests that came with the first follow as one."""
+    socket = Socket(server.clock)
+    channel = server.connect(Tls(server.clock, socket)).channel
+    channel.dataReceived(request("GET", "/healthz"))
+    assert [b"<HTTP/1.1 200"] == [sent[:13] for sent in socket.sent]
+    server.clock.advance(0)
+    channel.dataReceived(request("GET", "/healthz") * 3)
+    assert 2 == len(socket.sent)
+    server.clock.advance(0)
+    socket.doWrite()
+    assert 3 == len(socket.sent)
+    assert 4 == b"".join(socket.sent).count(b"HTTP/1.1 200")

@@ -3,52 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.task import Clock
-from twisted.protocols.tls import BufferingTLSTransport
 
 from pydra.cluster.wire.at_once import write_at_once
 from pydra.cluster.wire.wide_tls import RECORD
-
-
-class Socket(FileDescriptor):
-    """Takes what it has room for."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)  # type: ignore[arg-type]  # it is never watched
-        self.connected = 1
-        self.sent: list[bytes] = []
-        self.room = 10**9
-
-    def startWriting(self) -> None:
-        """The reactor would write it in a later turn."""
-
-    def stopWriting(self) -> None:
-        """Nothing is left."""
-
-    def writeSomeData(self, data: bytes) -> int:
-        taken, self.room = data[: self.room], max(0, self.room - len(data))
-        if taken:
-            self.sent.append(taken)
-        return len(taken)
-
-
-class Tls(BufferingTLSTransport):
-    """TLS whose records are what is in them, in brackets."""
-
-    def __init__(self, clock: Clock, transport: Any) -> None:
-        class Made:
-            _clock = clock
-
-        super().__init__(Made(), None, False)  # type: ignore[arg-type]  # all that is asked of them
-        self.transport = transport
-        self.disconnecting = False
-
-    def _write(self, data: bytes) -> None:
-        self.transport.write(b"<" + data + b">")
+from tests.support.at_once import Socket, Tls
 
 
 class Bench:

@@ -53,6 +53,7 @@ class LimitedChannel(HTTPChannel):
     @override
     def connectionMade(self) -> None:
         super().connectionMade()
+        write_at_once(self.factory.clock, self.transport)
         limits = self.factory.limits
         self.totalHeadersSize = limits.headers
         self.maxHeaders = limits.header_count
@@ -165,7 +166,6 @@ class LimitedChannel(HTTPChannel):
         """After this answer to the request at hand, the connection is another protocol's for good."""
         self.upgraded = upgraded
         self.write(answer)
-        write_at_once(self.factory.clock, self.transport)
 
     def abort(self) -> None:
         """Close at once."""
