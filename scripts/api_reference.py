@@ -76,7 +76,7 @@ SHAPES: tuple[tuple[str, Callable[..., object], JSON], ...] = (
     (
         "What came of an instance",
         objects.outcome_object,
-        objects.outcome_object(_INSTANCE, None, 0, (None, True)),
+        objects.outcome_object(_INSTANCE, None, 0, objects.Shown(None)),
     ),
     ("A work unit", objects.unit_object, objects.unit_object(_UNIT)),
 )

@@ -210,9 +210,14 @@ def test_lists_show_only_what_is_small(running: CommandsBench) -> None:
 
 @pytest.mark.parametrize("data", [b"\xc1", b"", b"\x91", b"\x91" * 1000, b"\xa1\xff"])
 def test_a_result_that_is_none(running: CommandsBench, data: bytes) -> None:
-    """Bytes that are no payload are shown as no result, and disturb nothing."""
+    """Bytes that are no payload are shown as no result, and it is said that they are none."""
     running.finish(FIRST, result=Payload(len(data), data))
-    assert running.call("task_result", task_id=1)["result"] is None
+    for answer in (running.call("task_result", task_id=1), running.call("wait_task", task_id=1, seen=0)):
+        assert ("complete", None, "result_unreadable") == (
+            *(answer["state"], answer["result"], answer["error_code"]),
+        )
+        assert answer["error"].startswith("The result cannot be read: ")
+        assert "/results/1" == answer["download"]
     assert running.call("list_recent")[0]["results"] is None
 
 
@@ -234,6 +239,15 @@ def test_large_result(running: CommandsBench, size: int) -> None:
     running.finish(FIRST, result=Payload(len(data), sha256=hashlib.sha256(data).hexdigest()))
     assert "x" * size == running.call("task_result", task_id=1)["result"]
     assert running.call("list_recent")[0]["results"] is None
+
+
+def test_large_result_that_is_none(running: CommandsBench) -> None:
+    """Nor are those of a file; only if it is too large to be looked at, nothing is said."""
+    running.blobs.put(b"\xc1" * 70_000)
+    digest = hashlib.sha256(b"\xc1" * 70_000).hexdigest()
+    running.finish(FIRST, result=Payload(70_000, sha256=digest))
+    answer = running.call("task_result", task_id=1)
+    assert (None, "result_unreadable") == (answer["result"], answer["error_code"])
 
 
 def test_large_result_that_is_gone(running: CommandsBench) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pydra.cluster.interfaces import InThread, Store
 from pydra.cluster.master.commands.objects import (
     JSON,
+    Shown,
     instance_object,
     outcome_object,
     percent,
@@ -169,19 +170,19 @@ class InstanceCommands:
             return held.size, blob_pieces(self._blobs, held.sha256, self._in_thread)
         return held.size, _inline(held.inline)
 
-    async def _result(self, instance: Instance) -> tuple[object, bool]:
+    async def _result(self, instance: Instance) -> Shown:
         """The JSON of the result, if it is not too large for that, and whether it is all of it."""
         result = instance.result
         if result is None:
-            return None, True
+            return Shown(None, is_whole=True)
         if not result.sha256:
             return shown(result.inline)
         if result.size > JSON_LIMIT:
-            return None, False
-        found: tuple[object, bool] = await self._in_thread(self._read, result.sha256)
+            return Shown(None)
+        found: Shown = await self._in_thread(self._read, result.sha256)
         return found
 
-    def _read(self, digest: str) -> tuple[object, bool]:
+    def _read(self, digest: str) -> Shown:
         return shown(self._blobs.read(digest))
 
     def _some(self, limit: int, skip: int) -> list[InstanceId]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,6 +21,9 @@ JSON = dict[str, object]
 
 SHOWN_RESULT = 4096
 """Bytes of the result, and characters of the traceback, of a work unit that are shown among others."""
+
+UNREADABLE = "result_unreadable"
+"""The code of what is complete, but told bytes that are no result."""
 
 LISTED = 1024
 """Bytes of the arguments or the result of an instance that are shown in a list: these are made JSON."""
@@ -40,14 +44,25 @@ def as_json(data: bytes) -> object:
         return None
 
 
-def shown(data: bytes) -> tuple[object, bool]:
-    """The JSON of a result, and whether it is all of it: bytes, dates and others it only shows."""
+class Shown(NamedTuple):
+    """A result for people."""
+
+    value: object
+    """Its JSON."""
+    is_whole: bool = False
+    """That is all of it: bytes, dates and others it only shows."""
+    fault: str = ""
+    """Why it cannot be read; a worker may tell any bytes as its result."""
+
+
+def shown(data: bytes) -> Shown:
+    """What can be shown of a packed result."""
     try:
         told = payload.unpack(data)
-    except WireError:
-        return None, False
+    except WireError as fault:
+        return Shown(None, fault=f"The result cannot be read: {fault}")
     as_shown = payload.to_json(told)
-    return as_shown, told == as_shown
+    return Shown(as_shown, told == as_shown)
 
 
 def value(held: Payload | None, most: int) -> object:
@@ -116,24 +131,26 @@ def outcome_object(
     instance: Instance,
     progress: Progress | None,
     seen: int,
-    result: tuple[object, bool],
+    result: Shown,
     units: UnitsView | None = None,
 ) -> JSON:
     """
     Where an instance stands and what came of it, for ``wait_task`` and ``task_result``.
 
     ``size`` are the bytes of the packed result. If the JSON in ``result`` is not all of it, ``download`` is
-    where all of it can be had.
+    where all of it can be had. If what the worker told is no result at all, ``error_code`` is
+    ``result_unreadable``.
     """
-    held, (told, is_whole) = instance.result, result
-    failure = instance.failure
+    held, failure = instance.result, instance.failure
+    fault = {"error": result.fault, "error_code": UNREADABLE} if result.fault else {}
     return {
         **_standing(instance, progress, units),
+        **fault,
         "final": instance.status.is_final,
         "percent": percent(instance, progress),
-        "result": told,
+        "result": result.value,
         "size": None if held is None else held.size,
-        "download": None if held is None or is_whole else f"/results/{instance.id}",
+        "download": None if held is None or result.is_whole else f"/results/{instance.id}",
         "traceback": failure.traceback if failure is not None else None,
         "seen": seen,
     }
