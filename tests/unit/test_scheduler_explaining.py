@@ -20,6 +20,7 @@ from pydra.model.options import Dependency, RunOptions
 from pydra.model.status import Status
 from pydra.model.unit import DIGEST_SIZE
 from tests.support.scheduler_bench import N1, N2, A, B, Bench, C, finished, nth, submitted
+from tests.support.unit_bench import UnitBench
 
 N3, N4 = NodeId(3), NodeId(4)
 
@@ -143,6 +144,14 @@ def test_units_that_wait() -> None:
     assert found.units.workers == 2
     assert found.text.endswith("units wait for its 2 workers: every slot of every ready node is busy.")
     assert (NodeRefusal(N1, "has no free slot: all 2 are busy"),) == found.refusals
+
+
+def test_quick_units_that_wait() -> None:
+    """Units that are done sooner than a further worker would be there are not said to wait for a slot."""
+    bench = UnitBench(slots=2)
+    bench.measured(9, unit_s=0.0001)
+    words = "5 units wait for its 2 workers: they take so little time that no further one is hired."
+    assert bench.scheduler.explain(A).text.endswith(words)
 
 
 def test_who_stands_before_it() -> None:

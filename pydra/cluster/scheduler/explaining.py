@@ -146,7 +146,10 @@ def _with_node(state: State, assigned: Assigned) -> Explanation:
     elif units.queued:
         requirement = assigned.wish.requirement
         refusals = _refusals(state, requirement)
-        text += f" {_count(units.queued)} for its {_workers(units.workers)}: {_shortage(state, requirement)}."
+        why = _shortage(state, requirement)
+        if crew.brisk and crew not in state.hungry and not state.expected:
+            why = "they take so little time that no further one is hired"
+        text += f" {_count(units.queued)} for its {_workers(units.workers)}: {why}."
     else:
         text += f" {'Its client' if crew.is_session else 'It'} has asked for no more units."
     text += _workers_away(state, crew, assigned.node)
