@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pydra.cluster.master.store_retry import ANSWER_S
 from pydra.errors import StoreError
 from pydra.model.ids import Attempt, InstanceId
 from tests.support.master_commands import CommandsBench
@@ -78,7 +79,7 @@ def test_what_is_asked_while_the_store_refuses(running: CommandsBench, name: str
     running.store.refuse("The disk is full.")
     about = {"worker_key": "1_0"} if name == "kill_worker" else {"task_id": 2}
     asked = running.begin(name, **about)
-    running.clock.pump([1.0] * 4)
+    running.clock.pump([1.0] * int(ANSWER_S - 1))
     assert not asked.called
     running.clock.pump([1.0] * 2)
     with pytest.raises(StoreError, match="as soon as"):

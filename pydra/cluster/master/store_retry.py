@@ -15,7 +15,7 @@ from pydra.errors import StoreError, Unstorable
 RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
 """Seconds between tries, doubling from the first to the last."""
 
-ANSWER_S = 5.0
+ANSWER_S = 20.0
 """Seconds after which somebody who waits for what must come of the store is told that it comes later."""
 
 T = TypeVar("T")
