@@ -25,9 +25,14 @@ from tests.simulation.works import STEP
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
+    from tests.simulation.daemons import SimulatedMaster
 
 WINDOW = 12
 """Units that a client has outstanding."""
+
+
+HALF_OPEN, UNNOTICED_S = 0.3, 20.0
+"""How often a master learns later that a client is gone, and how much; it may be back before that."""
 
 
 class Wire:
@@ -36,8 +41,9 @@ class Wire:
     address = "192.0.2.7"
     has_room = True
 
-    def __init__(self, client: SimulatedClient) -> None:
+    def __init__(self, client: SimulatedClient, master: SimulatedMaster) -> None:
         self._client = client
+        self._master = master
         self.is_closed = False
         self.speaker: Any = None
 
@@ -56,6 +62,13 @@ class Wire:
             self._client.come_later(self, None)
             self.is_closed = True
             self.speaker.lost()
+
+    def lose(self) -> None:
+        """The master, if it is still there, learns that nobody is at the other end."""
+        if not self.is_closed:
+            self.is_closed = True
+            if not self._master.is_dead:
+                self.speaker.lost()
 
     def say(self, message: Any) -> None:
         """The client says something."""
@@ -91,7 +104,7 @@ class SimulatedClient:
         """Be there, if it is not and the master is."""
         if self._wire is not None or self.ended is not None or self._cluster.master.is_dead:
             return
-        wire = self._wire = Wire(self)
+        wire = self._wire = Wire(self, self._cluster.master)
         wire.speaker = self._cluster.master.sessions.connect(wire)
         if self.instance:
             wire.say(Attach(self.instance, sorted(self.waiting)))
@@ -101,10 +114,10 @@ class SimulatedClient:
     def leave(self, away_s: float) -> None:
         """Be gone for a while, and lose what is under way."""
         wire, self._wire, self._is_open = self._wire, None, False
-        if wire is not None and not wire.is_closed:
-            wire.is_closed = True
-            if not self._cluster.master.is_dead:
-                wire.speaker.lost()
+        if wire is not None and self._random.random() < HALF_OPEN:
+            self._cluster.clock.callLater(self._random.uniform(0.0, UNNOTICED_S), wire.lose)
+        elif wire is not None:
+            wire.lose()
         self._cluster.clock.callLater(away_s, self.connect)
 
     def come_later(self, wire: Wire, message: Any) -> None:

@@ -83,7 +83,7 @@ class SimulatedCluster:
         self.check: Callable[[], None] = lambda: None
         self.nodes: dict[int, SimulatedNode] = {}
         self.cables: dict[int, SlowCable] = {}
-        self.steps = Steps(self._fall)
+        self.steps = Steps()
         self._fallen: list[int] = []
         """The daemons that were killed in this turn."""
         self._rivals: list[tuple[SimulatedMaster, dict[int, SlowCable]]] = []
@@ -118,8 +118,9 @@ class SimulatedCluster:
         self.cables[number] = cable
         self.clock.callLater(self.random.uniform(0.1, 2.0), cable.plug_later)
 
-    def _fall(self, who: int) -> None:
+    def fall(self, who: int) -> None:
         """A daemon is killed just now; what it leaves is cleared away when this turn is over."""
+        self.steps.crashed[self.steps.latest] += 1
         self.trail.note("killed at a step", who)
         self._fallen.append(who)
         if who == MASTER:

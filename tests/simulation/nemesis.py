@@ -10,6 +10,7 @@ from pydra.errors import WorkersUnavailable
 from pydra.model.ids import InstanceId
 from tests.simulation.cluster import SimulatedCluster, SimulatedNode
 from tests.simulation.plan import GENTLE_PAUSE_S
+from tests.simulation.steps import MASTER
 from tests.simulation.wires import SlowCable
 
 OUTAGES_S = (1.0, 8.0, 20.0, 70.0, 120.0)
@@ -52,6 +53,7 @@ class Nemesis:
             "kill_node_at": self.kill_node_at,
             "usurp": self.usurp,
             "repeat": self.repeat,
+            "cut_at": self.cut_at,
         }
         self._quiet_until = 0.0
 
@@ -113,11 +115,11 @@ class Nemesis:
 
     def kill_node(self) -> None:
         """A node is killed with its workers."""
-        self._cluster.restart_node(self._random.choice(self._cluster.numbers), has_power=True)
+        self._cluster.restart_node(self._number(), has_power=True)
 
     def cut_power(self) -> None:
         """A node loses its power, and what it did not sync."""
-        self._cluster.restart_node(self._random.choice(self._cluster.numbers), has_power=False)
+        self._cluster.restart_node(self._number(), has_power=False)
 
     def kill_worker(self) -> None:
         """A worker is killed by the kernel."""
@@ -173,11 +175,21 @@ class Nemesis:
 
     def kill_master_at(self) -> None:
         """The master is killed at a step that chance decides."""
-        self._cluster.trail.note("trap", self._cluster.steps.set(self._random, is_master=True))
+        self._trap(self._cluster.fall, is_master=True)
 
     def kill_node_at(self) -> None:
         """A node is."""
-        self._cluster.trail.note("trap", self._cluster.steps.set(self._random, is_master=False))
+        self._trap(self._cluster.fall, is_master=False)
+
+    def cut_at(self) -> None:
+        """A link breaks at a step of master or node: what is said there does not arrive."""
+        outage_s = self._outage()
+
+        def cut(who: int) -> None:
+            cable = self._cable() if who == MASTER else self._cluster.cables[who]
+            self._later(0.0, lambda: cable.break_for(outage_s))
+
+        self._trap(cut, is_master=self._random.random() < 0.5)
 
     def usurp(self) -> None:
         """A second master is started on the store."""
@@ -191,6 +203,9 @@ class Nemesis:
         """The client of a session goes away for a while."""
         if self._cluster.clients:
             self._random.choice(self._cluster.clients).leave(min(self._outage(), 70.0))
+
+    def _trap(self, spring: Callable[[int], None], *, is_master: bool) -> None:
+        self._cluster.trail.note("trap", self._cluster.steps.set(self._random, spring, is_master=is_master))
 
     def heal(self) -> None:
         """From now on all is well."""
@@ -231,7 +246,14 @@ class Nemesis:
         return self._random.choice([0.1, 3.0] if self._cluster.plan.is_gentle else [0.1, 3.0, 30.0])
 
     def _cable(self) -> SlowCable:
-        return self._cluster.cables[self._random.choice(self._cluster.numbers)]
+        return self._cluster.cables[self._number()]
 
     def _node(self) -> SimulatedNode:
-        return self._cluster.nodes[self._random.choice(self._cluster.numbers)]
+        return self._cluster.nodes[self._number()]
+
+    def _number(self) -> int:
+        """That of a node, of one that works in most cases: a fault where nothing is going on shows little."""
+        nodes = self._cluster.nodes
+        busy = [number for number in self._cluster.numbers if nodes[number].workers.living()]
+        is_busy = bool(busy) and self._random.random() < 0.8
+        return self._random.choice(busy if is_busy else self._cluster.numbers)

@@ -26,6 +26,7 @@ GENTLE = (
     "half_open",
     "kill_master_at",
     "usurp",
+    "cut_at",
 )
 """What costs nobody a worker, if it does not last too long."""
 
@@ -80,7 +81,11 @@ class Plan(msgspec.Struct, frozen=True):
     failing: float
     """The share of units that fail, half of them only the first time."""
     large: float
-    """The share of units whose arguments or results are too large for a message."""
+    """The share of units whose arguments or results are too large for a message, and of roots with such results."""
+    regretted: float
+    """The share of instances that are cancelled by who submitted them."""
+    retried: float
+    """The share of instances whose roots fail, some of which are retried."""
     longest_unit: float
     longest_root: float
     following: float
@@ -112,8 +117,9 @@ def plan(seed: int) -> Plan:
     elif style < 0.42:
         faults = PAUSES
     elif style < 0.57:
-        faults = dict.fromkeys(CRASHES, 0.4) | {random.choice(COMMON): 0.05}
-    elif style < 0.4:
+        crashes = CRASHES if random.random() < 0.5 else (*CRASHES, "cut_at")
+        faults = dict.fromkeys(crashes, 0.4) | {random.choice(COMMON): 0.05}
+    elif style < 0.7:
         faults = {random.choice(FAULTS): random.choice([0.05, 0.2, 0.5])}
     else:
         chosen = {*random.sample(FAULTS, random.randint(2, 8)), *random.sample(COMMON, 1)}
@@ -136,12 +142,14 @@ def plan(seed: int) -> Plan:
         faults=faults,
         is_gentle=is_gentle,
         parallel=random.choice([0.5, 0.8]),
-        sessions=random.choice([0, 0, 1, 2]),
+        sessions=random.choice([0, 0, 1, 3]),
         units=random.choice([3, 20, 60]),
         nested=random.choice([0.0, 0.3]),
         poison=random.choice([0.0, 0.0, 0.04]),
         failing=random.choice([0.0, 0.05, 0.3]),
-        large=random.choice([0.0, 0.0, 0.1]),
+        large=random.choice([0.0, 0.0, 0.1, 0.6]),
+        regretted=random.choice([0.1, 0.15, 0.4]),
+        retried=random.choice([0.1, 0.1, 0.4]),
         longest_unit=random.choice([0.01, 0.5, 3.0]),
         longest_root=random.choice([1.0, 20.0]),
         following=random.choice([0.0, 0.2, 0.4]),

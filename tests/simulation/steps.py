@@ -83,17 +83,19 @@ def every_step() -> set[str]:
 class Steps:
     """Springs the one trap that may be set."""
 
-    def __init__(self, kill: Callable[[int], None]) -> None:
-        self._kill = kill
+    def __init__(self) -> None:
         self._trap: tuple[bool, str] | None = None
+        self._spring: Callable[[int], None] = lambda _: None
         self._passings = 0
         self._name = ""
+        self.latest = ""
+        """Where a trap sprang last."""
         self.crashed: Counter[str] = Counter()
         """How often a daemon was killed at what."""
 
-    def set(self, random: Random, *, is_master: bool) -> str:
+    def set(self, random: Random, spring: Callable[[int], None], *, is_master: bool) -> str:
         """
-        Kill a daemon of this kind when it does something that chance decides, some time or other.
+        Do something to a daemon of this kind when it does what chance decides, some time or other.
 
         What was to happen before that is given up after a while.
         """
@@ -101,13 +103,13 @@ class Steps:
             return ""
         steps = OF_MASTER if is_master else OF_NODE
         step, doing = random.choice([(step, doing) for step, done in steps.items() for doing in done])
-        self._trap = (is_master, doing)
+        self._trap, self._spring = (is_master, doing), spring
         self._passings = random.choice([1, 1, 2, 5])
         self._name = f"{'master' if is_master else 'node'}, {step}: {doing}"
         return self._name
 
     def clear(self) -> None:
-        """Kill nobody."""
+        """Do nothing to anybody."""
         self._trap = None
 
     def passed(self, who: int, doing: str) -> None:
@@ -117,5 +119,5 @@ class Steps:
         self._passings -= 1
         if self._passings == 0:
             self._trap = None
-            self.crashed[self._name] += 1
-            self._kill(who)
+            self.latest = self._name
+            self._spring(who)

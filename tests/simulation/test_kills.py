@@ -18,7 +18,7 @@ def test_no_time_passes_for_a_master_that_a_submission_killed(tmp_path: Path) ->
     cluster = SimulatedCluster(plan(0), tmp_path)
     cluster.run(1.0)
     first = cluster.master
-    cluster._fall(MASTER)
+    cluster.fall(MASTER)
     cluster.run(0.0)
     assert cluster.master is not first
     assert not cluster.master.is_dead

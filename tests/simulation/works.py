@@ -27,6 +27,9 @@ LONG_S = 90.0
 RETRIES = 2
 """How often a task asks again for a unit that failed."""
 
+DELAYS_S = (0.0, 1.0, 10.0)
+"""Seconds before the first retry of an instance; a second one waits twice as long."""
+
 UNREACHED_S = 60.0
 """Of grace for each unit that kills its worker, beside its own time."""
 
@@ -50,6 +53,8 @@ class Work(msgspec.Struct, frozen=True):
     """Who submits it regrets that."""
     retries: int
     """What its user asked for."""
+    retry_delay: float
+    """As its user asked for it."""
     unit_limit: float
     """Seconds that one of its units may take; 0 is no limit."""
     after: int
@@ -111,11 +116,12 @@ class Works:
                 unit_limit=plan.longest_unit + 5.0 if has_limit else 0.0,
                 gives_up=random.random() < 0.2,
                 duration=random.uniform(0.0, plan.longest_root) + long_s,
-                fails=random.random() < 0.1,
+                fails=random.random() < plan.retried,
                 kills=random.random() < plan.poison,
                 is_large=random.random() < plan.large,
-                is_cancelled=random.random() < 0.15,
+                is_cancelled=random.random() < plan.regretted,
                 retries=random.choice([0, 0, 2]) * (not guarantees[0] & Guarantee.ONCE),
+                retry_delay=more.choice(DELAYS_S),
                 after=random.randint(1, instance - 1) if instance > 1 and random.random() < 0.1 else 0,
                 follow=tuple(others) if instance > 1 and more.random() < plan.following else (),
                 follows_any=more.random() < 0.5,
@@ -139,6 +145,7 @@ class Works:
         work = self.work(instance)
         return RunOptions(
             retries=work.retries,
+            retry_delay=work.retry_delay,
             retry="never" if work.guarantee & Guarantee.ONCE else "lost",
             exclusive=bool(work.guarantee & Guarantee.EXCLUSIVE),
         )
@@ -188,7 +195,8 @@ class Works:
         plan, work = self._plan, self.work(instance)
         count = max(work.units, 0) * sum(LEAVES**level for level in range(work.levels)) + units
         one = count * (RETRIES + 1) * (plan.longest_unit + 2 * plan.latency + 0.5)
-        return (work.retries + 2) * (work.duration + one + UNREACHED_S)
+        rest_s = work.retries * 2 * work.retry_delay
+        return (work.retries + 2) * (work.duration + one + UNREACHED_S) + rest_s
 
 
 def digest_of(args: bytes) -> bytes:
