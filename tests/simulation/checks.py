@@ -14,7 +14,7 @@ from hashlib import sha256
 from pydra.cluster.scheduler import invariants
 from pydra.cluster.scheduler.deadlines import DueKind
 from pydra.cluster.scheduler.nodes import Standing
-from pydra.errors import TaskLost
+from pydra.errors import TaskLost, WireError
 from pydra.model.changes import Change, InsertUnits, RecordUnits
 from pydra.model.ids import InstanceId
 from pydra.model.instance import Instance, Payload
@@ -159,6 +159,10 @@ class Checks:
     def _check_final(self, instance: Instance) -> None:
         if instance.id in self._cluster.cancelled and instance.status is not Status.CANCELLED:
             raise Broken(f"instance {instance.id} was cancelled and ended {instance.status.name}")
+        if instance.failure is not None and instance.failure.code == WireError.code:
+            raise Broken(
+                f"instance {instance.id} failed, and nobody broke a rule: {instance.failure.message}"
+            )
         if instance.status is Status.COMPLETE and instance.task_key != SESSION_TASK:
             given = self._cluster.diary.results.get(str(instance.attempt))
             if not _is_same(instance.result, given):
@@ -195,6 +199,8 @@ class Checks:
         if row.status is Status.COMPLETE:
             if not _is_same(row.result, given):
                 raise Broken(f"{path} has another result than batch {row.attempt} gave, which is {given!r}")
+        elif row.failure is not None and row.failure.code == WireError.code:
+            raise Broken(f"{path} failed, and nobody broke a rule: {row.failure.message}")
         elif row.failure is not None and row.failure.code == TaskLost.code:
             is_live = cluster.store._instances[row.instance].status is not Status.CANCELLING
             if is_live and not cluster.works.guarantee(row.instance, row.branch):
