@@ -16,7 +16,10 @@ from random import Random
 MASTER = 0
 """Whose step it is; nodes have their numbers."""
 
-PATIENCE = 0.8
+SEEN = 0.8
+"""How often a daemon is killed at a step that was seen in this run already; others may never come."""
+
+PATIENCE = 0.6
 """How often a daemon that is to be killed somewhere is waited for, when the next one is to be."""
 
 
@@ -88,6 +91,7 @@ class Steps:
         self._spring: Callable[[int], None] = lambda _: None
         self._passings = 0
         self._name = ""
+        self._seen: set[tuple[bool, str]] = set()
         self.latest = ""
         """Where a trap sprang last."""
         self.crashed: Counter[str] = Counter()
@@ -102,7 +106,9 @@ class Steps:
         if self._trap is not None and random.random() < PATIENCE:
             return ""
         steps = OF_MASTER if is_master else OF_NODE
-        step, doing = random.choice([(step, doing) for step, done in steps.items() for doing in done])
+        every = [(step, doing) for step, done in steps.items() for doing in done]
+        seen = [one for one in every if (is_master, one[1]) in self._seen]
+        step, doing = random.choice(seen if seen and random.random() < SEEN else every)
         self._trap, self._spring = (is_master, doing), spring
         self._passings = random.choice([1, 1, 2, 5])
         self._name = f"{'master' if is_master else 'node'}, {step}: {doing}"
@@ -114,6 +120,7 @@ class Steps:
 
     def passed(self, who: int, doing: str) -> None:
         """A daemon does this now."""
+        self._seen.add((who == MASTER, doing))
         if self._trap != (who == MASTER, doing):
             return
         self._passings -= 1
