@@ -84,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True):
     failing: float
     """The share of units that fail, half of them only the first time."""
     large: float
-    """The share of units whose arguments or results are too large for a message, and of roots with such results."""
+    """The share of units whose arguments or results are too large for a message, and of such results of roots."""
     regretted: float
     """The share of instances that are cancelled by who submitted them."""
     retried: float
