@@ -84,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True):
     failing: float
     """The share of units that fail, half of them only the first time."""
     large: float
-    """The share of units whose arguments or results are too large for a message, and of such results of roots."""
+    """The share of units with arguments or results that are too large for a message; of roots too."""
     regretted: float
     """The share of instances that are cancelled by who submitted them."""
     retried: float
@@ -132,7 +132,7 @@ def plan(seed: int) -> Plan:
     if guarded > 0.5 and not is_gentle and faults is not PAUSES:
         # What is exclusive is only seen to be if nodes are away, and roots and workers are lost.
         faults = {**faults, "cut": 0.1, "kill_worker": 0.1}
-        if Random(f"away {seed}").random() < 0.6:
+        if style >= 0.57 and Random(f"away {seed}").random() < 0.6:
             faults = {"stop_node": 0.05, "kill_worker": 0.02}
     return Plan(
         seed=seed,
