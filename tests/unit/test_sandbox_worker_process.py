@@ -11,14 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 from pydra.cluster.interfaces import WorkerExit
-from pydra.cluster.sandbox.throttle import Throttle
 from pydra.cluster.sandbox.worker_process import (
     FRAME_BYTES_BURST,
     FRAMES_BURST,
     OUTPUT_BURST,
     SEND_LIMIT,
+    CommonTime,
     SandboxedWorker,
-    common_time,
 )
 from pydra.cluster.wire.frames import PART, PART_SIZE, READY, encode
 from pydra.errors import WireError
@@ -29,13 +28,13 @@ from tests.support.turning import TurningClock
 class Pair:
     """A taken worker and its other end."""
 
-    def __init__(self, clock: TurningClock | None = None, time: Throttle | None = None) -> None:
+    def __init__(self, clock: TurningClock | None = None, time: CommonTime | None = None) -> None:
         ours, its = socket.socketpair()
         reading, writing = os.pipe()
         self.clock = clock or TurningClock()
         self.killed: list[int] = []
         self.limits: list[tuple[int, float]] = []
-        time = time or common_time(self.clock.seconds)
+        time = time or CommonTime(self.clock.seconds, self.clock.seconds)
         ask = (lambda worker: None, self.killed.append, lambda *limit: self.limits.append(limit))
         self.process = SandboxedWorker(self.clock, 7, ours, reading, *ask, time)
         self.worker = Worker(its.detach(), writing)
@@ -196,10 +195,24 @@ def test_parts_take_no_share_of_the_time(pair: Pair) -> None:
     assert [] == pair.clock.getDelayedCalls()
 
 
+def test_a_busy_machine_is_no_fault_of_a_worker() -> None:
+    """While we do not get to run, nothing is counted."""
+    clock = TurningClock()
+    pair = Pair(clock, CommonTime(clock.seconds, lambda: 0.0))
+    listener = SlowListener(clock, 1.0)
+    pair.process.pass_to(listener)
+    for _ in range(10):
+        pair.worker.say(18, [])
+        clock.turn()
+    assert 10 == len(listener.told)
+    pair.process.ended(137)
+    pair.worker.close()
+
+
 def test_those_that_take_much_time_share_it() -> None:
     """However many take as much as they can get, together they have little more than one alone."""
     clock = TurningClock()
-    time = common_time(clock.seconds)
+    time = CommonTime(clock.seconds, clock.seconds)
     pairs = [Pair(clock, time) for _ in range(8)]
     listeners = [SlowListener(clock, 0.02) for _ in pairs]
     said = dict.fromkeys(pairs, 0)

@@ -28,7 +28,7 @@ from pydra.cluster.sandbox.primer import Primer
 from pydra.cluster.sandbox.priming import NOTHING, Budget, Subject
 from pydra.cluster.sandbox.setbacks import Setbacks
 from pydra.cluster.sandbox.site_limits import SiteLimits
-from pydra.cluster.sandbox.worker_process import SandboxedWorker, Stage, common_time, make_ends
+from pydra.cluster.sandbox.worker_process import CommonTime, SandboxedWorker, Stage, make_ends
 from pydra.errors import SandboxError, WorkersUnavailable
 from pydra.model.ids import PackageName, PackageVersion
 from pydra.model.package import NO_NEEDS, Needs
@@ -89,7 +89,7 @@ class WarmPool:
         self._last_number = 0
         self._workers: dict[int, SandboxedWorker] = {}
         """All whose end was not told, by number."""
-        self._time = common_time(reactor.seconds)
+        self._time = CommonTime(reactor.seconds)
         self._starting: dict[int, IDelayedCall] = {}
         self._ready: deque[SandboxedWorker] = deque()
         self._takers: deque[Deferred[SandboxedWorker]] = deque()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -74,9 +75,18 @@ def make_ends() -> tuple[socket.socket, socket.socket, int, int]:
         raise
 
 
-def common_time(seconds: Callable[[], float]) -> Throttle:
-    """What all workers of a reactor share, whose clock this is."""
-    return Throttle(seconds, COMMON_TIME_SHARE, TIME_BURST_S)
+class CommonTime(Throttle):
+    """
+    What all workers of a reactor share of its time.
+
+    That is counted in CPU seconds of its thread: if the machine is busy, that is no fault of a worker.
+    """
+
+    def __init__(
+        self, seconds: Callable[[], float], cpu_seconds: Callable[[], float] = time.thread_time
+    ) -> None:
+        super().__init__(seconds, COMMON_TIME_SHARE, TIME_BURST_S)
+        self.cpu_seconds = cpu_seconds
 
 
 class SandboxedWorker:
@@ -97,7 +107,7 @@ class SandboxedWorker:
         became_ready: Callable[[SandboxedWorker], None],
         kill_number: Callable[[int], None],
         limit_number: Callable[[int, float], None],
-        common_time: Throttle,
+        common_time: CommonTime,
     ) -> None:
         self.number = number
         self.stage = Stage.STARTING
@@ -241,7 +251,7 @@ class SandboxedWorker:
         if not size:
             self._channel_ended()
             return
-        begun = self._reactor.seconds()
+        begun = self._common_time.cpu_seconds()
         try:
             with memoryview(_RECEIVED) as received:
                 frames = self._frames.feed(received[:size])
@@ -260,7 +270,7 @@ class SandboxedWorker:
 
     def _pay_time(self, begun: float) -> float:
         """It took us the time since then; the seconds that it rests for that."""
-        spent = self._reactor.seconds() - begun
+        spent = self._common_time.cpu_seconds() - begun
         return self._common_time.take(spent) if self._time_pace.take(spent) else 0.0
 
     def _charge(self, size: int, frames: list[list[object]]) -> float:
@@ -325,7 +335,7 @@ class SandboxedWorker:
         if not data:
             self._close_output()
             return
-        begun = self._reactor.seconds()
+        begun = self._common_time.cpu_seconds()
         if self._listener is not None:
             self._listener.output_received(data)
         else:
