@@ -28,6 +28,7 @@ from pydra.cluster.scheduler.machine import Scheduler
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
 from tests.support.naive_scheduler import Item, NaiveScheduler
+from tests.support.scheduler_bench import nodes_of
 
 EPOCH = 3
 LIMITS = Limits()
@@ -193,7 +194,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         views = self.scheduler.running()
         assert running == {view.instance: (view.status, view.attempt, view.slot) for view in views}
         assert len({view.slot for view in views}) == len(views), "a slot has two instances"
-        for node in self.scheduler.nodes():
+        for node in nodes_of(self.scheduler):
             held = [instance for instance in self.scheduler.slots(node.node) if instance is not None]
             assert node.busy == len(held)
         assert self.accepted == len(self.ended) + len(waiting) + len(views), "an instance is lost"
@@ -201,7 +202,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def view(self) -> tuple[object, ...]:
         """All that can be seen."""
         scheduler = self.scheduler
-        return scheduler.queued(), scheduler.running(), scheduler.nodes(), scheduler.wake_at()
+        return scheduler.queued(), scheduler.running(), nodes_of(scheduler), scheduler.wake_at()
 
     def on(self, node: NodeId) -> list[Attempt]:
         """The attempts that a node has, by slot."""

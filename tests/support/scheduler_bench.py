@@ -10,6 +10,7 @@ from pydra.cluster.scheduler.inputs import HeartbeatReceived, Input, Outcome, Su
 from pydra.cluster.scheduler.instructions import Dispatch, Instruction
 from pydra.cluster.scheduler.limits import Limits
 from pydra.cluster.scheduler.machine import Scheduler
+from pydra.cluster.scheduler.views import NodeView
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 
 A, B, C = InstanceId(1), InstanceId(2), InstanceId(3)
@@ -31,6 +32,11 @@ def dispatch(instance: InstanceId, number: int, node: NodeId = N1, index: int = 
 def submitted(instance: InstanceId, priority: int = 5, queued: float = 0.0) -> Submitted:
     """The input."""
     return Submitted(instance, priority, queued)
+
+
+def nodes_of(scheduler: Scheduler) -> list[NodeView]:
+    """All nodes that were ever ready or hold something, by id."""
+    return [view for node in sorted(scheduler.state.nodes) if (view := scheduler.node(node)) is not None]
 
 
 class Bench:

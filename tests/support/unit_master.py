@@ -36,6 +36,7 @@ from pydra.cluster.scheduler.unit_values import (
 )
 from pydra.model.ids import Attempt, InstanceId, NodeId
 from pydra.model.status import Status
+from tests.support.scheduler_bench import nodes_of
 from tests.support.unit_nodes import Ask, Job, Process, Run, SimNode, digest
 
 Unit = tuple[InstanceId, str, int]
@@ -230,7 +231,7 @@ class UnitMaster:
 
     def check_capacity(self) -> None:
         """No node has more on slots of their own than it offers; every living instance is known."""
-        for view in self.scheduler.nodes():
+        for view in nodes_of(self.scheduler):
             assert view.busy >= 0
         for instance, row in self.rows.items():
             assert self.scheduler.status(instance) is row.status, f"{instance} is not {row.status.name}"

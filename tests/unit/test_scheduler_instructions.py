@@ -38,6 +38,7 @@ from tests.support.scheduler_bench import (
     assignment,
     dispatch,
     finished,
+    nodes_of,
     nth,
     submitted,
 )
@@ -202,9 +203,9 @@ def test_answers_that_are_not_wanted(
 ) -> None:
     """An answer that is stale or foreign is discarded and changes nothing."""
     running.feed(NodeReady(N2, 0))
-    before = (running.scheduler.running(), running.scheduler.queued(), running.scheduler.nodes())
+    before = (running.scheduler.running(), running.scheduler.queued(), nodes_of(running.scheduler))
     assert [Discard(node, attempt)] == running.feed(UnitFinished(attempt, node, outcome))
-    assert before == (running.scheduler.running(), running.scheduler.queued(), running.scheduler.nodes())
+    assert before == (running.scheduler.running(), running.scheduler.queued(), nodes_of(running.scheduler))
 
 
 def test_second_answer(running: Bench) -> None:

@@ -40,6 +40,7 @@ from tests.support.scheduler_bench import (
     assignment,
     dispatch,
     finished,
+    nodes_of,
     nth,
     submitted,
 )
@@ -99,7 +100,7 @@ def test_pause_and_resume() -> None:
     assert [RecordUnits, ReleaseWorker] == [type(each) for each in bench.feed(done(own, unit_s=1.0))]
     assert [dispatch(B, 6, index=1)] == bench.feed(submitted(B))
     assert [RecordUnits, ReleaseWorker] == [type(each) for each in bench.feed(done(lent, unit_s=1.0))]
-    assert 2 == next(iter(bench.scheduler.nodes())).slots
+    assert 2 == next(iter(nodes_of(bench.scheduler))).slots
     assert [None, B] == list(bench.scheduler.slots(N1))
     resumed, hired, batch = bench.feed(RESUME)
     assert Pause(A, paused=False) == resumed

@@ -10,6 +10,7 @@ from pydra.cluster.scheduler.nodes import Standing
 from pydra.cluster.scheduler.views import NodeRefusal, NodeView, QueuedInstance, RunningInstance
 from pydra.model.ids import Attempt, InstanceId, NodeId, WorkerSlot
 from pydra.model.status import Status
+from tests.support.scheduler_bench import nodes_of
 
 A, B, C = InstanceId(1), InstanceId(2), InstanceId(3)
 N1, N2, N3, N4, N5 = (NodeId(number) for number in range(1, 6))
@@ -37,7 +38,7 @@ def test_populations(scheduler: Scheduler) -> None:
         NodeView(N3, Standing.GONE, slots=1, busy=0, heard=0.0),
         NodeView(N4, Standing.SUSPECT, slots=1, busy=0, heard=50.0),
         NodeView(N5, Standing.READY, slots=0, busy=0, heard=65.0),
-    ] == scheduler.nodes()
+    ] == nodes_of(scheduler)
     assert NodeView(N1, Standing.READY, slots=1, busy=1, heard=65.0) == scheduler.node(N1)
     assert (B,) == scheduler.slots(N1)
     assert (None,) == scheduler.slots(N2)

@@ -119,10 +119,6 @@ class Scheduler:
         """What is with a node, cancelling ones too, by id."""
         return views.running(self.state)
 
-    def nodes(self) -> list[views.NodeView]:
-        """All nodes that were ever ready or hold something, by id."""
-        return views.nodes(self.state)
-
     def node(self, node: NodeId) -> views.NodeView | None:
         """One node; None if it never was ready."""
         return views.node(self.state, node)

@@ -89,11 +89,6 @@ def running(state: State) -> list[RunningInstance]:
     ]
 
 
-def nodes(state: State) -> list[NodeView]:
-    """All nodes, by id."""
-    return [_node_view(record) for _, record in sorted(state.nodes.items())]
-
-
 def node(state: State, identity: NodeId) -> NodeView | None:
     """One node; None if it is not known."""
     record = state.nodes.get(identity)
