@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 CRASHED = WorkerExit(139, "killed by SIGSEGV")
 
+ASK_SIZE = 512 * 1024
+"""Bytes of arguments that one frame asks with."""
+
 WINDOW = 16
 """Units that a simulated task asks for ahead."""
 
@@ -100,6 +103,11 @@ class Asker:
 
     def _ask(self, indexes: list[int]) -> None:
         args = [self._worker.works.args(self._worker.instance, self.branch, index) for index in indexes]
+        if len(indexes) > 1 and sum(map(len, args)) > ASK_SIZE:
+            half = len(indexes) // 2
+            self._ask(indexes[:half])
+            self._ask(indexes[half:])
+            return
         self._outstanding.update(indexes)
         digests = b"".join(map(digest_of, args))
         work = self._worker.works.work(self._worker.instance)
