@@ -122,8 +122,11 @@ class Nemesis:
         self._cluster.restart_node(self._number(), has_power=False)
 
     def kill_worker(self) -> None:
-        """A worker is killed by the kernel."""
+        """A worker is killed by the kernel; a main worker more often than they are many."""
         workers = self._node().workers.living()
+        roots = [worker for worker in workers if not worker.is_serving]
+        if roots and self._random.random() < 0.3:
+            workers = roots
         if workers:
             self._random.choice(workers).exits(WorkerExit(137, "killed by SIGKILL"))
 

@@ -133,7 +133,7 @@ def plan(seed: int) -> Plan:
         # What is exclusive is only seen to be if nodes are away, and roots and workers are lost.
         faults = {**faults, "cut": 0.1, "kill_worker": 0.1}
         if style >= 0.57 and Random(f"away {seed}").random() < 0.6:
-            faults = {"stop_node": 0.05, "kill_worker": 0.02}
+            faults = {"stop_node": 0.1, "kill_worker": 0.02}
     return Plan(
         seed=seed,
         nodes=random.randint(1, 3),

@@ -168,7 +168,8 @@ class ProgrammedWorker(ScriptedWorker):
         self._position = 0
         self._is_running = False
         self._is_stopping = False
-        self._is_serving = False
+        self.is_serving = False
+        """It runs units, and no root."""
         self._asker: Asker | None = None
         self.firsts: dict[str, int] = {}
         """Results of units before these may be under way still, though they were forgotten."""
@@ -232,7 +233,7 @@ class ProgrammedWorker(ScriptedWorker):
                 if task_key != SESSION_TASK:
                     self.later(0.01, self._begin_root)
             case [frames.SERVE, name, instance, *_]:
-                self.name, self.instance, self._is_serving = name, instance, True
+                self.name, self.instance, self.is_serving = name, instance, True
                 self._pool.names.append(name)
                 self.later(0.01, self.says, frames.READY)
             case [frames.MORE, part]:
