@@ -34,19 +34,23 @@ class Patience:
     ) -> None:
         self._seconds = seconds
         self._pause = pause or threading.Event().wait
-        self._reached = seconds()
-        self.is_away = False
+        self._since: float | None = None
+
+    @property
+    def is_away(self) -> bool:
         """The last call did not reach it."""
+        return self._since is not None
 
     def reached(self) -> None:
         """A call was answered."""
-        self._reached, self.is_away = self._seconds(), False
+        self._since = None
 
     def bear(self, fault: ControllerException) -> None:
         """Wait a moment, if the fault may pass; raises it if it does not, or has lasted for too long."""
-        if not _passes(fault) or self._seconds() - self._reached > PATIENCE_S:
+        now = self._seconds()
+        since = self._since = now if self._since is None else self._since
+        if not _passes(fault) or now - since > PATIENCE_S:
             raise fault
-        self.is_away = True
         self._pause(PAUSE_S)
 
 

@@ -29,16 +29,18 @@ def instance(clock: Clock, **script: Any) -> TaskInstance:
 
 @pytest.mark.parametrize("fault", [DISCONNECTED, STOPPING, REFUSING])
 def test_what_passes_is_borne(fault: ControllerException) -> None:
-    """For a minute after the master was reached, with pauses between."""
+    """For a minute after the first, with pauses between, however long the calls before were apart."""
     clock = Clock()
     patience = Patience(clock.seconds, clock.advance)
     for _ in range(2):
+        clock.advance(2 * PATIENCE_S)
         for _ in range(int(PATIENCE_S / PAUSE_S)):
             patience.bear(fault)
             assert patience.is_away
         patience.reached()
         assert not patience.is_away
-    clock.advance(PATIENCE_S + PAUSE_S)
+    patience.bear(fault)
+    clock.advance(PATIENCE_S)
     with pytest.raises(ControllerException) as raised:
         patience.bear(fault)
     assert fault is raised.value

@@ -339,6 +339,16 @@ def test_a_worker_is_waited_for_a_while(bench: NodeBench) -> None:
     assert 1 == len(bench.workers.taken)
 
 
+def test_a_worker_that_only_this_task_cannot_have(bench: NodeBench) -> None:
+    """Where others begin, it is lost like any other attempt, or it would come again for ever."""
+    bench.workers.fault = WorkersUnavailable("No worker can be started: no network.")
+    bench.workers.refusal = str  # type: ignore[method-assign]
+    bench.tell(unit())
+    told = [message for pause_s in PAUSES_S for message in bench.advance(pause_s)]
+    [message] = [each for each in told if isinstance(each, UnitFinished)]
+    assert (LOST, "sandbox") == (message.outcome, failure_of(message).code)
+
+
 def test_a_worker_is_not_waited_for_for_ever(bench: NodeBench) -> None:
     """After the last pause the attempt is lost, and says why."""
     bench.workers.fault = WorkersUnavailable("No worker can be started: no memory.")

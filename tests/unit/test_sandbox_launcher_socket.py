@@ -70,6 +70,24 @@ def test_a_send_for_which_there_was_no_room_is_tried_again(
     assert [4] == heard(its)
 
 
+def test_a_socket_that_is_writable_and_has_no_room(
+    clock: TurningClock, ends: tuple[LauncherSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing spins: it is not watched meanwhile, and one timer waits."""
+    faults = [errno.EAGAIN, errno.ENOBUFS]
+
+    def fail(*given: Any) -> int:
+        raise OSError(faults.pop(0) if len(faults) > 1 else faults[0], "not now")
+
+    monkeypatch.setattr(socket, "send_fds", fail)
+    ends[0].kill(1)
+    assert 1 == len(clock.writers)
+    for _ in range(5):
+        clock.turn()
+        assert [] == clock.writers
+        assert 1 == len(clock.getDelayedCalls())
+
+
 def test_nothing_waits_when_it_is_closed(
     ends: tuple[LauncherSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:

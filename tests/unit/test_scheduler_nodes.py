@@ -89,6 +89,12 @@ def test_a_node_that_begins_nothing_gets_nothing(bench: Bench) -> None:
     assert [dispatch(C, 3)] == bench.feed(NodeReady(N1, 1))
 
 
+def test_a_node_that_comes_and_begins_nothing(bench: Bench) -> None:
+    """Its first word says it already."""
+    assert [] == bench.feed(NodeReady(N1, 1, refusal=NO_MEMORY), submitted(A))
+    assert [dispatch(A, 1)] == bench.at(5.0, HeartbeatReceived(N1))
+
+
 def test_no_node_begins_anything(bench: Bench) -> None:
     """That is said first."""
     bench.feed(NodeReady(N1, 1), HeartbeatReceived(N1, (), NO_MEMORY), submitted(A))

@@ -206,6 +206,7 @@ class NodeLink:
                 resources=hello.information.resources,
                 isolation=hello.information.isolation,
                 ran_s={attempt: ran_s for attempt, ran_s in told if ran_s >= 0.0},
+                refusal=hello.refusal[:REFUSAL_LIMIT],
             )
         )
 

@@ -272,6 +272,7 @@ class MasterLink:
                 workers=self._hired.held() + self._outbox.lost_workers(),
                 batches=last,
                 ran_s=self._units.ran_s(),
+                refusal=self._refusal(),
             )
         )
         self._leases.greeted()

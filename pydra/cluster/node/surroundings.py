@@ -19,7 +19,7 @@ from pydra.cluster.node.outbox import Outbox
 from pydra.cluster.node.package_cache import ArgumentCache, PackageCache
 from pydra.cluster.node.room import Room
 from pydra.cluster.wire.messages import HireWorker, RunUnit
-from pydra.errors import WorkersUnavailable
+from pydra.errors import SandboxError, WorkersUnavailable
 from pydra.model.ids import Attempt, InstanceId
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -60,8 +60,8 @@ class Surroundings:
         """
         A worker with the package of the message.
 
-        It is waited for a while: what the machine is short of it may soon have. `SandboxError`,
-        `LimitExceeded`.
+        It is waited for a while: what the machine is short of it may soon have. `WorkersUnavailable` if
+        nothing can be begun here, which heartbeats tell; `SandboxError`, `LimitExceeded`.
         """
         attempt = message.attempt if isinstance(message, RunUnit) else message.worker
         own = f"{message.package}."
@@ -79,6 +79,9 @@ class Surroundings:
             except WorkersUnavailable as fault:
                 pause_s = next(pauses, None)
                 if pause_s is None or is_ended():
-                    raise
+                    if self.refusal():
+                        raise
+                    # Others begin here, so it must count as lost, or it would come again for ever.
+                    raise SandboxError(str(fault)) from None
                 _log.warn("Attempt {attempt} waits for a worker: {why}", attempt=str(attempt), why=str(fault))
                 await deferLater(self.clock, pause_s)

@@ -103,7 +103,9 @@ class LauncherSocket:
             except BlockingIOError:
                 break
             except OSError as fault:
-                if fault.errno not in _GONE:  # else it is gone, which reading tells
+                self._descriptor.write(False)
+                is_waiting = self._again is not None and self._again.active()
+                if fault.errno not in _GONE and not is_waiting:  # else it is gone, which reading tells
                     self._again = self._reactor.callLater(AGAIN_S, self._flush)
                 return
             self._waiting.popleft()

@@ -94,6 +94,8 @@ class NodeReady(msgspec.Struct, frozen=True):
     isolation: str = ""
     ran_s: Mapping[Attempt, float] = {}
     """Seconds that the running ones have run, the time not counted in which their instances were paused."""
+    refusal: str = ""
+    """Why it begins nothing new at the moment."""
 
 
 class HeartbeatReceived(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from pydra.model.status import Status
 def ready(state: State, given: NodeReady) -> None:
     """It is linked, and what it does not name is lost."""
     node = state.known(given.node)
-    node.standing, node.heard, node.refusal = Standing.READY, state.now, ""
+    node.standing, node.heard, node.refusal = Standing.READY, state.now, given.refusal
     state.watch_node(node)
     running, finished = set(given.running), set(given.finished)
     kept = []

@@ -242,7 +242,8 @@ def _may_lend(state: State, asker: Asker) -> bool:
         return False
     if not asker.units or asker.lendee is not None or not all_wait(asker.upper):
         return False
-    return state.nodes[_slot(state, asker).node].standing is Standing.READY
+    node = state.nodes[_slot(state, asker).node]
+    return node.standing is Standing.READY and not node.refusal
 
 
 def all_wait(asker: Asker | None) -> bool:

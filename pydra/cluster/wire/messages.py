@@ -215,6 +215,8 @@ class NodeHello(msgspec.Struct, frozen=True, tag="node_hello"):
     """Of these workers, and of such as are gone; what askers here still wait for they ask again."""
     ran_s: tuple[float, ...] = ()
     """Seconds that each of ``running`` has run, the time not counted in which its instance was paused."""
+    refusal: str = ""
+    """As heartbeats have it."""
 
 
 class UnitFinished(msgspec.Struct, frozen=True, tag="finished"):

@@ -163,3 +163,8 @@ def _copy(source: Source, name: str, found: int, target: int, count: _Count) -> 
             os.close(writing)
     finally:
         os.close(reading)
+
+
+def passes(fault: OSError) -> bool:
+    """Whether the machine is short of something, which it may have again."""
+    return fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)

@@ -17,7 +17,7 @@ from pydra.cluster.sandbox.launcher.bounds import BoundsFault, read_bounds, word
 from pydra.cluster.sandbox.launcher.cgroups import MEMORY, Groups, open_groups
 from pydra.cluster.sandbox.launcher.configuration import NONE, Configuration
 from pydra.cluster.sandbox.launcher.deadlines import Deadlines
-from pydra.cluster.sandbox.launcher.filling import FillFault, Source, fill
+from pydra.cluster.sandbox.launcher.filling import FillFault, Source, fill, passes
 from pydra.cluster.sandbox.launcher.forking.start import start_zygote
 from pydra.cluster.sandbox.launcher.forking.zygote import Zygote, ZygoteFault
 from pydra.cluster.sandbox.launcher.making import Maker
@@ -385,7 +385,7 @@ class Launcher:
         except (FillFault, BoundsFault) as fault:
             self._answers.put(messages.UNFILLED, sandbox.number, reason=str(fault))
         except OSError as fault:
-            self._answers.put(messages.UNFILLED, sandbox.number, reason=str(fault), passes=True)
+            self._answers.put(messages.UNFILLED, sandbox.number, reason=str(fault), passes=passes(fault))
         else:
             self._answers.put(messages.FILLED, sandbox.number)
         finally:
