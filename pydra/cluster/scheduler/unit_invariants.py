@@ -182,8 +182,9 @@ def _check_fed(state: State, crew: Crew) -> None:
         if asker.units and asker.lendee is None and asker.depth < depth and all_wait(asker.upper):
             holder = asker if isinstance(asker, Hired) else state.assigned[crew.instance]
             has_slot = isinstance(holder, Hired) or holder.has_slot
-            is_ready = has_slot and state.nodes[holder.node].standing is Standing.READY
-            assert not is_ready, f"{asker.attempt} does not lend its slot"
+            node = state.nodes[holder.node]
+            may_lend = has_slot and node.standing is Standing.READY and not node.refusal
+            assert not may_lend, f"{asker.attempt} does not lend its slot"
 
 
 def _check_spare(state: State) -> None:
