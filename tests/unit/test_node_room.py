@@ -155,6 +155,18 @@ def test_who_sends_nothing_while_others_wait(bench: Bench, a_second: int) -> Non
     assert not bench.clock.getDelayedCalls()
 
 
+def test_others_come_and_go(bench: Bench) -> None:
+    """However often they do while one waits, who sends nothing is told of."""
+    first, second = bench.claim(80), bench.claim(80)
+    for _ in range(2 * round(PATIENCE_S / LOOK_S)):
+        bench.clock.advance(LOOK_S / 2)
+        bench.claim(30).end()
+    assert bench.too_slow
+    for claim in (second, first):
+        claim.end()
+    assert not bench.clock.getDelayedCalls()
+
+
 def test_who_sends_fast_enough(bench: Bench) -> None:
     """It may go on for hours while others wait, as may one that this node keeps from sending."""
     first, second = bench.claim(100_000 * SLOWEST), bench.claim(1)

@@ -105,11 +105,11 @@ class Room:
             claim = self._waiting.popleft()
             self._granted[claim] = None
             claim.grant()
-        if self._look is not None:
+        if self._look is None and self._waiting:
+            self._look = self._clock.callLater(LOOK_S, self._look_again)
+        elif self._look is not None and not self._waiting:
             self._look.cancel()
             self._look = None
-        if self._waiting:
-            self._look = self._clock.callLater(LOOK_S, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
