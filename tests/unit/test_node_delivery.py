@@ -169,6 +169,25 @@ def test_a_blob_that_is_refused(bench: Bench) -> None:
     assert ("a blob was refused", []) == (bench.link.reason, bench.names())
 
 
+@pytest.mark.parametrize(("spoilt", "times"), [(lambda fault: True, 4), (None, 3)])
+def test_a_blob_that_is_refused_again_and_again(bench: Bench, spoilt: Spoilt | None, times: int) -> None:
+    """It is read once more than it is sent, to see whether it is spoilt, if it can be."""
+    read: list[bytes] = []
+
+    def chunks() -> AsyncIterator[bytes]:
+        read.append(b"x")
+        return chunks_of(b"x")
+
+    refused = Blob(hashlib.sha256(b"x").hexdigest(), chunks)
+    for _ in range(3):
+        bench.delivery.open(bench.link, bench.bulk)
+        bench.send(ONE, "a", refused, spoilt=spoilt)
+        bench.bulk.streams.pop().errback(RemoteFault("The disk is full."))
+        assert ("a blob was refused", []) == (bench.link.reason, bench.names())
+        bench.delivery.close()
+    assert times == len(read)
+
+
 def test_a_blob_that_is_not_needed_any_more(bench: Bench) -> None:
     """What named it is not sent; what follows is."""
     bench.send(ONE, "a", blob())

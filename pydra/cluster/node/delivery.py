@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -43,7 +44,8 @@ class NotNeeded(Exception):
     """Nobody needs this blob any more."""
 
 
-class Blob(NamedTuple):
+@attrs.define(eq=False)
+class Blob:
     """
     Something too large to travel inline; ``chunks`` begins to read it, each time anew.
 
@@ -53,6 +55,8 @@ class Blob(NamedTuple):
     digest: str
     chunks: Callable[[], AsyncIterator[bytes]]
     ahead: Ahead | None = None
+    is_sound: bool = False
+    """It was read once more, after the master had refused it, and is what was written."""
 
 
 class _Waiting(NamedTuple):
@@ -146,7 +150,7 @@ class Delivery:
             _, message, blobs, spoilt = chain[0]
             try:
                 for blob in blobs:
-                    await _bring(link, bulk, blob)
+                    await _bring(link, bulk, blob, may_be_spoilt=spoilt is not None)
                     if self._link is not link:
                         return
                 link.send(message)
@@ -176,18 +180,21 @@ class Delivery:
             self._link.close("a blob could not be read")
 
 
-async def _bring(link: Link, bulk: Bulk, blob: Blob) -> None:
+async def _bring(link: Link, bulk: Bulk, blob: Blob, *, may_be_spoilt: bool) -> None:
     """Have the master take a blob; `OSError` if it is not there any more as it was written."""
     if blob.ahead is not None and await blob.ahead.came_over(link):
         return
     try:
         await bulk.send("blob", blob.digest, blob.chunks())
     except RemoteFault:
+        if blob.is_sound or not may_be_spoilt:
+            raise  # each link tries again: while the master's disk is full, reading would be all that is done
         digest = hashlib.sha256()
         async for piece in blob.chunks():
             digest.update(piece)
         if digest.hexdigest() != blob.digest:
             raise OSError("it is not what was written") from None
+        blob.is_sound = True
         raise
 
 
