@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -238,6 +239,25 @@ def test_a_failed_trial_is_told_and_bubblewrap_used(
         bench.end(taken)
         bench.close()
     assert "Workers are made by bubblewrap, which takes longer: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("isolation", FORKED)
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM])
+def test_bubblewrap_takes_over_where_there_is_no_clone3(
+    error: int, isolation: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A kernel or container that refuses the call is no reason for having no workers."""
+    with launcher(tmp_path, isolation, start=AUTO, clone3=error) as started:
+        bench = Bench(started, isolation, 0)
+        for _ in range(2):
+            taken = bench.take()
+            assert 7 == bench.run(taken, "result = 7")
+            assert set() == started.zygote
+            bench.end(taken)
+        bench.close()
+    said = capfd.readouterr().err
+    assert f"takes longer: The worker cannot be started: [Errno {error}] clone3: {os.strerror(error)}" in said
+    assert 1 == said.count("Workers are made by bubblewrap")
 
 
 def test_outside_of_a_sandbox_the_trial_fails() -> None:

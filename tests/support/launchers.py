@@ -106,12 +106,14 @@ def launcher(
     isolation: str,
     slots: tuple[int, int] = SLOTS,
     worker: str = "pydra_test_worker",
+    clone3: int = 0,
     **changed: Any,
 ) -> Iterator[LauncherProcess]:
     """
     A launcher with an empty cache; ended, and gone with all it started, at the end.
 
-    ``isolation`` is one of ``isolations()``; what is forked is never replaced by bubblewrap here.
+    ``isolation`` is one of ``isolations()``; what is forked is never replaced by bubblewrap here. If
+    ``clone3`` is the number of an error, the kernel answers that call so.
     """
     isolation, _, start = isolation.partition("-")
     root = os.geteuid() == 0
@@ -127,7 +129,7 @@ def launcher(
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         configuration = configuration._replace(socket=its.fileno())
-        wanted = json.dumps({"configuration": configuration.to_json(), "uid": launching})
+        wanted = json.dumps({"configuration": configuration.to_json(), "uid": launching, "clone3": clone3})
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.launcher_start", wanted],
             pass_fds=(its.fileno(),),
