@@ -13,6 +13,7 @@ from pydra.cluster.controller.session_messages import Attach, Opened, Stored, Un
 from pydra.cluster.master.sessions.units import digests_of
 from pydra.cluster.master.sessions.unstored import MOMENT_S
 from pydra.cluster.master.store_retry import RETRY_LAST_S
+from pydra.cluster.scheduler.unit_values import PauseRequested, ResumeRequested
 from pydra.model.changes import InsertUnits, StartUnit
 from pydra.model.ids import InstanceId, NodeId
 from pydra.model.options import Guarantee, RunOptions
@@ -107,6 +108,24 @@ def test_a_client_that_was_away_while_it_was_stored(bench: SessionsBench) -> Non
     bench.store.accept()
     bench.clock.advance(RETRY_LAST_S)
     assert [asked(0)] == runs(bench.dispatcher.take())
+
+
+def test_put_off_while_it_is_stored(bench: SessionsBench) -> None:
+    """What is stored after its session paused waits in the scheduler, which has it once."""
+    wire = bench.opened()
+    bench.store.refuse("the disk is full")
+    wire.say(units(0))
+    wire.leave()
+    bench.clock.advance(GRACE_S)
+    assert PauseRequested(InstanceId(1)) in bench.dispatcher.take()
+    bench.store.accept()
+    bench.clock.advance(RETRY_LAST_S)
+    assert [asked(0)] == runs(bench.dispatcher.take())
+    wire = bench.connect()
+    assert [Opened(1)] == wire.say(Attach(1, [0]))
+    assert [ResumeRequested(InstanceId(1))] == bench.dispatcher.take()
+    bench.record(0)
+    assert [[0]] == [each.indexes for each in wire.heard()]
 
 
 def test_units_that_are_being_stored_count(bench: SessionsBench) -> None:

@@ -176,7 +176,11 @@ class SessionUnits:
         self._unstored.stop()
 
     def forget(self) -> None:
-        """What did not begin does not begin, until ``refill``."""
+        """
+        The scheduler has nothing more that did not begin, until ``refill``.
+
+        What is on its way to the scheduler still comes there, and waits as long as its instance pauses.
+        """
         self._running.clear()
         self._bytes = 0
         self._is_sure = False  # what is in batches goes on
