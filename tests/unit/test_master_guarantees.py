@@ -204,6 +204,24 @@ def test_who_may_ask_for_something_else(bench: UnitBench) -> None:
     assert [] == failures(bench)
 
 
+def test_a_unit_that_draws_twice(bench: UnitBench) -> None:
+    """A unit may ask for other units under the same indexes; what begins again is to ask for the last."""
+    bench.ask(7)
+    [outer] = bench.batches.values()
+    for kind in ("", "other"):
+        bench.say(asked(outer.worker, 0, branch="Sub:7/Sub", kind=kind, guarantee=ONCE))
+        [inner] = [each for each in bench.batches.values() if each.branch == "Sub:7/Sub"]
+        bench.do(inner)
+    assert ([7, 0, 0], []) == (bench.ran, failures(bench))
+    del bench.batches[outer.batch], bench.workers[outer.worker]
+    bench.say(WorkerLost(outer.worker, DIED))
+    [outer] = [each for each in bench.batches.values() if each.branch == "Sub"]
+    bench.say(asked(outer.worker, 0, branch="Sub:7/Sub", guarantee=ONCE))
+    assert ([7, 0, 0, 7], [(0, "conflict")]) == (bench.ran, failures(bench))
+    bench.say(asked(outer.worker, 0, branch="Sub:7/Sub", kind="other", guarantee=ONCE))
+    assert ([7, 0, 0, 7], {0: result_of_unit(0)}) == (bench.ran, bench.results())
+
+
 @pytest.mark.parametrize("guarantee", [ONCE, EXCLUSIVE, ONCE | EXCLUSIVE])
 def test_a_restart_of_the_master(bench: UnitBench, tmp_path: Path, guarantee: int) -> None:
     """What the node still runs goes on, and its result counts."""

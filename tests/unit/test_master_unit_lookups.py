@@ -49,8 +49,9 @@ class Bench:
         self.passed: list[UnitsAsked] = []
         self.failures: list[str] = []
         self.look_ups = UnitLookUps(
-            self.clock, cast(Store, self), self.steps.append, self._answered, self._went_on
+            self.clock, cast(Store, self), self.steps.append, self._answered, self._went_on, self._asks_as
         )
+        self.batches: dict[str, Attempt] = {}
 
     async def units(self, instance: InstanceId, branch: str, indexes: Sequence[int]) -> list[UnitRow]:
         """As of the store."""
@@ -60,6 +61,9 @@ class Bench:
         if self.refuses:
             raise StoreError
         return [self.rows[index] for index in indexes if index in self.rows]
+
+    def _asks_as(self, asker: Attempt, branch: str) -> Attempt | None:
+        return self.batches.get(branch) if "/" in branch else asker
 
     def _answered(self, asked: UnitsAsked, rows: Sequence[UnitRow]) -> None:
         self.told.append(("answered", [row.index for row in rows]))
@@ -126,6 +130,8 @@ def test_known_and_unknown_units(bench: Bench) -> None:
         ("Sub", Attempt(2, 5), Attempt(2, 4), Status.RUNNING, True),
         ("Sub", Attempt(2, 5), Attempt(2, 6), Status.COMPLETE, False),
         ("Sub:0/Leaf", Attempt(2, 5), Attempt(2, 6), Status.COMPLETE, True),
+        ("Sub:0/Leaf", Attempt(2, 5), Attempt(2, 8), Status.COMPLETE, False),
+        ("Sub:9/Leaf", Attempt(2, 5), Attempt(2, 8), Status.COMPLETE, True),
         ("Sub", Attempt(2, 5), Attempt(2, 4), Status.QUEUED, False),
         ("Sub", Attempt(2, 5), None, Status.COMPLETE, False),
         ("Sub", None, Attempt(2, 4), Status.COMPLETE, False),
@@ -141,7 +147,8 @@ def test_other_arguments(
     status: Status,
     is_refused: bool,
 ) -> None:
-    """What runs at most once, and ran before who asks had begun, is refused; all else runs."""
+    """What runs at most once, and ran before who asks had begun or when that is over, is refused."""
+    bench.batches["Sub:0/Leaf"] = Attempt(2, 7)
     bench.record(1, status=status)
     bench.rows[1] = msgspec.structs.replace(bench.rows[1], attempt=ran)
     wanted = ask(1, 2, asker=asker, branch=branch, kind=1)

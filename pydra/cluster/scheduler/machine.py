@@ -155,6 +155,10 @@ class Scheduler:
         """False if a worker has no unit that could ask for units of this branch."""
         return views.may_ask(self.state, asker, branch)
 
+    def asks_as(self, asker: Attempt, branch: str) -> Attempt | None:
+        """The attempt that asks for units of this branch: a main worker's, or the batch of the unit above."""
+        return views.asks_as(self.state, asker, branch)
+
     def may_pause(self, instance: InstanceId) -> bool:
         """True if ``PauseRequested`` would do something, or did: it waits, or it asked for units."""
         return pausing.may_pause(self.state, instance)

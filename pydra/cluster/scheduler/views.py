@@ -120,17 +120,28 @@ def worker(state: State, attempt: Attempt) -> tuple[InstanceId, NodeId] | None:
 
 def may_ask(state: State, asker: Attempt, branch: str) -> bool:
     """False of a branch that is below no unit of this hired worker, or of a main worker that is below any."""
+    hired = state.hired.get(asker)
+    if hired is not None and not hired.batches:
+        return True  # it asks in vain
+    return asks_as(state, asker, branch) is not None
+
+
+def asks_as(state: State, asker: Attempt, branch: str) -> Attempt | None:
+    """
+    The attempt that asks for units of this branch; None if there is none.
+
+    A main worker's is its own, and a hired worker's is the batch in which it runs the unit above.
+    """
     path, _, _ = branch.rpartition("/")
     hired = state.hired.get(asker)
     if hired is None:
-        return not path
-    if not hired.batches:
-        return True  # it asks in vain
+        return None if path else asker
     name, _, index = path.rpartition(":")
-    is_index = index.isascii() and index.isdecimal()
-    return is_index and any(
-        name == batch.branch.name and int(index) in batch.indexes for batch in hired.batches
-    )
+    if index.isascii() and index.isdecimal():
+        for batch in reversed(hired.batches):  # of two the later one runs it: the earlier has ended it
+            if name == batch.branch.name and int(index) in batch.indexes:
+                return batch.attempt
+    return None
 
 
 def units(state: State, instance: InstanceId) -> tuple[int, int]:

@@ -52,7 +52,8 @@ class UnitLookUps:
     All look-ups under way.
 
     ``after_commits`` calls a function when everything is committed that was to be; ``answer`` takes rows for
-    the asker of an ask; ``go_on`` takes what is left of one.
+    the asker of an ask; ``go_on`` takes what is left of one. ``asks_as`` is the attempt in which a worker
+    asks for units of a branch, if it has one.
     """
 
     log = Logger()
@@ -64,12 +65,14 @@ class UnitLookUps:
         after_commits: Callable[[Callable[[], None]], None],
         answer: Callable[[UnitsAsked, Sequence[UnitRow]], None],
         go_on: Callable[[UnitsAsked], None],
+        asks_as: Callable[[Attempt, str], Attempt | None],
     ) -> None:
         self._retry = StoreRetry(clock, "a look-up of units")
         self._store = store
         self._after_commits = after_commits
         self._answer = answer
         self._go_on = go_on
+        self._asks_as = asks_as
         self._active: dict[InstanceId, list[_LookUp]] = {}
 
     def stop(self) -> None:
@@ -171,9 +174,10 @@ class UnitLookUps:
             and row.index not in look_up.settled
         ]
         known = [row for row in same if _is_lasting(row, asked)]
-        if asked.guarantee & Guarantee.ONCE:
+        if asked.guarantee & Guarantee.ONCE and asked.asker is not None:
             others = {row.index for row in same} | look_up.settled
-            known += [_refused(row) for row in rows if row.index not in others and _was_before(row, asked)]
+            since = self._asks_as(asked.asker, asked.branch)
+            known += [_refused(row) for row in rows if row.index not in others and _was_before(row, since)]
         answered = {row.index for row in known}
         look_up.waiting.difference_update(asked.indexes)
         missed = look_up.missed - answered
@@ -197,16 +201,15 @@ def _is_lasting(row: UnitRow, asked: UnitsAsked) -> bool:
     return row.status is Status.COMPLETE
 
 
-def _was_before(row: UnitRow, asked: UnitsAsked) -> bool:
+def _was_before(row: UnitRow, since: Attempt | None) -> bool:
     """
-    It ran before who asks had begun, so who asks is to do the same again.
+    It ran before the attempt that asks had begun, so that is to do the same again; attempts only rise.
 
-    A main worker that draws twice asks for other units under the same indexes; of those below units it is not
-    known who asked before.
+    One that draws twice asks for other units under the same indexes. One that is over asks in vain.
     """
-    if asked.asker is None or row.status is Status.QUEUED or row.attempt is None:
+    if row.status is Status.QUEUED or row.attempt is None:
         return False
-    return "/" in asked.branch or row.attempt < asked.asker
+    return since is None or row.attempt < since
 
 
 def _refused(row: UnitRow) -> UnitRow:

@@ -87,7 +87,9 @@ class UnitRounds:
         self._recounted: set[InstanceId] = set()
         """Those that are about to be counted again."""
         self._listeners: dict[InstanceId, Told] = {}
-        self._look_ups = UnitLookUps(clock, store, self._after_commits, self._answer_stored, self._go_on)
+        self._look_ups = UnitLookUps(
+            clock, store, self._after_commits, self._answer_stored, self._go_on, scheduler.asks_as
+        )
 
     def stop(self) -> None:
         """Leave no timer behind and answer nothing more."""
