@@ -10,5 +10,6 @@ workers asked for until they have the results. ``package_cache`` brings the code
 ``outbox`` keeps outcomes and results until the master says that they are recorded, in a ``journal`` that
 ``journal_writer`` writes in a thread; ``delivery`` sends in order, large parts first. ``attempt_log`` and
 ``task_log`` limit what tasks write, ``log_delivery`` brings it to the master. ``told`` reads what workers say
-of failures; ``information`` describes the machine.
+of failures; ``information`` describes the machine. Long results wait for ``room``, are kept in a ``spool``
+and go ``ahead`` of their end; ``exclusive`` knows until when what is exclusive may live.
 """

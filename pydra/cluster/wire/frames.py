@@ -3,9 +3,9 @@
 Length-prefixed frames between node (or master) and worker, over one inherited socketpair.
 
 A frame is four bytes of length, big-endian, and a MessagePack array whose first item is one of the numbers
-below. The worker says ``READY`` once; then it is sent exactly one of ``RUN`` (``PRIME`` may come before it),
-``DESCRIBE``, or any number of ``VALIDATE``. Payloads above one frame come as ``PART`` frames that belong to
-the answer after them.
+below. The worker says ``READY`` once; then it is sent exactly one of ``RUN`` or ``SERVE`` (``PRIME`` may come
+before it), ``DESCRIBE``, ``UNPACK``, or any number of ``VALIDATE``. Payloads above one frame come as ``PART``
+frames that belong to the answer after them.
 
 The worker loads this module, so it imports nothing but the C part of msgpack.
 """
