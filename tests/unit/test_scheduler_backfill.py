@@ -70,6 +70,15 @@ def test_what_can_run_nowhere_holds_up_nobody() -> None:
     assert [10] == begun(bench.feed(wants(10, 25.0)))
 
 
+def test_what_can_run_nowhere_any_more_holds_up_nobody() -> None:
+    """Amounts that were looked at while a node offered them are not counted when it is gone."""
+    bench = two()
+    bench.feed(NodeReady(N2, 0, resources={"memory": 3 * HUGE}))
+    assert [] == begun(bench.feed(wants(2, HUGE), wants(3, 2 * HUGE)))
+    bench.feed(NodeSilent(N2))
+    assert [4] == begun(bench.feed(wants(4, 20.0)))
+
+
 def test_all_in_their_turn() -> None:
     """However many amounts there are, those that fit one at a time run in the order in which they came."""
     bench = Bench(Limits(backfill=3))

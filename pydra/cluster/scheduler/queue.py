@@ -219,10 +219,10 @@ class WaitingQueue:
         if placement.offers != self._offers:
             self._offers = placement.offers
             for group in self._groups.values():
-                if group.closed or group.hopeless:
-                    for requirement, line in [*group.open.items(), *group.hopeless.items()]:
-                        self._close(requirement, line)
-                    group.hopeless.clear()
+                # Where none is closed too: one that is open may be of no use now, and keep later ones closed.
+                for requirement, line in [*group.open.items(), *group.hopeless.items()]:
+                    self._close(requirement, line)
+                group.hopeless.clear()
         for group in self._unsettled:
             while (best := self._best_closed(group)) is not None:
                 order, requirement = best
