@@ -218,8 +218,8 @@ class Task:
         args, kwargs = self._made_with
         fresh = type(self)(*args, **kwargs)
         fresh.parent, fresh._key, fresh._worker = self.parent, self._key, self._worker
-        given, made = vars(self), vars(fresh)
+        given = self.__dict__
         for name in self._SETTINGS:
-            if name in given and name not in made:
-                made[name] = given[name]
+            if name in given and name not in fresh.__dict__:
+                fresh.__dict__[name] = given[name]
         return fresh
